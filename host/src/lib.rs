@@ -1,0 +1,28 @@
+//! This machine: PCI and SR-IOV topology, links, namespaces, drivers.
+//!
+//! Without features this crate is vocabulary only: newtypes of the field's terms and the plain [`snapshot::HostSnapshot`].
+//! Feature `sysfs` adds the scan that fills a snapshot, feature `netlink` the single, named changes of links and VFs.
+//! Start at [`snapshot`] for what is known, at `netlink` for what can be changed.
+//! It knows nothing of JSON documents, CNI, kubelet, pools, selectors or policy.
+
+pub mod ifname;
+pub mod mac;
+pub mod pci;
+pub mod root;
+pub mod snapshot;
+pub mod vf;
+pub mod vlan;
+
+#[cfg(feature = "netlink")]
+pub mod netlink;
+#[cfg(feature = "netlink")]
+pub mod netns;
+#[cfg(feature = "sysfs")]
+pub mod sysfs;
+
+pub use ifname::IfName;
+pub use mac::MacAddr;
+pub use pci::PciAddress;
+pub use root::HostRoot;
+pub use snapshot::HostSnapshot;
+pub use vf::VfIndex;

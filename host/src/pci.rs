@@ -1,0 +1,163 @@
+//! The PCI address newtype; nothing here reads a device.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Address of a PCI function in the kernel's spelling `dddd:bb:dd.f` (lower-case hexadecimal).
+///
+/// The domain may have more than four digits (VMD uses `10000:`), as the kernel's `%04x:%02x:%02x.%d` in `pci_setup_device` prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PciAddress {
+    domain: u32,
+    bus: u8,
+    device: u8,
+    function: u8,
+}
+
+impl PciAddress {
+    /// The PCI domain (segment).
+    pub fn domain(self) -> u32 {
+        self.domain
+    }
+
+    /// The bus number.
+    pub fn bus(self) -> u8 {
+        self.bus
+    }
+
+    /// The device number, 0 to 31.
+    pub fn device(self) -> u8 {
+        self.device
+    }
+
+    /// The function number, 0 to 7.
+    pub fn function(self) -> u8 {
+        self.function
+    }
+}
+
+/// A text that is no PCI address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not a PCI address: expected `dddd:bb:dd.f` in hexadecimal, device at most 1f, function at most 7"
+)]
+pub struct InvalidPciAddress {
+    text: String,
+}
+
+impl FromStr for PciAddress {
+    type Err = InvalidPciAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).ok_or_else(|| InvalidPciAddress {
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl TryFrom<String> for PciAddress {
+    type Error = InvalidPciAddress;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<PciAddress> for String {
+    fn from(address: PciAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            domain,
+            bus,
+            device,
+            function,
+        } = self;
+        write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
+    }
+}
+
+fn parse(text: &str) -> Option<PciAddress> {
+    let (domain, rest) = text.split_once(':')?;
+    let (bus, rest) = rest.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    let address = PciAddress {
+        domain: hex(domain, 4, 8)?,
+        bus: u8::try_from(hex(bus, 2, 2)?).ok()?,
+        device: u8::try_from(hex(device, 2, 2)?).ok()?,
+        function: u8::try_from(hex(function, 1, 1)?).ok()?,
+    };
+    // `00010000` and `10000` would be one device with two names: only the kernel's shortest form is accepted.
+    let canonical = domain.len() == 4 || !domain.starts_with('0');
+    (canonical && address.device < 32 && address.function < 8).then_some(address)
+}
+
+fn hex(digits: &str, min: usize, max: usize) -> Option<u32> {
+    let fits = (min..=max).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    fits.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_and_prints_the_kernels_spelling() {
+        for (text, printed) in [
+            ("0000:01:10.0", "0000:01:10.0"),
+            ("0000:AF:06.7", "0000:af:06.7"),
+            ("10000:e1:00.0", "10000:e1:00.0"),
+            ("ffff:ff:1f.7", "ffff:ff:1f.7"),
+        ] {
+            assert_eq!(text.parse::<PciAddress>().unwrap().to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for text in [
+            "",
+            "01:10.0",
+            "0000:01:10",
+            "0000:01:10.8",
+            "0000:01:20.0",
+            "0000:1:10.0",
+            "00000:01:10.0",
+            "0000:01:10.0 ",
+            " 0000:01:10.0",
+            "0000:01:10.00",
+            "0000:+1:10.0",
+            "0000:01:1g.0",
+            "../0000:01:10.0",
+            "0000:01:10.0/..",
+            "0000:01:10.0\n",
+            "mlx5_core.sf.4",
+            "123456789:01:10.0",
+        ] {
+            let error = text.parse::<PciAddress>().unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(domain: u32, bus: u8, device in 0u8..32, function in 0u8..8) {
+            let address = PciAddress { domain, bus, device, function };
+            prop_assert_eq!(address.to_string().parse(), Ok(address));
+        }
+
+        #[test]
+        fn never_panics(text in ".{0,24}") {
+            let _ = text.parse::<PciAddress>();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What is there: the immutable picture of this machine's PCI functions that one scan gives; plain data, no I/O.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::ifname::IfName;
+use crate::pci::PciAddress;
+use crate::vf::VfIndex;
+
+/// All PCI functions of this machine at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostSnapshot {
+    /// The functions by address.
+    pub functions: BTreeMap<PciAddress, PciFunction>,
+    /// What could not be read; the scan goes on without it.
+    pub problems: Vec<ScanProblem>,
+}
+
+impl HostSnapshot {
+    /// The function at `address`.
+    pub fn function(&self, address: PciAddress) -> Option<&PciFunction> {
+        self.functions.get(&address)
+    }
+
+    /// The PF of the VF `function`, if it is one and the PF is there.
+    pub fn pf_of(&self, function: &PciFunction) -> Option<&PciFunction> {
+        match &function.role {
+            SriovRole::Vf { pf, .. } => self.functions.get(pf),
+            SriovRole::Pf { .. } | SriovRole::None => None,
+        }
+    }
+}
+
+/// One PCI function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PciFunction {
+    /// Its address.
+    pub address: PciAddress,
+    /// Vendor id.
+    pub vendor: PciId,
+    /// Device id.
+    pub device: PciId,
+    /// Class code: base class, subclass, programming interface.
+    pub class: PciClass,
+    /// Name of the bound driver.
+    pub driver: Option<String>,
+    /// NUMA node; `None` where the kernel says -1.
+    pub numa_node: Option<u32>,
+    /// IOMMU group and whether it is a no-IOMMU group of vfio.
+    pub iommu_group: Option<IommuGroup>,
+    /// Place in the SR-IOV topology.
+    pub role: SriovRole,
+    /// Network devices in this network namespace, sorted by name; empty while the netdev is in a pod or a userspace driver is bound.
+    pub netdevs: Vec<Netdev>,
+}
+
+/// A 16-bit PCI vendor or device id, printed as four lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PciId(pub u16);
+
+impl fmt::Display for PciId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}", self.0)
+    }
+}
+
+/// A PCI class code as sysfs `class` gives it (24 bits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PciClass(pub u32);
+
+impl PciClass {
+    /// Base class, for instance 0x02 for network controllers (PCI Code and ID Assignment Specification).
+    pub fn base(self) -> u8 {
+        let [_, base, _, _] = self.0.to_be_bytes();
+        base
+    }
+}
+
+impl fmt::Display for PciClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:06x}", self.0)
+    }
+}
+
+/// An IOMMU group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IommuGroup {
+    /// Its number: the N of `/dev/vfio/N`.
+    pub number: u32,
+    /// Whether vfio made it without an IOMMU (`iommu_group/name` is `vfio-noiommu`).
+    pub noiommu: bool,
+}
+
+/// Place of a function in the SR-IOV topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SriovRole {
+    /// Neither PF nor VF.
+    None,
+    /// A function with the SR-IOV capability.
+    Pf {
+        /// VFs it can have (`sriov_totalvfs`).
+        total_vfs: u16,
+        /// VFs it has, from its `virtfnN` links.
+        vfs: BTreeMap<VfIndex, PciAddress>,
+    },
+    /// A virtual function.
+    Vf {
+        /// Its PF (`physfn`).
+        pf: PciAddress,
+        /// Its index there; `None` when the PF's `virtfnN` links do not name it (they come and go while VFs are made).
+        index: Option<VfIndex>,
+    },
+}
+
+/// A network device of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Netdev {
+    /// Its name.
+    pub name: IfName,
+    /// Its interface index.
+    pub ifindex: u32,
+    /// Its link type.
+    pub link_type: LinkType,
+    /// `phys_switch_id`, present in switchdev mode.
+    pub phys_switch_id: Option<String>,
+    /// `phys_port_name`, for instance `p0` for the uplink and `pf0vf3` for a representor.
+    pub phys_port_name: Option<String>,
+}
+
+/// Link type of a network device (`ARPHRD_*`, `include/uapi/linux/if_arp.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkType {
+    /// Ethernet, `ARPHRD_ETHER` (1).
+    Ether,
+    /// IP over InfiniBand, `ARPHRD_INFINIBAND` (32).
+    Infiniband,
+    /// Any other `ARPHRD_*` number.
+    Other(u16),
+}
+
+impl LinkType {
+    /// The link type of an `ARPHRD_*` number.
+    pub fn from_arphrd(number: u16) -> Self {
+        match number {
+            1 => Self::Ether,
+            32 => Self::Infiniband,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for LinkType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ether => f.write_str("ether"),
+            Self::Infiniband => f.write_str("infiniband"),
+            Self::Other(number) => write!(f, "arphrd-{number}"),
+        }
+    }
+}
+
+/// Something that a scan could not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanProblem {
+    /// The device, as its directory is called.
+    pub device: String,
+    /// What was wrong, with the path.
+    pub reason: String,
+}

@@ -1,0 +1,103 @@
+//! `cargo lab`: an emulated SR-IOV node on which the real thing runs, and the gate that uses it.
+//!
+//! Start at [`main`]: it maps words to work. `fetch` gets what the node needs, `image` makes its initramfs, `qemu` boots it and runs jobs.
+
+pub mod build;
+pub mod cache;
+pub mod fetch;
+pub mod gate;
+pub mod image;
+pub mod progress;
+pub mod qemu;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use self::cache::Cache;
+use self::qemu::{Job, Node, Output};
+
+const HELP: &str = "\
+usage: cargo lab COMMAND
+
+  demo [--json]     the main job on an emulated node, as a story or as data
+  test              the whole gate: format, lints, docs, unit tests, licences, suites on real VFs
+  test SUITE...     only these suites on the node (smoke, host, cni, device_plugin)
+  shell             a prompt on the node; `poweroff -f` leaves it
+  dist              the static binaries that ship, in target/dist/
+  help              this text
+
+environment
+  VIRTFN_CACHE      where downloads are kept (default: $XDG_CACHE_HOME/virtfn or ~/.cache/virtfn)
+  VIRTFN_ACCEL      `tcg` or `kvm` instead of trying KVM and falling back
+";
+
+/// Runs one command of the lab and gives the exit code of the process: 0 success, 1 failure, 2 wrong usage.
+pub fn main(words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["demo"] => demo(false),
+        ["demo", "--json"] => demo(true),
+        ["test"] => gate::run(),
+        ["test", suites @ ..] => gate::run_suites(suites),
+        ["shell"] => shell(),
+        ["dist"] => build::dist().map(|_| true),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        other => {
+            eprintln!(
+                "lab: `{}` is no command; `cargo lab help` lists them",
+                other.join(" ")
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The parts that every use of the node needs: downloads and the binaries that ship.
+fn prepare() -> Result<(Cache, Node)> {
+    let cache = Cache::open()?;
+    let parts = fetch::node_parts(&cache)?;
+    let binaries = build::dist()?;
+    let mut node = Node::new(&cache, &parts)?;
+    node.add_file("opt/cni/bin/sriov", &binaries.cni)?;
+    node.add_file("opt/virtfn/sriov-device-plugin", &binaries.device_plugin)?;
+    Ok((cache, node))
+}
+
+fn demo(json: bool) -> Result<bool> {
+    let (_cache, mut node) = prepare()?;
+    node.add_file("opt/virtfn/guest-demo", &build::guest_binary("guest-demo")?)?;
+    let mut argv = vec!["/opt/virtfn/guest-demo".to_owned()];
+    argv.extend(json.then(|| "--json".to_owned()));
+    let outcomes = node.run(&[Job {
+        name: "demo".to_owned(),
+        argv,
+        output: Output::StdoutOnly,
+    }])?;
+    let [outcome] = outcomes.as_slice() else {
+        bail!("the node ran no demo")
+    };
+    if outcome.code != 0 {
+        eprintln!(
+            "lab: the demo failed; the node's console said:\n{}",
+            node.console_tail(40).context("no console")?
+        );
+    }
+    Ok(outcome.code == 0)
+}
+
+fn shell() -> Result<bool> {
+    let (_cache, mut node) = prepare()?;
+    node.shell()
+}

@@ -1,0 +1,149 @@
+//! Builds what runs on the node: the binaries that ship and the guest's tests, all static.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::progress;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The binaries that ship.
+#[derive(Clone, Debug)]
+pub struct Dist {
+    /// The CNI plugin.
+    pub cni: PathBuf,
+    /// The device plugin.
+    pub device_plugin: PathBuf,
+}
+
+/// A test program for the node.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// Name without `guest_`.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+}
+
+/// The root of the checkout.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// cargo, as the one that runs us, in the checkout.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace()).stdin(Stdio::null());
+    command
+}
+
+/// Builds the static, stripped binaries that ship into `target/dist/`.
+pub fn dist() -> Result<Dist> {
+    let dist = target().join("dist");
+    let dist = Dist {
+        cni: dist.join("sriov"),
+        device_plugin: dist.join("sriov-device-plugin"),
+    };
+    progress::step("building the binaries that ship", || {
+        for (package, profile, to) in [
+            ("sriov-cni", "cni", &dist.cni),
+            ("sriov-device-plugin", "release", &dist.device_plugin),
+        ] {
+            let name = to.file_name().context("a binary without a name")?;
+            let from = static_target().join(TARGET).join(profile).join(name);
+            static_cargo(&["build", "--package", package, "--profile", profile])?;
+            install(&from, to)?;
+        }
+        Ok(dist)
+    })
+}
+
+/// Builds a program of the `tests` package for the node.
+pub fn guest_binary(name: &str) -> Result<PathBuf> {
+    progress::step(&format!("building {name}"), || {
+        static_cargo(&[
+            "build",
+            "--package",
+            "sriov-tests",
+            "--features",
+            "guest",
+            "--bin",
+            name,
+        ])?;
+        Ok(static_target().join(TARGET).join("debug").join(name))
+    })
+}
+
+/// Builds the suites that run on the node; all of them when none is named.
+pub fn suites(names: &[&str]) -> Result<Vec<Suite>> {
+    let mut words = vec![
+        "test".to_owned(),
+        "--package=sriov-tests".to_owned(),
+        "--features=guest".to_owned(),
+        "--no-run".to_owned(),
+    ];
+    words.push("--message-format=json-render-diagnostics".to_owned());
+    let targets = if names.is_empty() {
+        vec!["guest_*".to_owned()]
+    } else {
+        names.iter().map(|name| format!("guest_{name}")).collect()
+    };
+    words.extend(targets.iter().map(|target| format!("--test={target}")));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let messages = progress::step("building the suites", || static_cargo(&words))?;
+    let suite = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let name = message
+            .pointer("/target/name")?
+            .as_str()?
+            .strip_prefix("guest_")?
+            .to_owned();
+        let program = message.get("executable")?.as_str()?.into();
+        Some(Suite { name, program })
+    };
+    let suites: Vec<Suite> = messages.lines().filter_map(suite).collect();
+    if suites.is_empty() {
+        bail!("cargo built no suite");
+    }
+    Ok(suites)
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Static builds have flags of their own, so they have a directory of their own: else each would throw the other's work away.
+fn static_target() -> PathBuf {
+    target().join("static")
+}
+
+fn static_cargo(words: &[&str]) -> Result<String> {
+    let (command, rest) = words.split_first().context("no cargo command")?;
+    let output = cargo()
+        .arg(command)
+        .args(["--quiet", "--target", TARGET, "--target-dir"])
+        .arg(static_target())
+        .args(rest)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("`cargo {}` failed; its messages are above", words.join(" "));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn install(from: &Path, to: &Path) -> Result<()> {
+    let dir = to.parent().context("no directory for the binary")?;
+    std::fs::create_dir_all(dir)?;
+    std::fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}

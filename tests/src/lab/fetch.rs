@@ -1,0 +1,235 @@
+//! Gets QEMU, the kernel and the guest's userland as Debian packages, by name, into the cache; installs nothing.
+//!
+//! A private apt state takes the mirror from the machine's own apt configuration; see `docs/decisions.md`.
+
+mod sources;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::cache::Cache;
+use super::progress;
+
+/// Version of the layout below the cache; a change makes older downloads unused.
+const LAYOUT: &str = "node-v1";
+
+const GUEST_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "iproute2",
+    "strace",
+    "tcpdump",
+    "containernetworking-plugins",
+];
+
+/// Where the parts of the node are.
+#[derive(Clone, Debug)]
+pub struct NodeParts {
+    /// Root of QEMU and its libraries.
+    pub qemu: PathBuf,
+    /// Root of the guest's userland.
+    pub guest: PathBuf,
+    /// Root of the kernel package.
+    pub kernel: PathBuf,
+}
+
+/// The parts of the node, downloaded when the cache does not have them.
+///
+/// # Errors
+/// One sentence that says what is missing on this machine and what to do.
+pub fn node_parts(cache: &Cache) -> Result<NodeParts> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!(
+            "the emulated node needs an x86-64 machine, this one is {}",
+            std::env::consts::ARCH
+        );
+    }
+    let release = sources::release()?;
+    let home = cache.path(&format!("{LAYOUT}-{}", release.codename));
+    let parts = NodeParts {
+        qemu: home.join("qemu"),
+        guest: home.join("guest"),
+        kernel: home.join("kernel"),
+    };
+    let _lock = cache.lock()?;
+    if home.exists() {
+        return Ok(parts);
+    }
+    cache.ensure_room()?;
+    for tool in ["apt-get", "apt-cache", "dpkg", "xz", "setpriv"] {
+        if !has(tool) {
+            bail!(
+                "`{tool}` is not on this machine: the lab gets QEMU and a kernel from Debian packages, install apt, dpkg, xz-utils and util-linux"
+            );
+        }
+    }
+    let unfinished = cache.path(&format!("{LAYOUT}-unfinished"));
+    let _ = std::fs::remove_dir_all(&unfinished);
+    let apt = Apt::new(&unfinished.join("apt"), &release)?;
+    progress::step("reading the package lists of your Debian mirror", || {
+        apt.update()
+    })?;
+    progress::step("downloading QEMU (36 MB)", || {
+        apt.closure(
+            &["qemu-system-x86"],
+            release.newer.as_deref(),
+            &unfinished.join("qemu"),
+        )
+    })?;
+    progress::step("downloading the guest's tools (23 MB)", || {
+        apt.closure(GUEST_PACKAGES, None, &unfinished.join("guest"))
+    })?;
+    progress::step("downloading a kernel (106 MB)", || {
+        apt.kernel(release.newer.as_deref(), &unfinished.join("kernel"))
+    })?;
+    std::fs::remove_dir_all(unfinished.join("apt"))?;
+    std::fs::rename(&unfinished, &home)?;
+    Ok(parts)
+}
+
+fn has(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    dirs.extend([
+        "/usr/bin".into(),
+        "/usr/sbin".into(),
+        "/bin".into(),
+        "/sbin".into(),
+    ]);
+    dirs.iter().any(|dir| dir.join(tool).exists())
+}
+
+/// apt with a state of its own.
+struct Apt {
+    home: PathBuf,
+    options: Vec<String>,
+}
+
+impl Apt {
+    fn new(home: &Path, release: &sources::Release) -> Result<Self> {
+        for dir in ["state/lists/partial", "cache/archives/partial"] {
+            std::fs::create_dir_all(home.join(dir))?;
+        }
+        let (status, list) = (home.join("status"), home.join("sources.list"));
+        std::fs::write(&status, "")?;
+        std::fs::write(&list, release.sources_list())?;
+        let option = |name: &str, value: &str| format!("-o{name}={value}");
+        let path = |name: &str, path: &Path| option(name, &path.to_string_lossy());
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid())?
+            .map_or_else(|| "root".to_owned(), |user| user.name);
+        let options = vec![
+            path("Dir::State", &home.join("state")),
+            path("Dir::State::status", &status),
+            path("Dir::Cache", &home.join("cache")),
+            path("Dir::Etc::sourcelist", &list),
+            option("Dir::Etc::sourceparts", "/dev/null"),
+            option("Dir::Etc::preferences", "/dev/null"),
+            option("Dir::Etc::preferencesparts", "/dev/null"),
+            option("APT::Sandbox::User", &user),
+            option("APT::Install-Recommends", "false"),
+            option("APT::Update::Error-Mode", "any"),
+            option("APT::Architecture", "amd64"),
+            option("Acquire::Languages", "none"),
+            option(
+                "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
+                "false",
+            ),
+            option("Acquire::Retries", "2"),
+            option("Acquire::http::Timeout", "30"),
+            option("Acquire::https::Timeout", "30"),
+            option("Debug::NoLocking", "true"),
+        ];
+        Ok(Self {
+            home: home.to_owned(),
+            options,
+        })
+    }
+
+    fn update(&self) -> Result<()> {
+        self.run("apt-get", &["update"]).context("cannot read the package lists: check the network and the Debian sources of your apt configuration")?;
+        Ok(())
+    }
+
+    /// Downloads packages with all that they depend on, and unpacks them below `root`.
+    fn closure(&self, packages: &[&str], suite: Option<&str>, root: &Path) -> Result<()> {
+        let mut words = vec!["--download-only", "--yes", "install"];
+        words.extend(suite.into_iter().flat_map(|suite| ["-t", suite]));
+        words.extend(packages);
+        self.run("apt-get", &words).with_context(|| {
+            format!(
+                "cannot download {} from your Debian mirror",
+                packages.join(", ")
+            )
+        })?;
+        let archives = self.home.join("cache/archives");
+        unpack_all(&archives, root)?;
+        std::fs::remove_dir_all(&archives)?;
+        std::fs::create_dir_all(archives.join("partial"))?;
+        Ok(())
+    }
+
+    /// Downloads the newest kernel package alone: it is booted, never installed.
+    fn kernel(&self, suite: Option<&str>, root: &Path) -> Result<()> {
+        let meta = suite.map_or_else(
+            || "linux-image-amd64".to_owned(),
+            |suite| format!("linux-image-amd64/{suite}"),
+        );
+        let depends = self.run("apt-cache", &["depends", &meta])?;
+        let package = depends
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+            .find(|package| package.starts_with("linux-image-"))
+            .context("your Debian mirror has no kernel package behind linux-image-amd64")?;
+        let debs = self.home.join("kernel");
+        std::fs::create_dir_all(&debs)?;
+        let mut command = self.command("apt-get", &["download", package]);
+        finish("apt-get", command.current_dir(&debs))
+            .with_context(|| format!("cannot download {package} from your Debian mirror"))?;
+        unpack_all(&debs, root)
+    }
+
+    fn command(&self, tool: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(tool);
+        command
+            .args(&self.options)
+            .args(words)
+            .env("LC_ALL", "C")
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+
+    fn run(&self, tool: &str, words: &[&str]) -> Result<String> {
+        let output = finish(tool, &mut self.command(tool, words))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn unpack_all(debs: &Path, root: &Path) -> Result<()> {
+    std::fs::create_dir_all(root)?;
+    for entry in std::fs::read_dir(debs)? {
+        let deb = entry?.path();
+        if deb.extension().is_some_and(|extension| extension == "deb") {
+            finish("dpkg", Command::new("dpkg").arg("-x").args([&deb, root]))
+                .context("cannot unpack: is the disk of the cache full?")?;
+        }
+    }
+    Ok(())
+}
+
+fn finish(tool: &str, command: &mut Command) -> Result<Output> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {tool}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let reason = text
+            .lines()
+            .find(|line| line.starts_with("E: "))
+            .or_else(|| text.lines().last())
+            .unwrap_or("no message");
+        bail!("{tool}: {reason}");
+    }
+    Ok(output)
+}

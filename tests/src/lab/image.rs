@@ -1,0 +1,364 @@
+//! Makes the node's initramfs: userland, modules, an init, and the files of one run, as cpio segments.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::fetch::NodeParts;
+
+/// What the node loads, in this order.
+const MODULES: &[&str] = &[
+    "igb",
+    "igbvf",
+    "8021q",
+    "veth",
+    "dummy",
+    "vfio-pci",
+    "vfio_iommu_type1",
+    "uio_pci_generic",
+];
+
+/// Programs with their shared libraries: path in the package root, path on the node.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("bin/ip", "usr/sbin/ip"),
+    ("usr/bin/tcpdump", "usr/bin/tcpdump"),
+    ("usr/bin/strace", "usr/bin/strace"),
+];
+
+/// Static programs, likewise.
+const STATIC: &[(&str, &str)] = &[
+    ("bin/busybox", "bin/busybox"),
+    ("usr/lib/cni/host-local", "opt/cni/bin/host-local"),
+    ("usr/lib/cni/static", "opt/cni/bin/static"),
+];
+
+/// The kernel image.
+pub fn kernel(parts: &NodeParts) -> Result<PathBuf> {
+    let (image, _) = release(parts)?;
+    Ok(image)
+}
+
+/// Writes the segment that is the same for every run.
+pub fn write_base(parts: &NodeParts, path: &Path) -> Result<()> {
+    let mut archive = Archive::create(path)?;
+    for dir in [
+        "dev", "proc", "sys", "run", "tmp", "root", "etc", "var/lib", "mnt",
+    ] {
+        archive.dir(dir)?;
+    }
+    archive.link("var/run", "/run")?;
+    for (from, to) in STATIC {
+        archive.file(to, &first_of(&parts.guest, from)?, true)?;
+    }
+    let mut libraries = BTreeSet::new();
+    for (from, to) in PROGRAMS {
+        let program = first_of(&parts.guest, from)?;
+        libraries.extend(shared_libraries(&parts.guest, &program)?);
+        archive.file(to, &program, true)?;
+    }
+    for library in libraries {
+        let name = library
+            .file_name()
+            .context("a library without a name")?
+            .to_string_lossy()
+            .into_owned();
+        archive.file(&format!("usr/lib/x86_64-linux-gnu/{name}"), &library, true)?;
+    }
+    archive.file("lib64/ld-linux-x86-64.so.2", &loader(&parts.guest)?, true)?;
+    let (_, modules) = release(parts)?;
+    let mut order = Vec::new();
+    for module in load_order(&modules)? {
+        let name = module
+            .rsplit('/')
+            .next()
+            .context("a module without a name")?
+            .trim_end_matches(".xz")
+            .to_owned();
+        let text = unpacked(&modules.join(&module))?;
+        archive.bytes(&format!("lib/modules/{name}"), &text, false)?;
+        order.push(name);
+    }
+    archive.bytes(
+        "lib/modules/order",
+        format!("{}\n", order.join("\n")).as_bytes(),
+        false,
+    )?;
+    archive.bytes("init", include_bytes!("init.sh"), true)?;
+    archive.finish()
+}
+
+/// A cpio archive in the kernel's `newc` format (`Documentation/driver-api/early-userspace/buffer-format.rst`).
+#[derive(Debug)]
+pub struct Archive {
+    out: io::BufWriter<std::fs::File>,
+    inode: u32,
+    dirs: BTreeSet<String>,
+}
+
+impl Archive {
+    /// Makes an empty archive.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = std::fs::File::create(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self {
+            out: io::BufWriter::new(file),
+            inode: 1,
+            dirs: BTreeSet::new(),
+        })
+    }
+
+    /// Adds a directory with its parents.
+    pub fn dir(&mut self, name: &str) -> Result<()> {
+        let ends = name
+            .match_indices('/')
+            .map(|(end, _)| end)
+            .chain([name.len()]);
+        for end in ends {
+            let (part, _) = name.split_at(end);
+            if self.dirs.insert(part.to_owned()) {
+                self.entry(part, 0o040_755, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a symbolic link.
+    pub fn link(&mut self, name: &str, target: &str) -> Result<()> {
+        self.parent(name)?;
+        self.entry(name, 0o120_777, target.as_bytes())
+    }
+
+    /// Adds a file of this machine.
+    pub fn file(&mut self, name: &str, source: &Path, executable: bool) -> Result<()> {
+        let text =
+            std::fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
+        self.bytes(name, &text, executable)
+    }
+
+    /// Adds a file.
+    pub fn bytes(&mut self, name: &str, text: &[u8], executable: bool) -> Result<()> {
+        self.parent(name)?;
+        self.entry(name, if executable { 0o100_755 } else { 0o100_644 }, text)
+    }
+
+    /// Ends the archive.
+    pub fn finish(mut self) -> Result<()> {
+        self.entry("TRAILER!!!", 0, &[])?;
+        self.out
+            .flush()
+            .context("cannot write the initramfs: is the disk full?")
+    }
+
+    fn parent(&mut self, name: &str) -> Result<()> {
+        name.rsplit_once('/')
+            .map_or(Ok(()), |(parent, _)| self.dir(parent))
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, text: &[u8]) -> Result<()> {
+        let size = u32::try_from(text.len()).context("a file of the node is larger than 4 GiB")?;
+        let name_size = u32::try_from(name.len() + 1)?;
+        let inode = self.inode;
+        self.inode += 1;
+        write!(
+            self.out,
+            "070701{inode:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{size:08x}{:032x}{name_size:08x}{:08x}{name}\0",
+            0, 0, 1, 0, 0, 0
+        )?;
+        self.pad(110 + name.len() + 1)?;
+        self.out.write_all(text)?;
+        self.pad(text.len())
+    }
+
+    fn pad(&mut self, written: usize) -> Result<()> {
+        let missing = written.next_multiple_of(4) - written;
+        Ok(self.out.write_all(&vec![0; missing])?)
+    }
+}
+
+/// Kernel image and module directory of the only kernel in the package.
+fn release(parts: &NodeParts) -> Result<(PathBuf, PathBuf)> {
+    for entry in std::fs::read_dir(parts.kernel.join("boot"))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(version) = name.strip_prefix("vmlinuz-") {
+            let modules =
+                ["lib/modules", "usr/lib/modules"].map(|dir| parts.kernel.join(dir).join(version));
+            let modules = modules
+                .into_iter()
+                .find(|dir| dir.exists())
+                .context("the kernel package has no modules")?;
+            return Ok((entry.path(), modules));
+        }
+    }
+    bail!("the kernel package has no kernel")
+}
+
+/// The wanted modules and what they need, each after what it needs.
+///
+/// The package has no `modules.dep`; the names come from each module's own `depends=`.
+fn load_order(modules: &Path) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    list(modules, modules, &mut all)?;
+    let find = |name: &str| {
+        let wanted = name.replace('-', "_");
+        let named = |path: &&String| {
+            let file = path.rsplit('/').next().unwrap_or_default();
+            file.split(".ko")
+                .next()
+                .unwrap_or_default()
+                .replace('-', "_")
+                == wanted
+        };
+        all.iter()
+            .find(named)
+            .with_context(|| format!("the kernel package has no module {name}"))
+    };
+    let mut order: Vec<String> = Vec::new();
+    for module in MODULES {
+        let mut pending = vec![(*module).to_owned()];
+        while let Some(name) = pending.last().cloned() {
+            let path = find(&name)?;
+            let missing: Vec<String> = depends(&unpacked(&modules.join(path))?)
+                .into_iter()
+                .filter(|needed| find(needed).is_ok_and(|path| !order.contains(path)))
+                .collect();
+            if missing.is_empty() {
+                pending.pop();
+                if !order.contains(path) {
+                    order.push(path.clone());
+                }
+            }
+            pending.extend(missing);
+        }
+    }
+    Ok(order)
+}
+
+fn list(root: &Path, dir: &Path, all: &mut Vec<String>) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.is_symlink() {
+            list(root, &path, all)?;
+        } else if path.to_string_lossy().contains(".ko") {
+            all.push(path.strip_prefix(root)?.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The `depends=` entry of a module's `.modinfo` section.
+fn depends(module: &[u8]) -> Vec<String> {
+    let entry = module
+        .split(|byte| *byte == 0)
+        .find_map(|text| text.strip_prefix(b"depends="));
+    let text = String::from_utf8_lossy(entry.unwrap_or_default()).into_owned();
+    text.split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn unpacked(module: &Path) -> Result<Vec<u8>> {
+    if module
+        .extension()
+        .is_some_and(|extension| extension == "ko")
+    {
+        return Ok(std::fs::read(module)?);
+    }
+    let output = Command::new("xz")
+        .args(["--decompress", "--stdout"])
+        .arg(module)
+        .output()
+        .context("cannot start xz")?;
+    if !output.status.success() {
+        bail!("cannot decompress {}", module.display());
+    }
+    Ok(output.stdout)
+}
+
+/// A file of a package root, whether or not its release has merged `/bin` into `/usr/bin`.
+fn first_of(root: &Path, path: &str) -> Result<PathBuf> {
+    let candidates = [root.join(path), root.join("usr").join(path)];
+    candidates
+        .into_iter()
+        .find(|file| file.exists())
+        .with_context(|| format!("the guest's packages have no {path}"))
+}
+
+fn loader(root: &Path) -> Result<PathBuf> {
+    first_of(root, "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+}
+
+/// Directories with libraries below a package root, as a search path.
+pub fn library_path(root: &Path) -> String {
+    let dirs = [
+        "lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu/pulseaudio",
+    ];
+    dirs.map(|dir| root.join(dir).to_string_lossy().into_owned())
+        .join(":")
+}
+
+/// A command that runs a program of a package root with the libraries of that root.
+pub fn command_in(root: &Path) -> Result<Vec<String>> {
+    Ok(vec![
+        loader(root)?.to_string_lossy().into_owned(),
+        "--library-path".to_owned(),
+        library_path(root),
+    ])
+}
+
+fn shared_libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new(loader(root)?)
+        .args(["--library-path", &library_path(root), "--list"])
+        .arg(program)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("cannot list the libraries of {}: {text}", program.display());
+    }
+    let path = |line: &str| Some(PathBuf::from(line.split_once("=> ")?.1.split(" (").next()?));
+    Ok(text
+        .lines()
+        .filter_map(path)
+        .filter(|path| path.is_absolute())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_what_cpio_reads() {
+        let path = std::env::temp_dir().join(format!("virtfn-archive-{}", std::process::id()));
+        let mut archive = Archive::create(&path).unwrap();
+        archive.bytes("a/b/file", b"text", true).unwrap();
+        archive.link("a/link", "/run").unwrap();
+        archive.finish().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(bytes.len() % 4, 0);
+        // Header of the first entry, directory `a`: magic, inode, mode, and at offset 94 the size of its name.
+        assert_eq!(bytes[..22], *b"07070100000001000041ed");
+        assert_eq!(bytes[94..102], *b"00000002");
+        let names: Vec<&[u8]> = vec![b"a/b/file\0", b"a/link\0", b"TRAILER!!!\0"];
+        assert!(
+            names
+                .iter()
+                .all(|name| bytes.windows(name.len()).any(|window| window == *name))
+        );
+    }
+
+    #[test]
+    fn a_module_says_what_it_needs() {
+        assert_eq!(
+            depends(b"\0license=GPL\0depends=i2c-algo-bit,dca\0retpoline=Y\0"),
+            ["i2c-algo-bit", "dca"]
+        );
+        assert!(depends(b"\0depends=\0").is_empty());
+    }
+}

@@ -1,0 +1,47 @@
+#!/bin/busybox sh
+# First process of the emulated node: mounts, modules, both PFs up with carrier, then the jobs of the run.
+/bin/busybox --install -s /bin
+export PATH=/usr/sbin:/usr/bin:/bin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs run /run
+mount -t tmpfs tmp /tmp
+mkdir -p /dev/pts /run/netns /run/k8s.cni.cncf.io
+mount -t devpts devpts /dev/pts
+while read -r module; do
+	insmod "/lib/modules/$module" || echo "init: $module does not load"
+done < /lib/modules/order
+ip=/usr/sbin/ip
+$ip link set lo up
+for port in 0 1; do
+	for attempt in $(seq 100); do
+		for path in /sys/class/net/*; do
+			[ "$(cat "$path/address")" = "52:54:00:00:00:1$port" ] && [ -d "$path/device" ] && found=${path##*/}
+		done
+		[ -n "$found" ] && break
+		usleep 100000
+	done
+	$ip link set "$found" down
+	$ip link set "$found" name "pf$port"
+	$ip link set "pf$port" up
+	device=$(readlink -f "/sys/class/net/pf$port/device")
+	export "VIRTFN_PF$port=${device##*/}"
+	found=
+done
+for port in 0 1; do
+	for attempt in $(seq 100); do
+		[ "$(cat "/sys/class/net/pf$port/carrier")" = 1 ] && break
+		usleep 100000
+	done
+done
+export VIRTFN_GUEST=1 VIRTFN_SRIOV_CNI=/opt/cni/bin/sriov VIRTFN_DEVICE_PLUGIN=/opt/virtfn/sriov-device-plugin RUST_BACKTRACE=0
+if [ -e /lab/jobs ]; then
+	exec 3> /dev/vport0p1
+	echo "::ready $(cut -d' ' -f1 /proc/uptime)" >&3
+	. /lab/jobs
+else
+	setsid cttyhack sh
+fi
+sync
+poweroff -f

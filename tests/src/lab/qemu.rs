@@ -1,0 +1,361 @@
+//! Boots the node and runs jobs on it; every wait has an end, and no QEMU outlives the lab.
+
+mod lines;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use self::lines::{Line, Lines};
+use super::cache::{Cache, RunDir};
+use super::fetch::NodeParts;
+use super::image::{self, Archive};
+use super::progress;
+
+/// Time from power-on to the first job, with room for slow and busy machines.
+const BOOT: Duration = Duration::from_mins(2);
+/// Time that KVM gets to show that it works here.
+const KVM_BOOT: Duration = Duration::from_secs(30);
+/// Time that a job may be silent.
+const SILENCE: Duration = Duration::from_mins(3);
+
+/// One program to run on the node.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Name in the output.
+    pub name: String,
+    /// Program and arguments, as the node sees them.
+    pub argv: Vec<String>,
+    /// What of its output is relayed.
+    pub output: Output,
+}
+
+/// What of a job's output is relayed to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output; standard error goes to the node's console.
+    StdoutOnly,
+    /// Both.
+    Both,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Name of the job.
+    pub name: String,
+    /// Its exit code.
+    pub code: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accel {
+    Kvm,
+    Tcg,
+}
+
+/// A node that is described and can be booted.
+#[derive(Debug)]
+pub struct Node {
+    run: RunDir,
+    kvm_refused: PathBuf,
+    kernel: PathBuf,
+    qemu: PathBuf,
+    base: PathBuf,
+    files: Vec<(String, PathBuf)>,
+}
+
+impl Node {
+    /// Describes the default node: two PFs on two NUMA nodes, joined on one wire.
+    pub fn new(cache: &Cache, parts: &NodeParts) -> Result<Self> {
+        let run = cache.run_dir()?;
+        let base = run.join("base.cpio");
+        image::write_base(parts, &base)?;
+        Ok(Self {
+            run,
+            kvm_refused: cache.path("kvm-refused"),
+            kernel: image::kernel(parts)?,
+            qemu: parts.qemu.clone(),
+            base,
+            files: Vec::new(),
+        })
+    }
+
+    /// Puts a program on the node.
+    pub fn add_file(&mut self, name: &str, source: &Path) -> Result<()> {
+        if !source.exists() {
+            bail!("{} is not there to be put on the node", source.display());
+        }
+        self.files.push((name.to_owned(), source.to_owned()));
+        Ok(())
+    }
+
+    /// The last lines of the node's console.
+    pub fn console_tail(&self, lines: usize) -> Option<String> {
+        let text =
+            String::from_utf8_lossy(&std::fs::read(self.run.join("console")).ok()?).into_owned();
+        let all: Vec<&str> = text.lines().collect();
+        Some(all.get(all.len().saturating_sub(lines)..)?.join("\n"))
+    }
+
+    /// Boots the node, runs the jobs one after the other, relays their output and powers it off.
+    ///
+    /// # Errors
+    /// When the node does not boot, hangs or dies before the last job ended; a job that fails is an outcome.
+    pub fn run(&self, jobs: &[Job]) -> Result<Vec<Outcome>> {
+        let initrd = self.write_initrd(Some(jobs))?;
+        if self.tries_kvm() {
+            match self.attempt(&initrd, Accel::Kvm, KVM_BOOT, jobs.len()) {
+                Err(error) if error.is::<NotBooted>() => {
+                    eprintln!("lab: KVM does not work here, emulating from now on");
+                    std::fs::write(&self.kvm_refused, boot_id())?;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.attempt(&initrd, Accel::Tcg, BOOT, jobs.len())
+    }
+
+    /// Boots the node with a prompt on the terminal.
+    pub fn shell(&mut self) -> Result<bool> {
+        let initrd = self.write_initrd(None)?;
+        eprintln!("lab: booting; `poweroff -f` leaves the node, Ctrl-A X ends QEMU");
+        let mut command = self.command(&initrd, Accel::Tcg)?;
+        command.args([
+            "-chardev",
+            "stdio,id=console,mux=on,signal=off",
+            "-serial",
+            "chardev:console",
+            "-mon",
+            "chardev=console",
+        ]);
+        Ok(command.status().context("cannot start QEMU")?.success())
+    }
+
+    fn attempt(
+        &self,
+        initrd: &Path,
+        accel: Accel,
+        boot: Duration,
+        jobs: usize,
+    ) -> Result<Vec<Outcome>> {
+        let mut command = self.command(initrd, accel)?;
+        command
+            .arg("-serial")
+            .arg(format!("file:{}", self.run.join("console").display()))
+            .args([
+                "-chardev",
+                "stdio,id=jobs,signal=off",
+                "-device",
+                "virtio-serial-pci,bus=pcie.0",
+                "-device",
+                "virtserialport,chardev=jobs,name=virtfn",
+            ])
+            // The port counts as closed, and the node's writes block, once standard input ends.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(self.run.join("qemu.log"))?);
+        let mut qemu = Running(command.spawn().context("cannot start QEMU")?);
+        let stdout = qemu
+            .0
+            .stdout
+            .take()
+            .context("QEMU has no standard output")?;
+        let mut lines = Lines::new(stdout);
+        let started = progress::step("booting the emulated node", || {
+            lines.next_before(Instant::now() + boot)
+        });
+        if started != Some(Line::Ready) {
+            let tail = self.console_tail(15).unwrap_or_default();
+            let log = std::fs::read_to_string(self.run.join("qemu.log")).unwrap_or_default();
+            let said = format!(
+                "within {} s; its console ends with:\n{tail}\n{log}",
+                boot.as_secs()
+            );
+            return Err(anyhow::Error::new(NotBooted { said }));
+        }
+        let mut outcomes = Vec::new();
+        loop {
+            match lines.next_before(Instant::now() + SILENCE) {
+                Some(Line::Exit(name, code)) => outcomes.push(Outcome { name, code }),
+                Some(Line::Text(text)) => println!("{text}"),
+                Some(Line::Ready) => bail!("the node booted twice"),
+                None => break,
+            }
+            if outcomes.len() == jobs {
+                break;
+            }
+        }
+        if outcomes.len() < jobs {
+            let why = if lines.is_over() {
+                "the node died"
+            } else {
+                "the node was silent for 180 s"
+            };
+            bail!(
+                "{why} in job {} of {jobs}; its console ends with:\n{}",
+                outcomes.len() + 1,
+                self.console_tail(30).unwrap_or_default()
+            );
+        }
+        Ok(outcomes)
+    }
+
+    fn tries_kvm(&self) -> bool {
+        match std::env::var("VIRTFN_ACCEL").as_deref() {
+            Ok("tcg") => false,
+            Ok("kvm") => true,
+            _ => {
+                let usable = std::fs::File::options()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/kvm")
+                    .is_ok();
+                usable && std::fs::read_to_string(&self.kvm_refused).ok() != Some(boot_id())
+            }
+        }
+    }
+
+    fn write_initrd(&self, jobs: Option<&[Job]>) -> Result<PathBuf> {
+        let segment = self.run.join("run.cpio");
+        let mut archive = Archive::create(&segment)?;
+        for (name, source) in &self.files {
+            archive.file(name, source, true)?;
+        }
+        if let Some(jobs) = jobs {
+            archive.bytes(
+                "lab/jobs",
+                jobs.iter().map(script).collect::<String>().as_bytes(),
+                false,
+            )?;
+        }
+        archive.finish()?;
+        let initrd = self.run.join("initrd");
+        let mut whole = std::fs::read(&self.base)?;
+        whole.extend(std::fs::read(&segment)?);
+        std::fs::write(&initrd, whole).context("cannot write the initramfs: is the disk full?")?;
+        Ok(initrd)
+    }
+
+    fn command(&self, initrd: &Path, accel: Accel) -> Result<Command> {
+        // The parent-death signal is what ends QEMU when the lab is killed.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(image::command_in(&self.qemu)?);
+        command.arg(self.qemu.join("usr/bin/qemu-system-x86_64"));
+        for dir in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+            command.arg("-L").arg(self.qemu.join(dir));
+        }
+        match accel {
+            Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+            Accel::Tcg => command.args(["-accel", "tcg", "-cpu", "max"]),
+        };
+        command.args([
+            "-M",
+            "q35,kernel-irqchip=split,smm=off,i8042=off,sata=off,smbus=off",
+            "-smp",
+            "2",
+            "-m",
+            "1G",
+        ]);
+        command.args(["-display", "none", "-no-reboot", "-nodefaults"]);
+        for node in 0..2 {
+            command.args([
+                "-object",
+                &format!("memory-backend-ram,id=m{node},size=512M"),
+            ]);
+            command.args([
+                "-numa",
+                &format!("node,nodeid={node},cpus={node},memdev=m{node}"),
+            ]);
+        }
+        command.args(["-device", "intel-iommu,intremap=on"]);
+        for port in 0..2 {
+            let bus = 32 * (port + 1);
+            command.args([
+                "-device",
+                &format!("pxb-pcie,id=pxb{port},bus=pcie.0,bus_nr={bus},numa_node={port}"),
+            ]);
+            command.args([
+                "-device",
+                &format!(
+                    "pcie-root-port,id=rp{port},bus=pxb{port},chassis={0},slot={0}",
+                    port + 1
+                ),
+            ]);
+            command.args([
+                "-device",
+                &format!("igb,id=pf{port},bus=rp{port},netdev=n{port},mac=52:54:00:00:00:1{port}"),
+            ]);
+            command.args(["-netdev", &format!("hubport,id=n{port},hubid=0")]);
+        }
+        let kernel_arguments = "console=ttyS0 quiet panic=-1 intel_iommu=on mitigations=off cryptomgr.notests random.trust_cpu=on audit=0 lsm= nowatchdog 8250.nr_uarts=1";
+        command
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(initrd)
+            .args(["-append", kernel_arguments]);
+        Ok(command)
+    }
+}
+
+/// The node did not come up.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the node did not boot {said}")]
+struct NotBooted {
+    said: String,
+}
+
+/// A QEMU that ends with its owner.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines of the init's job list for one job.
+fn script(job: &Job) -> String {
+    let quoted: Vec<String> = job
+        .argv
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
+        .collect();
+    let stderr = match job.output {
+        Output::StdoutOnly => "2> /dev/console",
+        Output::Both => "2>&3",
+    };
+    format!(
+        "{} < /dev/null >&3 {stderr}\necho \"::exit {} $?\" >&3\n",
+        quoted.join(" "),
+        job.name
+    )
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_words_reach_the_shell_as_they_are() {
+        let job = Job {
+            name: "a".into(),
+            argv: vec!["/x y".into(), "it's".into()],
+            output: Output::Both,
+        };
+        assert_eq!(
+            script(&job),
+            "'/x y' 'it'\\''s' < /dev/null >&3 2>&3\necho \"::exit a $?\" >&3\n"
+        );
+    }
+}

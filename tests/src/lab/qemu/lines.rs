@@ -1,0 +1,110 @@
+//! The lines that come from the node's job port: marks of the init, and the jobs' own output.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Instant;
+
+/// One line of the job port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// The node is up.
+    Ready,
+    /// A job ended.
+    Exit(String, i32),
+    /// A job wrote this.
+    Text(String),
+}
+
+/// The job port.
+#[derive(Debug)]
+pub(super) struct Lines {
+    lines: Receiver<Line>,
+    is_over: bool,
+}
+
+impl Lines {
+    /// Reads the port on a thread of its own, which ends with QEMU.
+    pub(super) fn new(port: impl Read + Send + 'static) -> Self {
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            let mut port = BufReader::new(port);
+            let mut bytes = Vec::new();
+            while port
+                .read_until(b'\n', &mut bytes)
+                .is_ok_and(|count| count > 0)
+            {
+                let text = String::from_utf8_lossy(&bytes)
+                    .trim_end_matches(['\n', '\r'])
+                    .to_owned();
+                let _ = parse(text).into_iter().try_for_each(|line| send.send(line));
+                bytes.clear();
+            }
+        });
+        Self {
+            lines,
+            is_over: false,
+        }
+    }
+
+    /// The next line, or nothing at the deadline or at the end.
+    pub(super) fn next_before(&mut self, deadline: Instant) -> Option<Line> {
+        match self
+            .lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.is_over = true;
+                None
+            }
+        }
+    }
+
+    /// Whether QEMU closed the port.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// A job may end without a line end: its mark then stands behind its last words.
+fn parse(text: String) -> Vec<Line> {
+    if text.starts_with("::ready ") {
+        return vec![Line::Ready];
+    }
+    let mark = text.rfind("::exit ").map(|at| text.split_at(at));
+    let exit = mark.and_then(|(before, mark)| {
+        let (name, code) = mark.strip_prefix("::exit ")?.rsplit_once(' ')?;
+        Some((
+            before.to_owned(),
+            Line::Exit(name.to_owned(), code.parse().ok()?),
+        ))
+    });
+    match exit {
+        Some((before, exit)) if before.is_empty() => vec![exit],
+        Some((before, exit)) => vec![Line::Text(before), exit],
+        None => vec![Line::Text(text)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_told_from_text() {
+        let text = |text: &str| Line::Text(text.to_owned());
+        for (line, read) in [
+            ("::ready 3.1", vec![Line::Ready]),
+            ("::exit cni 0", vec![Line::Exit("cni".into(), 0)]),
+            (
+                "last words::exit cni 101",
+                vec![text("last words"), Line::Exit("cni".into(), 101)],
+            ),
+            ("::exit cni", vec![text("::exit cni")]),
+            ("", vec![text("")]),
+        ] {
+            assert_eq!(parse(line.to_owned()), read, "{line}");
+        }
+    }
+}

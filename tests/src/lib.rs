@@ -1,0 +1,13 @@
+//! The harness of the tests: the lab (an emulated SR-IOV node), Multus as far as the CNI plugin sees it, the demo.
+//!
+//! The tests themselves are in `tests/tests/`; those that run on the node are called `guest_*`.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line tool for people: printing is its job"
+)]
+
+pub mod lab;
+pub mod multus;
+pub mod node;

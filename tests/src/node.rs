@@ -1,0 +1,211 @@
+//! The node as its tests use it: PFs, VFs, namespaces, `ip`; only in the guest, as root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// A PF of the node, brought to a number of VFs; its VFs go when it does.
+#[derive(Debug)]
+pub struct Pf {
+    /// PCI address.
+    pub address: String,
+    /// Name of its network device.
+    pub netdev: String,
+}
+
+impl Pf {
+    /// The PF `port` (0 or 1) with `vfs` VFs, each with its network device.
+    pub fn with_vfs(port: u8, vfs: usize) -> Result<Self> {
+        let address = std::env::var(format!("VIRTFN_PF{port}"))
+            .context("this test runs on the lab's node: `cargo lab test`")?;
+        let pf = Self {
+            address,
+            netdev: format!("pf{port}"),
+        };
+        pf.set_vfs(vfs)?;
+        Ok(pf)
+    }
+
+    /// Makes `count` VFs of whatever there was, and waits until all is there.
+    pub fn set_vfs(&self, count: usize) -> Result<()> {
+        let file = self.sysfs("sriov_numvfs");
+        if std::fs::read_to_string(&file)?.trim() != "0" {
+            std::fs::write(&file, "0").context("cannot remove the VFs")?;
+        }
+        if count > 0 {
+            std::fs::write(&file, count.to_string()).context("cannot make VFs")?;
+        }
+        // Creating VFs resets the PF: its carrier drops for a second.
+        wait_for(
+            "all VFs have network devices and the PF has carrier",
+            || {
+                let present =
+                    (0..count).all(|index| self.vf(index).is_ok_and(|vf| netdev_of(&vf).is_ok()));
+                let carrier =
+                    std::fs::read_to_string(format!("/sys/class/net/{}/carrier", self.netdev))
+                        .unwrap_or_default();
+                present && carrier.trim() == "1" && self.vf(count).is_err()
+            },
+        )
+    }
+
+    /// PCI address of a VF.
+    pub fn vf(&self, index: usize) -> Result<String> {
+        let link = self.sysfs(&format!("virtfn{index}"));
+        let target = std::fs::read_link(&link).with_context(|| format!("no {}", link.display()))?;
+        Ok(target
+            .file_name()
+            .context("a link to nothing")?
+            .to_string_lossy()
+            .into_owned())
+    }
+
+    /// What `ip -d link` shows of the PF and its VFs, and of the VFs' network devices: the baseline that a test must restore.
+    pub fn baseline(&self) -> Result<Value> {
+        let mut parts = vec![ip_json(None, &["link", "show", "dev", &self.netdev])?];
+        let mut index = 0;
+        while let Ok(vf) = self.vf(index) {
+            parts.push(
+                netdev_of(&vf)
+                    .and_then(|name| ip_json(None, &["link", "show", "dev", &name]))
+                    .unwrap_or(Value::Null),
+            );
+            index += 1;
+        }
+        let mut all = Value::Array(parts);
+        without_noise(&mut all);
+        Ok(all)
+    }
+
+    fn sysfs(&self, attribute: &str) -> PathBuf {
+        Path::new("/sys/bus/pci/devices")
+            .join(&self.address)
+            .join(attribute)
+    }
+}
+
+impl Drop for Pf {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.sysfs("sriov_numvfs"), "0");
+    }
+}
+
+/// A named network namespace that goes with its owner.
+#[derive(Debug)]
+pub struct Netns {
+    /// Its name.
+    pub name: String,
+}
+
+impl Netns {
+    /// Makes the namespace.
+    pub fn new(name: &str) -> Result<Self> {
+        ip(&["netns", "add", name])?;
+        Ok(Self {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
+    /// Removes it now.
+    pub fn delete(&self) -> Result<()> {
+        ip(&["netns", "del", &self.name])
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+/// Runs the real `ip`.
+pub fn ip(args: &[&str]) -> Result<()> {
+    let output = Command::new("/usr/sbin/ip")
+        .args(args)
+        .output()
+        .context("cannot start /usr/sbin/ip")?;
+    if !output.status.success() {
+        bail!(
+            "ip {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+/// Runs the real `ip -json -details`, in a named namespace when one is given.
+pub fn ip_json(netns: Option<&str>, args: &[&str]) -> Result<Value> {
+    let mut command = Command::new("/usr/sbin/ip");
+    command.args(netns.into_iter().flat_map(|netns| ["-netns", netns]));
+    let output = command
+        .args(["-json", "-details"])
+        .args(args)
+        .output()
+        .context("cannot start /usr/sbin/ip")?;
+    if !output.status.success() {
+        bail!(
+            "ip {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let text = if output.stdout.trim_ascii().is_empty() {
+        b"[]".as_slice()
+    } else {
+        &output.stdout
+    };
+    serde_json::from_slice(text).with_context(|| format!("ip {} printed no JSON", args.join(" ")))
+}
+
+/// Name of the network device of a PCI device, when it is on the host.
+pub fn netdev_of(address: &str) -> Result<String> {
+    let net = Path::new("/sys/bus/pci/devices").join(address).join("net");
+    let entry = std::fs::read_dir(&net)
+        .with_context(|| format!("no {}", net.display()))?
+        .next()
+        .context("no network device")??;
+    Ok(entry.file_name().to_string_lossy().into_owned())
+}
+
+/// Waits for a state, with a deadline.
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        if Instant::now() > deadline {
+            bail!(
+                "after {} s it is still not so that {what}",
+                DEADLINE.as_secs()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Takes out what changes by itself: the operational state follows the carrier, a re-created namespace changes nothing else.
+fn without_noise(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(without_noise),
+        Value::Object(fields) => {
+            fields.retain(|key, _| {
+                !matches!(
+                    key.as_str(),
+                    "operstate" | "ifindex" | "qdisc" | "min_mtu" | "max_mtu"
+                )
+            });
+            fields.values_mut().for_each(without_noise);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
