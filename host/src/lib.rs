@@ -5,6 +5,8 @@
 //! Start at [`snapshot`] for what is known, at `netlink` for what can be changed.
 //! It knows nothing of JSON documents, CNI, kubelet, pools, selectors or policy.
 
+#![deny(unsafe_code)]
+
 pub mod ifname;
 pub mod mac;
 pub mod pci;

@@ -1,1 +1,167 @@
-//! Being written.
+//! Speaks rtnetlink in one namespace: reads links and VF settings, executes single, named changes.
+//!
+//! This module and those below it are the only ones that name types of `rtnetlink` and `netlink-packet-route`.
+//! Each request has a deadline, because a reply that the decoder rejects never reaches its request.
+//! No function asks for the VF list but [`Netlink::vf_settings`]: the kernel cannot express more than some 221 VFs.
+
+mod addresses;
+mod error;
+mod links;
+mod socket;
+mod vfs;
+
+use std::num::NonZeroI32;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use nix::errno::Errno;
+use tokio::task::JoinHandle;
+
+pub use self::addresses::Route;
+pub use self::error::{NetlinkError, NetlinkErrorKind};
+pub use self::links::{Link, LinkChange};
+use self::socket::DatagramSocket;
+use crate::netns::{Netns, NetnsError};
+
+/// A netlink socket in one network namespace, for a tokio runtime with I/O and time.
+#[derive(Debug)]
+pub struct Netlink {
+    handle: rtnetlink::Handle,
+    connection: JoinHandle<()>,
+    deadline: Duration,
+}
+
+/// The socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel gave no socket.
+    #[error("cannot open a netlink socket")]
+    Socket(#[source] std::io::Error),
+    /// The namespace could not be entered for the moment of opening it there.
+    #[error("cannot open a netlink socket in another namespace")]
+    Namespace(#[source] NetnsError),
+}
+
+impl Netlink {
+    /// Opens a socket in the namespace of this process; each request ends after `deadline`.
+    ///
+    /// # Errors
+    /// [`OpenError::Socket`], also when no tokio runtime with I/O is running.
+    pub fn host(deadline: Duration) -> Result<Self, OpenError> {
+        Ok(Self::over(
+            DatagramSocket::open().map_err(OpenError::Socket)?,
+            deadline,
+        ))
+    }
+
+    /// Opens a socket in the namespace `netns`, where it stays.
+    pub fn in_netns(netns: &Netns, deadline: Duration) -> Result<Self, OpenError> {
+        let socket = netns.run(socket::open_raw).map_err(OpenError::Namespace)?;
+        let socket = socket
+            .and_then(DatagramSocket::over)
+            .map_err(OpenError::Socket)?;
+        Ok(Self::over(socket, deadline))
+    }
+
+    fn over(socket: DatagramSocket, deadline: Duration) -> Self {
+        let (connection, handle, _unsolicited) = rtnetlink::from_socket(socket);
+        Self {
+            handle,
+            connection: tokio::spawn(connection),
+            deadline,
+        }
+    }
+
+    /// Sends a request that the kernel acknowledges.
+    async fn change(
+        &self,
+        operation: &str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), NetlinkError> {
+        self.exchange(operation, message, NLM_F_ACK | flags)
+            .await
+            .map(|_| ())
+    }
+
+    /// Sends a request that one message answers; nothing when the kernel says that there is no such device.
+    async fn one(
+        &self,
+        operation: &str,
+        message: RouteNetlinkMessage,
+    ) -> Result<Option<RouteNetlinkMessage>, NetlinkError> {
+        match self.exchange(operation, message, 0).await {
+            Ok(answers) => Ok(answers.into_iter().next()),
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request that many messages answer.
+    async fn dump(
+        &self,
+        operation: &str,
+        message: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        self.exchange(operation, message, NLM_F_DUMP).await
+    }
+
+    async fn exchange(
+        &self,
+        operation: &str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        let failed = |kind| NetlinkError::new(operation, kind);
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | flags;
+        let collect = async {
+            let mut replies = self
+                .handle
+                .clone()
+                .request(request)
+                .map_err(|_closed| failed(NetlinkErrorKind::Closed))?;
+            let mut answers = Vec::new();
+            while let Some(reply) = replies.next().await {
+                let flags = reply.header.flags;
+                match reply.payload {
+                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                    NetlinkPayload::Error(ErrorMessage {
+                        code: Some(code),
+                        header,
+                        ..
+                    }) => {
+                        return Err(failed(refusal(code, flags, &header)));
+                    }
+                    // An acknowledgement, the end of a dump, and what the kernel may send between.
+                    NetlinkPayload::Error(_)
+                    | NetlinkPayload::Done(_)
+                    | NetlinkPayload::Noop
+                    | NetlinkPayload::Overrun(_)
+                    | _ => {}
+                }
+            }
+            Ok(answers)
+        };
+        tokio::time::timeout(self.deadline, collect)
+            .await
+            .unwrap_or_else(|_elapsed| Err(failed(NetlinkErrorKind::Deadline)))
+    }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+fn refusal(code: NonZeroI32, flags: u16, request: &[u8]) -> NetlinkErrorKind {
+    NetlinkErrorKind::Kernel {
+        errno: Errno::from_raw(code.get().saturating_abs()),
+        text: error::kernel_text(flags, request),
+    }
+}

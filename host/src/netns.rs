@@ -1,1 +1,174 @@
-//! Being written.
+//! Network namespaces: opening one, telling two apart, and working in one without leaving this thread there.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{FsType, fstatfs};
+use serde::{Deserialize, Serialize};
+
+/// Identity of a namespace on this boot: device and inode of its nsfs file (namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NetnsId {
+    /// Device number of nsfs.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+}
+
+/// An open network namespace; it lives at least as long as this value.
+#[derive(Debug)]
+pub struct Netns {
+    fd: OwnedFd,
+    id: NetnsId,
+}
+
+/// A namespace could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NetnsError {
+    /// The path could not be opened.
+    #[error("cannot open the network namespace `{}`", path.display())]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The path is something else.
+    #[error("`{}` is not a network namespace", path.display())]
+    NotANamespace {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The kernel did not let this process in: it needs `CAP_SYS_ADMIN`.
+    #[error("cannot enter the network namespace: this needs CAP_SYS_ADMIN")]
+    Enter {
+        /// Why.
+        source: io::Error,
+    },
+    /// A kernel setting could not be written.
+    #[error("cannot write `{value}` to `{path}` in the network namespace")]
+    Sysctl {
+        /// Path below `/proc/sys`.
+        path: String,
+        /// The value.
+        value: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl NetnsError {
+    /// Whether the namespace is gone: nothing stands at its path, or no namespace is mounted there any more.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::NotANamespace { .. } => true,
+            Self::Enter { .. } | Self::Sysctl { .. } => false,
+        }
+    }
+}
+
+impl Netns {
+    /// Opens the namespace at `path`.
+    ///
+    /// # Errors
+    /// [`NetnsError::Open`] when there is nothing to open, [`NetnsError::NotANamespace`] when it is something else: a file whose mount is gone.
+    pub fn open(path: &Path) -> Result<Self, NetnsError> {
+        let open = |source| NetnsError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(open)?;
+        let kind = fstatfs(&file)
+            .map_err(|errno| open(errno.into()))?
+            .filesystem_type();
+        // linux/magic.h: NSFS_MAGIC; before Linux 3.19 the files were in procfs.
+        if kind != FsType(0x6e73_6673) && kind != FsType(0x9fa0) {
+            return Err(NetnsError::NotANamespace {
+                path: path.to_owned(),
+            });
+        }
+        let stat = file.metadata().map_err(open)?;
+        Ok(Self {
+            id: NetnsId {
+                dev: stat.dev(),
+                ino: stat.ino(),
+            },
+            fd: file.into(),
+        })
+    }
+
+    /// Opens the namespace that this process is in.
+    pub fn current() -> Result<Self, NetnsError> {
+        Self::open(Path::new("/proc/self/ns/net"))
+    }
+
+    /// Which namespace it is.
+    pub fn id(&self) -> NetnsId {
+        self.id
+    }
+
+    /// Its file descriptor, for the kernel.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Does `work` in the namespace, on a thread that ends there: no thread comes back from a namespace, so none can be left in one.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                setns(self.fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| NetnsError::Enter {
+                    source: errno.into(),
+                })?;
+                Ok(work())
+            });
+            there.join().unwrap_or_else(|_| {
+                Err(NetnsError::Enter {
+                    source: io::Error::other("the thread in the namespace panicked"),
+                })
+            })
+        })
+    }
+
+    /// Writes kernel settings of the namespace; a path is below `/proc/sys`, for instance `net/ipv4/conf/net1/arp_notify`.
+    pub fn write_sysctls(&self, settings: &[(String, &str)]) -> Result<(), NetnsError> {
+        self.run(|| {
+            settings.iter().try_for_each(|(path, value)| {
+                // /proc/sys/net shows the namespace of the thread that opens it.
+                std::fs::write(Path::new("/proc/sys").join(path), value).map_err(|source| {
+                    NetnsError::Sysctl {
+                        path: path.clone(),
+                        value: (*value).to_owned(),
+                        source,
+                    }
+                })
+            })
+        })?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_not_a_namespace_and_nothing_is_gone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Netns::open(file.path()).unwrap_err();
+        assert!(
+            matches!(error, NetnsError::NotANamespace { .. }) && error.is_gone(),
+            "{error}"
+        );
+        assert!(Netns::open(Path::new("/nowhere/ns")).unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn a_namespace_is_itself() {
+        let (a, b) = (Netns::current().unwrap(), Netns::current().unwrap());
+        assert_eq!(a.id(), b.id());
+    }
+}

@@ -1,0 +1,143 @@
+//! What a netlink request can fail with, and the kernel's own words for it.
+
+use std::fmt;
+
+use netlink_packet_core::{NLM_F_ACK_TLVS, NLM_F_CAPPED, NlasIterator};
+use nix::errno::Errno;
+
+/// A request that was not done.
+#[derive(Debug)]
+pub struct NetlinkError {
+    operation: String,
+    kind: NetlinkErrorKind,
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetlinkErrorKind {
+    /// The kernel refused it.
+    Kernel {
+        /// With this error.
+        errno: Errno,
+        /// And these words (extended acknowledgement), where it has any.
+        text: Option<String>,
+    },
+    /// There was no answer in time, or one that this build cannot read.
+    Deadline,
+    /// The socket is closed.
+    Closed,
+}
+
+impl NetlinkError {
+    pub(super) fn new(operation: &str, kind: NetlinkErrorKind) -> Self {
+        Self {
+            operation: operation.to_owned(),
+            kind,
+        }
+    }
+
+    /// The kernel's error, if it answered.
+    pub fn errno(&self) -> Option<Errno> {
+        match &self.kind {
+            NetlinkErrorKind::Kernel { errno, .. } => Some(*errno),
+            NetlinkErrorKind::Deadline | NetlinkErrorKind::Closed => None,
+        }
+    }
+
+    /// Why.
+    pub fn kind(&self) -> &NetlinkErrorKind {
+        &self.kind
+    }
+}
+
+impl fmt::Display for NetlinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.operation)
+    }
+}
+
+impl std::error::Error for NetlinkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.kind)
+    }
+}
+
+impl fmt::Display for NetlinkErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel {
+                errno: Errno::EPERM,
+                ..
+            } => f.write_str("the kernel refuses it (EPERM): this needs CAP_NET_ADMIN"),
+            Self::Kernel { errno, text: None } => {
+                write!(f, "the kernel refuses it ({errno:?}: {})", errno.desc())
+            }
+            Self::Kernel {
+                errno,
+                text: Some(text),
+            } => write!(f, "the kernel refuses it ({errno:?}: {text})"),
+            Self::Deadline => f.write_str(
+                "the kernel did not answer in time, or with something that this build cannot read",
+            ),
+            Self::Closed => f.write_str("the netlink socket is closed"),
+        }
+    }
+}
+
+impl std::error::Error for NetlinkErrorKind {}
+
+/// The text of an extended acknowledgement, which follows the request that the kernel sends back (netlink(7), `NETLINK_EXT_ACK`).
+pub(super) fn kernel_text(flags: u16, request: &[u8]) -> Option<String> {
+    const HEADER: usize = 16;
+    const NLMSGERR_ATTR_MSG: u16 = 1;
+    if flags & NLM_F_ACK_TLVS == 0 {
+        return None;
+    }
+    let length = if flags & NLM_F_CAPPED == 0 {
+        let length = request.first_chunk::<4>()?;
+        usize::try_from(u32::from_ne_bytes(*length))
+            .ok()?
+            .next_multiple_of(4)
+    } else {
+        HEADER
+    };
+    let attributes = request.get(length..)?;
+    let texts = NlasIterator::new(attributes)
+        .map_while(Result::ok)
+        .filter(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG);
+    let text = texts
+        .map(|attribute| {
+            String::from_utf8_lossy(attribute.value())
+                .trim_end_matches('\0')
+                .to_owned()
+        })
+        .next();
+    text.filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_are_found_behind_the_request() {
+        let mut capped = vec![0; 16];
+        capped.extend([9, 0, 1, 0]);
+        capped.extend(b"busy\0\0\0\0");
+        assert_eq!(
+            kernel_text(NLM_F_ACK_TLVS | NLM_F_CAPPED, &capped),
+            Some("busy".into())
+        );
+        assert_eq!(kernel_text(NLM_F_CAPPED, &capped), None);
+        assert_eq!(kernel_text(NLM_F_ACK_TLVS, &[1]), None);
+    }
+
+    #[test]
+    fn a_missing_capability_is_named() {
+        let kind = NetlinkErrorKind::Kernel {
+            errno: Errno::EPERM,
+            text: None,
+        };
+        assert!(kind.to_string().contains("CAP_NET_ADMIN"));
+    }
+}

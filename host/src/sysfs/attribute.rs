@@ -1,0 +1,125 @@
+//! One device directory of sysfs and its attribute files, by the vocabulary of `sysfs-class`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use sysfs_class::SysClass;
+
+/// A device directory.
+#[derive(Debug)]
+pub(super) struct Device(PathBuf);
+
+/// An attribute could not be read.
+#[derive(Debug)]
+pub(super) enum AttributeError {
+    Read { path: PathBuf, source: io::Error },
+    Torn { path: PathBuf, text: String },
+}
+
+impl SysClass for Device {
+    fn base() -> &'static str {
+        "bus"
+    }
+
+    fn class() -> &'static str {
+        "pci/devices"
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "the trait declares it unsafe; making a path is not"
+    )]
+    unsafe fn from_path_unchecked(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Device {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    pub(super) fn path(&self, attribute: &str) -> PathBuf {
+        self.0.join(attribute)
+    }
+
+    /// The text of an attribute without white space at its ends; nothing when the kernel has no such attribute or cannot tell it now.
+    pub(super) fn text(&self, attribute: &str) -> Result<Option<String>, AttributeError> {
+        self.optional(attribute, self.trim_file(attribute))
+    }
+
+    /// A decimal number.
+    pub(super) fn decimal<T: FromStr>(&self, attribute: &str) -> Result<Option<T>, AttributeError> {
+        let Some(text) = self.text(attribute)? else {
+            return Ok(None);
+        };
+        text.parse()
+            .map(Some)
+            .map_err(|_not_a_number| AttributeError::Torn {
+                path: self.path(attribute),
+                text,
+            })
+    }
+
+    /// A hexadecimal number with `0x`, which every function has.
+    pub(super) fn hexadecimal<T: TryFrom<u32>>(
+        &self,
+        attribute: &str,
+    ) -> Result<T, AttributeError> {
+        let text = self
+            .trim_file(attribute)
+            .map_err(|source| AttributeError::Read {
+                path: self.path(attribute),
+                source,
+            })?;
+        let number = text
+            .strip_prefix("0x")
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| AttributeError::Torn {
+                path: self.path(attribute),
+                text,
+            })
+    }
+
+    /// The last part of what a link points to.
+    pub(super) fn link(&self, name: &str) -> Result<Option<String>, AttributeError> {
+        let target = self.optional(name, fs::read_link(self.path(name)))?;
+        Ok(target.and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned())))
+    }
+
+    /// The names in a directory, in any order; none when it is not there.
+    pub(super) fn names(&self, dir: &str) -> Result<Vec<String>, AttributeError> {
+        let Some(entries) = self.optional(dir, fs::read_dir(self.path(dir)))? else {
+            return Ok(Vec::new());
+        };
+        Ok(entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect())
+    }
+
+    fn optional<T>(&self, name: &str, read: io::Result<T>) -> Result<Option<T>, AttributeError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            // EOPNOTSUPP and EINVAL: a netdev without switch id; its driver or its state has nothing to say.
+            Err(error) if matches!(error.raw_os_error(), Some(95 | 22)) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(AttributeError::Read {
+                path: self.path(name),
+                source,
+            }),
+        }
+    }
+}

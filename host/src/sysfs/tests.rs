@@ -1,0 +1,176 @@
+//! The scan on constructed trees.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+/// A sysfs tree in a temporary directory: `0000:01:00.0/vendor=0x8086` is a file, `0000:01:10.0/physfn>0000:01:00.0` a link.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new(lines: &str) -> Self {
+        let tree = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(tree.root().join("sys/bus/pci/devices")).unwrap();
+        lines.split_whitespace().for_each(|line| tree.add(line));
+        tree
+    }
+
+    fn root(&self) -> HostRoot {
+        HostRoot::new(self.0.path())
+    }
+
+    fn add(&self, line: &str) {
+        let place = |name: &str| {
+            let path = devices(&self.root()).join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        if let Some((name, text)) = line.split_once('=') {
+            fs::write(place(name), format!("{text}\n")).unwrap();
+        } else if let Some((name, target)) = line.split_once('>') {
+            symlink(format!("../{target}"), place(name)).unwrap();
+        }
+    }
+
+    fn function(&self, address: &str) {
+        for (attribute, text) in [
+            ("vendor", "0x8086"),
+            ("device", "0x10ca"),
+            ("class", "0x020000"),
+            ("numa_node", "1"),
+        ] {
+            self.add(&format!("{address}/{attribute}={text}"));
+        }
+    }
+}
+
+/// An 82576 with two VFs, one of them in a pod, as the lab's node shows it.
+fn igb() -> Tree {
+    let tree = Tree::new(
+        "0000:01:00.0/sriov_totalvfs=7 0000:01:00.0/sriov_numvfs=2 0000:01:00.0/sriov_offset=128 0000:01:00.0/sriov_stride=2
+         0000:01:00.0/driver>igb 0000:01:00.0/net/pf0/ifindex=3 0000:01:00.0/net/pf0/type=1
+         0000:01:00.0/virtfn0>0000:01:10.0 0000:01:00.0/virtfn1>0000:01:10.2
+         0000:01:10.0/physfn>0000:01:00.0 0000:01:10.0/driver>igbvf 0000:01:10.0/net/eth2/ifindex=5 0000:01:10.0/net/eth2/type=1
+         0000:01:10.0/iommu_group>12 0000:01:10.2/physfn>0000:01:00.0 0000:01:10.2/driver>vfio-pci",
+    );
+    ["0000:01:00.0", "0000:01:10.0", "0000:01:10.2"]
+        .iter()
+        .for_each(|address| tree.function(address));
+    tree
+}
+
+fn address(text: &str) -> PciAddress {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_pf_and_its_vfs_know_each_other() {
+    let snapshot = scan(&igb().root()).unwrap();
+    assert_eq!(snapshot.problems, []);
+    let vf = snapshot.function(address("0000:01:10.2")).unwrap();
+    assert_eq!(
+        vf.role,
+        SriovRole::Vf {
+            pf: address("0000:01:00.0"),
+            index: Some(VfIndex::new(1))
+        }
+    );
+    assert_eq!(
+        (vf.driver.as_deref(), vf.netdevs.len(), vf.numa_node),
+        (Some("vfio-pci"), 0, Some(1))
+    );
+    let pf = snapshot.pf_of(vf).unwrap();
+    assert!(matches!(&pf.role, SriovRole::Pf { total_vfs: 7, vfs } if vfs.len() == 2));
+    assert_eq!(pf.netdevs.first().unwrap().name.as_str(), "pf0");
+}
+
+#[test]
+fn one_function_is_what_the_scan_says_of_it() {
+    let tree = igb();
+    let snapshot = scan(&tree.root()).unwrap();
+    for (address, scanned) in &snapshot.functions {
+        assert_eq!(
+            function(&tree.root(), *address).unwrap().as_ref(),
+            Some(scanned)
+        );
+    }
+    assert_eq!(
+        function(&tree.root(), address("0000:09:00.0")).unwrap(),
+        None
+    );
+}
+
+#[test]
+fn the_index_is_found_without_offset_and_stride() {
+    let tree = igb();
+    fs::write(
+        devices(&tree.root()).join("0000:01:00.0/sriov_stride"),
+        "1\n",
+    )
+    .unwrap();
+    let vf = function(&tree.root(), address("0000:01:10.2"))
+        .unwrap()
+        .unwrap();
+    assert!(matches!(vf.role, SriovRole::Vf { index: Some(index), .. } if index.get() == 1));
+}
+
+#[test]
+fn what_is_torn_is_a_problem_of_that_device_alone() {
+    let tree = igb();
+    tree.add("0000:02:00.0/vendor=0x");
+    tree.add("not-a-device/vendor=0x8086");
+    let snapshot = scan(&tree.root()).unwrap();
+    assert_eq!(snapshot.functions.len(), 3);
+    let devices: Vec<&str> = snapshot
+        .problems
+        .iter()
+        .map(|problem| problem.device.as_str())
+        .collect();
+    assert_eq!(devices, ["0000:02:00.0", "not-a-device"]);
+}
+
+#[test]
+fn without_sysfs_there_is_one_sentence() {
+    let error = scan(&HostRoot::new("/nowhere")).unwrap_err();
+    assert!(error.to_string().contains("is sysfs mounted?"), "{error}");
+}
+
+#[test]
+fn no_numa_node_is_none_and_a_group_has_a_number() {
+    let tree = igb();
+    fs::write(devices(&tree.root()).join("0000:01:10.0/numa_node"), "-1\n").unwrap();
+    let vf = function(&tree.root(), address("0000:01:10.0"))
+        .unwrap()
+        .unwrap();
+    assert_eq!(vf.numa_node, None);
+    assert_eq!(
+        vf.iommu_group,
+        Some(IommuGroup {
+            number: 12,
+            noiommu: false
+        })
+    );
+}
+
+#[test]
+fn thousands_of_functions_are_scanned() {
+    let tree = Tree::new("");
+    for port in 0..8 {
+        let pf = format!("0000:{port:02x}:00.0");
+        tree.function(&pf);
+        tree.add(&format!("{pf}/sriov_totalvfs=256"));
+        tree.add(&format!("{pf}/sriov_numvfs=256"));
+        for index in 0..256 {
+            let vf = format!("0001:{port:02x}:{:02x}.{}", index / 8, index % 8);
+            tree.function(&vf);
+            tree.add(&format!("{vf}/physfn>{pf}"));
+            tree.add(&format!("{pf}/virtfn{index}>{vf}"));
+        }
+    }
+    let snapshot = scan(&tree.root()).unwrap();
+    let indexed = snapshot
+        .functions
+        .values()
+        .filter(|function| matches!(function.role, SriovRole::Vf { index: Some(_), .. }));
+    assert_eq!((indexed.count(), snapshot.functions.len()), (2048, 2056));
+}
