@@ -1,1 +1,48 @@
-//! Placeholder.
+//! What people write: the device plugin's resource list and the CNI network configuration.
+//!
+//! Turns text into values that cannot be wrong, or into the list of all mistakes with their JSON paths.
+//! It opens no file and reads no host.
+
+#![forbid(unsafe_code)]
+
+mod fields;
+pub mod netconf;
+pub mod pf_selector;
+pub mod resources;
+
+use std::fmt;
+
+pub use netconf::NetConf;
+pub use resources::ResourceList;
+
+/// Something about one place of a JSON document, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Where, for instance `resourceList[0].selectors[1].pfNames[0]`.
+    pub path: String,
+    /// What, with the value and the rule.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// All mistakes of one document; there is at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Finding>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(findings) = self;
+        for (position, finding) in findings.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "; " };
+            write!(f, "{separator}{finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

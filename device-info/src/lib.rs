@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The device information specification 1.1.0: its types, its file names, and an atomic store of its files.
+//!
+//! Specification: `k8snetworkplumbingwg/device-info-spec`, SPEC.md.
+
+#![forbid(unsafe_code)]
+
+pub mod info;
+pub mod store;
+
+pub use info::{DeviceInfo, VERSION};
+pub use store::{Store, StoreError};

@@ -1,0 +1,203 @@
+//! Network configurations, right and wrong.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(fields: &str) -> Result<NetConf, NetConfError> {
+    NetConf::parse(
+        &format!(r#"{{"cniVersion": "1.0.0", "name": "n", "type": "sriov", {fields}}}"#),
+        None,
+    )
+}
+
+#[test]
+fn all_fields_are_read() {
+    let conf = parse(
+        r#""deviceID": "0000:01:10.0", "pciBusID": "0000:01:10.0", "vlan": 100, "vlanQoS": 3, "vlanProto": "802.1AD", "mac": "02-00-00-00-00-01",
+           "spoofchk": "on", "trust": "off", "link_state": "enable", "min_tx_rate": 10, "max_tx_rate": 20, "mtu": 9000, "ipam": {"type": "static"},
+           "runtimeConfig": {"mac": "02:00:00:00:00:02", "CNIDeviceInfoFile": "/x"}"#,
+    )
+    .unwrap();
+    assert_eq!(conf.device.address, Some("0000:01:10.0".parse().unwrap()));
+    assert_eq!(conf.device.info_file, Some("/x".into()));
+    let vlan = conf.wanted.vlan.unwrap();
+    assert_eq!(
+        (vlan.id.get(), vlan.qos.get(), vlan.proto),
+        (100, 3, VlanProto::Dot1ad)
+    );
+    assert_eq!(conf.wanted.mac, Some("02:00:00:00:00:02".parse().unwrap()));
+    assert_eq!(
+        (conf.wanted.spoofchk, conf.wanted.trust),
+        (Some(true), Some(false))
+    );
+    assert_eq!(
+        conf.wanted.rate(VfRate::default()),
+        Some(VfRate { min: 10, max: 20 })
+    );
+    assert_eq!(
+        (conf.wanted.mtu, conf.ipam.as_deref()),
+        (Some(9000), Some("static"))
+    );
+}
+
+#[test]
+fn what_is_not_named_is_not_touched() {
+    let conf = parse(r#""deviceID": "0000:01:10.0""#).unwrap();
+    assert_eq!(conf.wanted, Wanted::default());
+    let conf = parse(r#""max_tx_rate": 20"#).unwrap();
+    assert_eq!(
+        conf.wanted.rate(VfRate { min: 5, max: 7 }),
+        Some(VfRate { min: 5, max: 20 })
+    );
+}
+
+#[test]
+fn mistakes_name_key_value_and_rule() {
+    for (fields, path, value) in [
+        (r#""vlan": 4095"#, "vlan", "4095"),
+        (r#""vlan": "100""#, "vlan", "100"),
+        (r#""vlanQoS": 3"#, "vlanQoS", "vlan"),
+        (r#""vlan": 0, "vlanQoS": 3"#, "vlanQoS", "3"),
+        (
+            r#""vlan": 0, "vlanProto": "802.1ad""#,
+            "vlanProto",
+            "802.1ad",
+        ),
+        (r#""vlan": 1, "vlanProto": "802.1x""#, "vlanProto", "802.1x"),
+        (r#""mac": "02:00:00:00:00""#, "mac", "02:00:00:00:00"),
+        (r#""mac": "01:00:5e:00:00:01""#, "mac", "01:00:5e:00:00:01"),
+        (r#""runtimeConfig": {"mac": "x"}"#, "runtimeConfig.mac", "x"),
+        (r#""spoofchk": "yes""#, "spoofchk", "yes"),
+        (r#""trust": true"#, "trust", "true"),
+        (r#""link_state": "up""#, "link_state", "up"),
+        (r#""min_tx_rate": -1"#, "min_tx_rate", "-1"),
+        (
+            r#""min_tx_rate": 30, "max_tx_rate": 20"#,
+            "min_tx_rate",
+            "30",
+        ),
+        (r#""deviceID": "01:10.0""#, "deviceID", "01:10.0"),
+        (
+            r#""deviceID": "0000:01:10.0", "runtimeConfig": {"deviceID": "0000:01:10.2"}"#,
+            "runtimeConfig.deviceID",
+            "0000:01:10.2",
+        ),
+        (r#""mtu": 10"#, "mtu", "10"),
+    ] {
+        let Err(NetConfError::Invalid(crate::Mistakes(mistakes))) = parse(fields) else {
+            panic!("{fields} is accepted")
+        };
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(mistakes[0].path, path);
+        assert!(mistakes[0].message.contains(value), "{}", mistakes[0]);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let error = NetConf::parse(
+        r#"{"name": "/", "vlan": 5000, "mac": "x", "trust": "maybe"}"#,
+        Some("MAC"),
+    )
+    .unwrap_err();
+    let NetConfError::Invalid(crate::Mistakes(mistakes)) = error else {
+        panic!("{error}")
+    };
+    let paths: Vec<&str> = mistakes
+        .iter()
+        .map(|mistake| mistake.path.as_str())
+        .collect();
+    assert_eq!(paths, ["name", "CNI_ARGS", "mac", "vlan", "trust"]);
+}
+
+#[test]
+fn the_mac_of_the_runtime_wins_over_that_of_the_arguments() {
+    let args = Some("IgnoreUnknown=true;K8S_POD_NAME=p;MAC=02:00:00:00:00:03");
+    let conf = |fields: &str| {
+        NetConf::parse(&format!(r#"{{"name": "n", {fields}}}"#), args)
+            .unwrap()
+            .wanted
+            .mac
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(conf(r#""mac": "02:00:00:00:00:01""#), "02:00:00:00:00:03");
+    assert_eq!(
+        conf(r#""runtimeConfig": {"mac": "02:00:00:00:00:02"}"#),
+        "02:00:00:00:00:02"
+    );
+}
+
+#[test]
+fn arguments_that_nobody_knows_are_refused_unless_ignored() {
+    for (args, accepted) in [
+        ("", true),
+        ("K=v", false),
+        ("K=v;IgnoreUnknown=1", true),
+        ("IgnoreUnknown=x", false),
+        ("MAC=a=b", false),
+        ("IgnoreUnknown=1;", false),
+    ] {
+        assert_eq!(
+            NetConf::parse(r#"{"name": "n"}"#, Some(args)).is_ok(),
+            accepted,
+            "{args}"
+        );
+    }
+}
+
+#[test]
+fn versions_and_text_that_is_not_json() {
+    assert_eq!(
+        NetConf::parse(r#"{"name": "n"}"#, None).unwrap().version,
+        CniVersion::V0_1_0
+    );
+    assert!(matches!(
+        NetConf::parse(r#"{"cniVersion": "2.0.0", "name": "n"}"#, None),
+        Err(NetConfError::Version(_))
+    ));
+    for text in ["", "[]", "{", "null"] {
+        assert!(
+            matches!(NetConf::parse(text, None), Err(NetConfError::Decode(_))),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn absent_attachments_are_not_an_empty_list() {
+    assert_eq!(parse(r#""x": 1"#).unwrap().attachments, None);
+    assert_eq!(
+        parse(r#""cni.dev/valid-attachments": []"#)
+            .unwrap()
+            .attachments,
+        Some(Vec::new())
+    );
+    let one = parse(r#""cni.dev/attachments": [{"containerID": "c", "ifname": "net1"}]"#)
+        .unwrap()
+        .attachments
+        .unwrap();
+    assert_eq!(
+        one[0],
+        LiveAttachment {
+            container_id: "c".into(),
+            ifname: "net1".into()
+        }
+    );
+}
+
+proptest! {
+    #[test]
+    fn never_panics(stdin in ".{0,64}", args in ".{0,32}") {
+        let _ = NetConf::parse(&stdin, Some(&args));
+    }
+
+    #[test]
+    fn any_value_in_any_field_is_read_or_refused(
+        key in "vlan|vlanQoS|mac|runtimeConfig|ipam|deviceID|cni.dev/attachments|spoofchk|name|mtu",
+        value in "null|-1|1|1.5|1e99|\"x\"|\\[\\]|\\[1\\]|\\{\\}|\\{\"mac\": 1\\}|true",
+    ) {
+        let _ = NetConf::parse(&format!(r#"{{"{key}": {value}}}"#), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! A resource's prefix and name, and what is derived from them.
+
+use std::fmt;
+
+/// `prefix/name` of an extended resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceName {
+    prefix: String,
+    name: String,
+}
+
+/// A prefix or a name that a resource cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidResourceName {
+    /// The prefix.
+    #[error(
+        "`{0}` is not a prefix: expected a DNS subdomain, lower-case letters, digits, `-` and `.`, at most 253"
+    )]
+    Prefix(String),
+    /// The name.
+    #[error(
+        "`{0}` is not a resource name: expected letters, digits, `-` and `_`, at most 63, with a letter or digit at both ends"
+    )]
+    Name(String),
+}
+
+impl InvalidResourceName {
+    /// The key of the configuration that is wrong.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Prefix(_) => "resourcePrefix",
+            Self::Name(_) => "resourceName",
+        }
+    }
+}
+
+impl ResourceName {
+    /// Takes a prefix and a name; the rules are kubelet's (`IsExtendedResourceName`).
+    ///
+    /// # Errors
+    /// The first of the two that is wrong.
+    pub fn new(prefix: &str, name: &str) -> Result<Self, InvalidResourceName> {
+        let end = |text: &str| {
+            [text.bytes().next(), text.bytes().next_back()]
+                .iter()
+                .flatten()
+                .all(u8::is_ascii_alphanumeric)
+        };
+        let label = |label: &str| {
+            !label.is_empty()
+                && end(label)
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if prefix.len() > 253 || !prefix.split('.').all(label) {
+            return Err(InvalidResourceName::Prefix(prefix.to_owned()));
+        }
+        let letters = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if name.is_empty() || name.len() > 63 || !letters || !end(name) {
+            return Err(InvalidResourceName::Name(name.to_owned()));
+        }
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// The environment variable that lists the devices: `PCIDEVICE_<PREFIX>_<NAME>`, upper case, `.` as `_`.
+    pub fn variable(&self) -> String {
+        format!("PCIDEVICE_{}_{}", self.prefix, self.name)
+            .to_uppercase()
+            .replace('.', "_")
+    }
+
+    /// The name of its socket, without ending.
+    pub fn socket_stem(&self) -> String {
+        format!("{}_{}", self.prefix, self.name)
+    }
+}
+
+impl fmt::Display for ResourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.prefix, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_users_programs_read_is_derived() {
+        let name = ResourceName::new("intel.com", "vf-a_1").unwrap();
+        assert_eq!(name.to_string(), "intel.com/vf-a_1");
+        assert_eq!(name.variable(), "PCIDEVICE_INTEL_COM_VF-A_1");
+    }
+
+    #[test]
+    fn what_kubelet_refuses_is_refused() {
+        for (prefix, name) in [
+            ("", "a"),
+            ("Bad", "a"),
+            ("x/y", "a"),
+            ("a..b", "a"),
+            ("-a", "a"),
+            ("a.b", ""),
+            ("a.b", "a.b"),
+            ("a.b", "_a"),
+        ] {
+            assert!(ResourceName::new(prefix, name).is_err(), "{prefix} {name}");
+        }
+    }
+}

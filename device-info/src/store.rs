@@ -1,0 +1,172 @@
+//! The directory of device-info files: each is there whole or not at all.
+
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::info::DeviceInfo;
+
+/// A directory with device-info files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store(PathBuf);
+
+/// A device-info file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It could not be written.
+    #[error("cannot write the device-info file `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It could not be read.
+    #[error("cannot read the device-info file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It could not be removed.
+    #[error("cannot remove the device-info file `{}`", path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("the device-info file `{}` does not follow the specification", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+}
+
+impl Store {
+    /// Takes a directory, for instance `/var/run/k8s.cni.cncf.io/devinfo/dp`; it is made when something is written.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The file of a device (specification, section 4.1): `<resource>-<device>-device.json`, with `-` for `/`.
+    pub fn path_of_device(&self, resource: impl Display, device: impl Display) -> PathBuf {
+        self.0
+            .join(format!("{resource}-{device}-device.json").replace('/', "-"))
+    }
+
+    /// Writes the file of a device: whoever reads it finds the old content or the new.
+    ///
+    /// # Errors
+    /// [`StoreError::Write`]; nothing has changed then.
+    pub fn write(&self, path: &Path, info: &DeviceInfo) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let text = serde_json::to_vec(info).map_err(|source| failed(source.into()))?;
+        fs::create_dir_all(&self.0).map_err(failed)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = self.0.join(format!(".{name}.{}", std::process::id()));
+        let replace = || {
+            let mut file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o644)
+                .open(&temporary)?;
+            file.write_all(&text)?;
+            file.set_permissions(fs::Permissions::from_mode(0o444))?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        };
+        replace().map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            failed(error)
+        })
+    }
+
+    /// Removes a file; one that is gone is success.
+    pub fn remove(path: &Path) -> Result<(), StoreError> {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Remove {
+                path: path.to_owned(),
+                source,
+            }),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Reads a device-info file; nothing when there is none.
+///
+/// # Errors
+/// [`StoreError::Read`], and [`StoreError::Content`] when it holds something else.
+pub fn read(path: &Path) -> Result<Option<DeviceInfo>, StoreError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(StoreError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|source| StoreError::Content {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::info::Pci;
+
+    fn info(address: &str) -> DeviceInfo {
+        DeviceInfo::pci(Pci {
+            pci_address: address.to_owned(),
+            ..Pci::default()
+        })
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("dp"));
+        let path = store.path_of_device("example.com/vf", "0000:01:10.0");
+        assert_eq!(
+            path.file_name().unwrap(),
+            "example.com-vf-0000:01:10.0-device.json"
+        );
+        for address in ["0000:01:10.0", "0000:01:10.2"] {
+            store.write(&path, &info(address)).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(info(address)));
+        }
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o444
+        );
+        assert_eq!(fs::read_dir(dir.path().join("dp")).unwrap().count(), 1);
+        Store::remove(&path).unwrap();
+        Store::remove(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn a_torn_file_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("torn");
+        fs::write(&path, "{\"type\":\"pci\"").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("torn"));
+    }
+}
