@@ -1,1 +1,88 @@
-//! Placeholder.
+//! The CNI plugin `sriov`: attaches one VF to one pod as a transaction, and undoes it.
+//!
+//! Start at [`run`]. `request` decodes without touching the host; `attach` and `detach` are the two lives of an attachment;
+//! `plan` decides without I/O; `apply` executes; `journal` remembers what was, before anything changes.
+
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod attach;
+pub mod detach;
+pub mod device;
+pub mod failure;
+pub mod ipam;
+pub mod journal;
+pub mod plan;
+pub mod request;
+pub mod result;
+pub mod saved;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sriov_config::netconf::CniVersion;
+use sriov_host::HostRoot;
+
+use self::failure::Failure;
+use self::journal::Journal;
+use self::request::{Environment, Verb};
+
+/// Where things are and how long they may take; made once, in `main`.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The machine.
+    pub host: HostRoot,
+    /// Directory of the journal, the allocation files and the locks.
+    pub state_dir: PathBuf,
+    /// Bound of each netlink request.
+    pub request_deadline: Duration,
+    /// Bound of the wait for a lock.
+    pub lock_deadline: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            host: HostRoot::default(),
+            state_dir: PathBuf::from("/var/lib/cni/sriov"),
+            request_deadline: Duration::from_secs(20),
+            lock_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Does what the environment asks for; the document, if any, is for standard output.
+///
+/// # Errors
+/// The failure, which [`Failure::document`] turns into the document that the specification asks for.
+pub async fn run(
+    setup: &Setup,
+    environment: &Environment,
+    stdin: &str,
+) -> Result<Option<Value>, Failure> {
+    let verb = environment.verb()?;
+    let journal = Journal::new(setup.state_dir.clone(), setup.lock_deadline);
+    match verb {
+        Verb::Version => Ok(Some(version(stdin))),
+        Verb::Add => attach::add(setup, &journal, &environment.request(verb, stdin)?)
+            .await
+            .map(Some),
+        Verb::Del => detach::del(setup, &journal, &environment.request(verb, stdin)?)
+            .await
+            .map(|()| None),
+    }
+}
+
+/// The version of the answer is that of the question, as far as there is one.
+fn version(stdin: &str) -> Value {
+    let asked = serde_json::from_str::<Value>(stdin).ok();
+    let asked = asked
+        .as_ref()
+        .and_then(|conf| conf.get("cniVersion"))
+        .and_then(Value::as_str);
+    json!({
+        "cniVersion": asked.unwrap_or(CniVersion::V1_1_0.as_str()),
+        "supportedVersions": CniVersion::ALL.map(CniVersion::as_str),
+    })
+}

@@ -1,2 +1,44 @@
-//! Placeholder.
-fn main() {}
+//! `sriov`: reads environment and standard input, prints one JSON document, exits.
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use sriov_cni::Setup;
+use sriov_cni::failure::Failure;
+use sriov_cni::request::Environment;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let mut stdin = String::new();
+    let read = std::io::stdin()
+        .read_to_string(&mut stdin)
+        .map_err(Failure::stdin);
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(Failure::runtime)
+    };
+    let environment = Environment::of_process();
+    let done = read
+        .and_then(|_| runtime()?.block_on(sriov_cni::run(&Setup::default(), &environment, &stdin)));
+    let (document, code) = match done {
+        Ok(document) => (document, ExitCode::SUCCESS),
+        Err(failure) => {
+            tracing::error!("{}", failure.chain());
+            (Some(failure.document(&stdin)), ExitCode::FAILURE)
+        }
+    };
+    let written = document.map_or(Ok(()), |document| {
+        std::io::stdout().write_all(format!("{document}\n").as_bytes())
+    });
+    if written.is_ok() {
+        code
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -29,6 +29,16 @@ impl MacAddr {
         self == Self::ZERO
     }
 
+    /// Another address, which differs in the last bit only.
+    #[must_use]
+    pub fn neighbour(self) -> Self {
+        let mut bytes = self.0;
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        Self(bytes)
+    }
+
     /// Whether a single station can own it: not zero and not multicast (the kernel's `is_valid_ether_addr`).
     pub fn is_station(self) -> bool {
         let [first, ..] = self.0;

@@ -193,7 +193,7 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Takes out what changes by itself: the operational state follows the carrier, a re-created namespace changes nothing else.
+/// Takes out what changes by itself: the operational state follows the carrier, and igbvf's `permaddr` is whatever it last read from its PF.
 fn without_noise(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(without_noise),
@@ -201,7 +201,7 @@ fn without_noise(value: &mut Value) {
             fields.retain(|key, _| {
                 !matches!(
                     key.as_str(),
-                    "operstate" | "ifindex" | "qdisc" | "min_mtu" | "max_mtu"
+                    "operstate" | "permaddr" | "ifindex" | "qdisc" | "min_mtu" | "max_mtu"
                 )
             });
             fields.values_mut().for_each(without_noise);

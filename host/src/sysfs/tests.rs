@@ -53,9 +53,9 @@ fn igb() -> Tree {
          0000:01:10.0/physfn>0000:01:00.0 0000:01:10.0/driver>igbvf 0000:01:10.0/net/eth2/ifindex=5 0000:01:10.0/net/eth2/type=1
          0000:01:10.0/iommu_group>12 0000:01:10.2/physfn>0000:01:00.0 0000:01:10.2/driver>vfio-pci",
     );
-    ["0000:01:00.0", "0000:01:10.0", "0000:01:10.2"]
-        .iter()
-        .for_each(|address| tree.function(address));
+    for address in ["0000:01:00.0", "0000:01:10.0", "0000:01:10.2"] {
+        tree.function(address);
+    }
     tree
 }
 

@@ -1,0 +1,115 @@
+//! The format of the journal on disk, version 1: what was true of a VF before, who has it, and how far the attachment is.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sriov_host::netns::NetnsId;
+use sriov_host::vf::{VfChange, VfSettings};
+use sriov_host::{MacAddr, PciAddress, VfIndex};
+
+/// One attachment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedAttachmentV1 {
+    /// Always 1.
+    pub version: u32,
+    /// How far it is.
+    pub phase: Phase,
+    /// Boot on which it was made: the settings of a VF do not outlive it.
+    pub boot_id: String,
+    /// Name of the network.
+    pub network: String,
+    /// Id of the container.
+    pub container_id: String,
+    /// Name of the interface in the pod.
+    pub ifname: String,
+    /// The pod's namespace.
+    pub netns: SavedNetns,
+    /// The VF.
+    pub device: PciAddress,
+    /// Its PF.
+    pub pf: PciAddress,
+    /// Its index there.
+    pub vf: VfIndex,
+    /// What was true before.
+    pub baseline: Baseline,
+    /// What is asked of the VF at its PF.
+    pub wanted: Vec<VfChange>,
+    /// How to give the addresses back.
+    pub ipam: Option<SavedIpam>,
+    /// The result, once there is one.
+    pub result: Option<Value>,
+}
+
+/// How far an attachment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Before the first change, or somewhere among the changes.
+    Prepared,
+    /// Done, the runtime has the result.
+    Attached,
+    /// The VF could not be brought back to the baseline.
+    Dirty,
+}
+
+/// A namespace by path and by identity: paths are used again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedNetns {
+    /// `CNI_NETNS`.
+    pub path: String,
+    /// Device and inode on that boot.
+    pub id: NetnsId,
+}
+
+/// What was true of a VF before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// At its PF, where the driver tells.
+    pub settings: Option<VfSettings>,
+    /// Its network device; none with a driver for user space.
+    pub link: Option<SavedLink>,
+}
+
+/// A network device on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedLink {
+    /// Name.
+    pub name: String,
+    /// Alternative names.
+    pub altnames: Vec<String>,
+    /// MAC address.
+    pub mac: Option<MacAddr>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Whether it was up.
+    pub is_up: bool,
+}
+
+/// A call of an IPAM plugin that can be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedIpam {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// The whole standard input.
+    pub stdin: String,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const GOLDEN: &str = r#"{"version":1,"phase":"attached","boot_id":"b","network":"n","container_id":"c","ifname":"net1","netns":{"path":"/run/netns/p","id":{"dev":4,"ino":7}},"device":"0000:01:10.0","pf":"0000:01:00.0","vf":0,"baseline":{"settings":{"mac":"02:00:00:00:00:07","vlan":{"id":0,"qos":0,"proto":"802.1q"},"spoofchk":true,"trust":false,"rate":{"min":0,"max":0},"link_state":"auto"},"link":{"name":"eth2","altnames":["enp1s16"],"mac":"02:00:00:00:00:07","mtu":1500,"is_up":false}},"wanted":[{"mac":"02:00:00:00:00:01"},{"vlan":{"id":100,"qos":3,"proto":"802.1q"}},{"trust":false}],"ipam":{"plugin":"static","stdin":"{}"},"result":null}"#;
+
+    #[test]
+    fn the_format_is_what_it_was() {
+        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
+        assert_eq!(serde_json::to_string(&saved).unwrap(), GOLDEN);
+    }
+
+    #[test]
+    fn a_torn_file_is_not_read() {
+        for length in 0..GOLDEN.len() {
+            assert!(serde_json::from_str::<SavedAttachmentV1>(&GOLDEN[..length]).is_err());
+        }
+    }
+}

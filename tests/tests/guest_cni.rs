@@ -1,0 +1,387 @@
+//! The CNI plugin on real VFs: attachments are whole or not at all, and what was there before comes back exactly.
+#![cfg(feature = "guest")]
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sriov_tests::multus::{Answer, Attachment, call};
+use sriov_tests::node::{Netns, Pf, ip, ip_json, netdev_of};
+
+const BIN: &str = "/opt/cni/bin";
+const STATE: &str = "/var/lib/cni/sriov";
+
+fn attachment(pod: &Netns, device: &str) -> Attachment {
+    Attachment {
+        pod: pod.name.clone(),
+        container_id: format!("c-{}", pod.name),
+        netns: pod.path(),
+        ifname: "net1".into(),
+        device_id: device.into(),
+        mac: None,
+    }
+}
+
+fn config(device: &str, fields: &Value) -> Value {
+    let mut config =
+        json!({ "cniVersion": "1.0.0", "name": "test", "type": "sriov", "deviceID": device });
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    config
+}
+
+fn run(verb: &str, fields: &Value, attachment: &Attachment) -> Answer {
+    call(
+        Path::new(BIN),
+        verb,
+        &config(&attachment.device_id, fields),
+        attachment,
+    )
+    .unwrap()
+}
+
+fn succeed(verb: &str, fields: &Value, attachment: &Attachment) -> Value {
+    let answer = run(verb, fields, attachment);
+    assert_eq!(
+        answer.code,
+        Some(0),
+        "{verb}: {} {}",
+        answer.document,
+        answer.log
+    );
+    answer.document
+}
+
+fn refuse(fields: &Value, attachment: &Attachment) -> Value {
+    let answer = run("ADD", fields, attachment);
+    assert_eq!(answer.code, Some(1), "{} {}", answer.document, answer.log);
+    answer.document
+}
+
+/// The VF at its PF, as iproute2 shows it.
+fn at_pf(pf: &Pf, index: usize) -> Value {
+    ip_json(None, &["link", "show", "dev", &pf.netdev]).unwrap()[0]["vfinfo_list"][index].clone()
+}
+
+fn in_pod(pod: &Netns) -> Value {
+    ip_json(Some(&pod.name), &["address", "show", "dev", "net1"]).unwrap()[0].clone()
+}
+
+/// No entry of the journal and no allocation is left.
+fn assert_nothing_left() {
+    let files = std::fs::read_dir(STATE)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap());
+    assert_eq!(
+        files.filter(|name| name != "pci").collect::<Vec<_>>(),
+        Vec::<String>::new()
+    );
+    let pci = std::fs::read_dir(format!("{STATE}/pci"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap());
+    assert_eq!(
+        pci.filter(|name| name != "vf_lock").collect::<Vec<_>>(),
+        Vec::<String>::new()
+    );
+}
+
+fn everything() -> Value {
+    json!({ "vlan": 100, "vlanQoS": 3, "mac": "02:00:00:00:01:01", "spoofchk": "off", "trust": "on", "max_tx_rate": 50, "mtu": 1400 })
+}
+
+#[test]
+fn add_sets_what_is_asked_and_del_brings_back_what_was() {
+    let pf = Pf::with_vfs(0, 2).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
+    ip(&["link", "set", &name, "mtu", "1450"]).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("add-del").unwrap();
+    let attachment = attachment(&pod, &vf);
+
+    let result = succeed("ADD", &everything(), &attachment);
+    assert_eq!(result["interfaces"][0]["mac"], "02:00:00:00:01:01");
+    assert_eq!(result["interfaces"][0]["mtu"], 1400);
+    assert_eq!(result["interfaces"][0]["sandbox"], "/run/netns/add-del");
+    let at_pf = at_pf(&pf, 0);
+    assert_eq!(
+        at_pf["vlan_list"][0],
+        json!({ "vlan": 100, "qos": 3 }),
+        "{at_pf}"
+    );
+    assert_eq!(
+        (&at_pf["spoofchk"], &at_pf["trust"], &at_pf["address"]),
+        (&json!(false), &json!(true), &json!("02:00:00:00:01:01"))
+    );
+    let link = in_pod(&pod);
+    assert_eq!(
+        (&link["address"], &link["mtu"], &link["parentdev"]),
+        (&json!("02:00:00:00:01:01"), &json!(1400), &json!(vf))
+    );
+    assert!(link["flags"].as_array().unwrap().contains(&json!("UP")));
+    assert!(netdev_of(&vf).is_err());
+
+    succeed("DEL", &everything(), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+    succeed("DEL", &everything(), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn a_mac_with_trust_off_works_over_and_over() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
+    for round in 0..4 {
+        // A VF that is up on the host comes back up.
+        ip(&[
+            "link",
+            "set",
+            &name,
+            if round % 2 == 0 { "up" } else { "down" },
+        ])
+        .unwrap();
+        let before = pf.baseline().unwrap();
+        let pod = Netns::new("trust-off").unwrap();
+        let attachment = attachment(&pod, &vf);
+        let mac = format!("02:00:00:00:02:{round:02x}");
+        let fields = json!({ "mac": mac, "trust": "off" });
+        succeed("ADD", &fields, &attachment);
+        assert_eq!(in_pod(&pod)["address"], mac);
+        assert_eq!(at_pf(&pf, 0)["address"], mac);
+        succeed("DEL", &fields, &attachment);
+        assert_eq!(pf.baseline().unwrap(), before, "round {round}");
+    }
+    assert_nothing_left();
+}
+
+#[test]
+fn a_refused_setting_rolls_everything_back() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("refused").unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    for (fields, setting, errno) in [
+        (
+            json!({ "vlan": 100, "mac": "02:00:00:00:03:01", "trust": "on", "link_state": "enable" }),
+            "link_state",
+            "EOPNOTSUPP",
+        ),
+        (
+            json!({ "vlan": 100, "vlanProto": "802.1ad", "trust": "on" }),
+            "vlan",
+            "EPROTONOSUPPORT",
+        ),
+        (
+            json!({ "vlan": 100, "min_tx_rate": 5, "trust": "on" }),
+            "max_tx_rate",
+            "EINVAL",
+        ),
+    ] {
+        let error = refuse(&fields, &attachment);
+        assert!(
+            error["msg"]
+                .as_str()
+                .unwrap()
+                .starts_with(&format!("{setting}: igb on {}", pf.address)),
+            "{error}"
+        );
+        assert!(
+            error["details"].as_str().unwrap().contains(errno),
+            "{error}"
+        );
+        assert_eq!(
+            (&error["code"], &error["cniVersion"]),
+            (&json!(100), &json!("1.0.0"))
+        );
+        assert_eq!(pf.baseline().unwrap(), before);
+        assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_failure_after_the_move_brings_the_vf_home() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("ipam-fails").unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    let mut fields = everything();
+    fields["ipam"] = json!({ "type": "static", "addresses": [{ "address": "nonsense" }] });
+    refuse(&fields, &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    fields["ipam"] = json!({ "type": "no-such-plugin" });
+    let error = refuse(&fields, &attachment);
+    assert!(
+        error["msg"].as_str().unwrap().contains("no-such-plugin"),
+        "{error}"
+    );
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn seven_at_once() {
+    let pf = Pf::with_vfs(0, 7).unwrap();
+    let before = pf.baseline().unwrap();
+    let pods: Vec<Netns> = (0..7)
+        .map(|index| Netns::new(&format!("seven-{index}")).unwrap())
+        .collect();
+    let fields = |index: usize| json!({ "vlan": 100 + index, "mac": format!("02:00:00:00:04:{index:02x}"), "trust": "off", "spoofchk": "on" });
+    for verb in ["ADD", "DEL"] {
+        std::thread::scope(|scope| {
+            for (index, pod) in pods.iter().enumerate() {
+                let attachment = attachment(pod, &pf.vf(index).unwrap());
+                scope.spawn(move || succeed(verb, &fields(index), &attachment));
+            }
+        });
+        for (index, pod) in pods.iter().enumerate().filter(|_| verb == "ADD") {
+            assert_eq!(at_pf(&pf, index)["vlan_list"][0]["vlan"], 100 + index);
+            assert_eq!(
+                in_pod(pod)["address"],
+                format!("02:00:00:00:04:{index:02x}")
+            );
+        }
+    }
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn addresses_and_routes_come_from_ipam() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("ipam").unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    let fields = json!({ "ipam": { "type": "static",
+        "addresses": [{ "address": "192.0.2.10/24", "gateway": "192.0.2.1" }, { "address": "2001:db8::10/64" }],
+        "routes": [{ "dst": "198.51.100.0/24" }] } });
+    let result = succeed("ADD", &fields, &attachment);
+    assert_eq!(
+        result["ips"][0],
+        json!({ "address": "192.0.2.10/24", "gateway": "192.0.2.1", "interface": 0 })
+    );
+    let locals: Vec<Value> = in_pod(&pod)["addr_info"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|address| address["local"].clone())
+        .collect();
+    assert!(
+        locals.contains(&json!("192.0.2.10")) && locals.contains(&json!("2001:db8::10")),
+        "{locals:?}"
+    );
+    let routes = ip_json(Some(&pod.name), &["route", "show", "198.51.100.0/24"]).unwrap();
+    assert_eq!(
+        (&routes[0]["gateway"], &routes[0]["dev"]),
+        (&json!("192.0.2.1"), &json!("net1"))
+    );
+    succeed("DEL", &fields, &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn an_interface_of_the_pod_is_never_touched() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("taken").unwrap();
+    ip(&["-netns", "taken", "link", "add", "net1", "type", "dummy"]).unwrap();
+    let theirs = in_pod(&pod);
+    let error = refuse(&everything(), &attachment(&pod, &pf.vf(0).unwrap()));
+    assert!(error["msg"].as_str().unwrap().contains("`net1`"), "{error}");
+    assert_eq!(in_pod(&pod), theirs);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn a_namespace_that_died_gives_its_vf_back_clean() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("dies").unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    succeed("ADD", &everything(), &attachment);
+    pod.delete().unwrap();
+    succeed("DEL", &everything(), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn the_next_pod_inherits_nothing_of_one_that_was_never_deleted() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let vf = pf.vf(0).unwrap();
+    let lost = Netns::new("lost").unwrap();
+    succeed("ADD", &everything(), &attachment(&lost, &vf));
+
+    let next = Netns::new("next").unwrap();
+    let busy = refuse(&json!({}), &attachment(&next, &vf));
+    assert_eq!(busy["code"], 11, "{busy}");
+    lost.delete().unwrap();
+    succeed("ADD", &json!({}), &attachment(&next, &vf));
+    assert_eq!(
+        at_pf(&pf, 0)["vlan_list"][0]["vlan"].as_u64().unwrap_or(0),
+        0
+    );
+    // The late DEL of the lost pod does nothing to the next one's VF.
+    succeed("DEL", &everything(), &attachment(&lost, &vf));
+    assert_eq!(in_pod(&next)["parentdev"], json!(vf));
+    succeed("DEL", &json!({}), &attachment(&next, &vf));
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn the_device_comes_from_the_file_that_the_runtime_names() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let pod = Netns::new("by-file").unwrap();
+    let file = "/tmp/device-info";
+    std::fs::write(
+        file,
+        json!({ "type": "pci", "version": "1.1.0", "pci": { "pci-address": vf } }).to_string(),
+    )
+    .unwrap();
+    let config = json!({ "cniVersion": "1.1.0", "name": "test", "type": "sriov", "runtimeConfig": { "CNIDeviceInfoFile": file } });
+    let attachment = attachment(&pod, &vf);
+    let answer = call(Path::new(BIN), "ADD", &config, &attachment).unwrap();
+    assert_eq!(answer.code, Some(0), "{}", answer.document);
+    assert_eq!(answer.document["interfaces"][0]["pciID"], json!(vf));
+    assert_eq!(
+        call(Path::new(BIN), "DEL", &config, &attachment)
+            .unwrap()
+            .code,
+        Some(0)
+    );
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn what_is_no_vf_is_refused_with_a_sentence_of_its_own() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let pod = Netns::new("no-vf").unwrap();
+    for (device, words) in [
+        (pf.address.as_str(), "is a PF"),
+        ("0000:7f:1f.7", "there is no PCI device"),
+    ] {
+        let error = refuse(&json!({}), &attachment(&pod, device));
+        assert!(error["msg"].as_str().unwrap().contains(words), "{error}");
+        assert_eq!(error["code"], 7);
+    }
+    let host = Attachment {
+        netns: "/proc/1/ns/net".into(),
+        ..attachment(&pod, &pf.vf(0).unwrap())
+    };
+    assert_eq!(refuse(&json!({}), &host)["code"], 8);
+}
+
+#[test]
+fn version_tells_all_versions() {
+    let pod = Netns::new("version").unwrap();
+    let answer = succeed("VERSION", &json!({}), &attachment(&pod, "0000:00:00.0"));
+    assert_eq!(answer["supportedVersions"].as_array().unwrap().len(), 7);
+}
