@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The device plugin: finds VFs, groups them into pools, advertises them to kubelet, answers Allocate.
+//!
+//! Start at [`plugin::run`]: it owns the snapshot. `pools` decides which device is in which pool and why not, `allocate` what a pod gets;
+//! both are pure. `grpc` speaks with kubelet, `kubelet` registers.
+
+#![forbid(unsafe_code)]
+
+pub mod allocate;
+pub mod args;
+pub mod grpc;
+pub mod kubelet;
+pub mod plugin;
+pub mod pools;
+pub mod prefer;
+pub mod proto;
+pub mod uplinks;

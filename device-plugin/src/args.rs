@@ -1,0 +1,228 @@
+//! The command line: the flags of the Go program and of its container's entry point, and our own.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::{Long, Short, ValueExt};
+use sriov_host::HostRoot;
+use tracing::level_filters::LevelFilter;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To run.
+    Run(Setup),
+    /// A text.
+    Print(String),
+}
+
+/// Where things are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Configuration file.
+    pub config_file: PathBuf,
+    /// Prefix of resources that name none.
+    pub resource_prefix: String,
+    /// kubelet's root directory.
+    pub kubelet_dir: PathBuf,
+    /// Directory of the device-info files.
+    pub devinfo_dir: PathBuf,
+    /// The machine.
+    pub host: HostRoot,
+    /// How to register.
+    pub registration: Registration,
+    /// What is logged.
+    pub log_level: LevelFilter,
+}
+
+/// How to register with kubelet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// By a socket in `plugins_registry` where that directory exists, else by the Register call.
+    Auto,
+    /// By a socket in `plugins_registry`.
+    Watcher,
+    /// By the Register call.
+    Legacy,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            config_file: "/etc/pcidp/config.json".into(),
+            resource_prefix: "intel.com".to_owned(),
+            kubelet_dir: "/var/lib/kubelet".into(),
+            devinfo_dir: "/var/run/k8s.cni.cncf.io/devinfo/dp".into(),
+            host: HostRoot::default(),
+            registration: Registration::Auto,
+            log_level: LevelFilter::INFO,
+        }
+    }
+}
+
+/// A command line that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// An unknown flag, or a flag without its value.
+    #[error("{0}")]
+    Flag(#[from] lexopt::Error),
+    /// A value that a flag cannot have.
+    #[error("--{flag} `{value}` is not one of {allowed}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// The value.
+        value: String,
+        /// What it can have.
+        allowed: &'static str,
+    },
+    /// CDI mode is asked for.
+    #[error("--use-cdi is not served by this version: devices are given by their nodes")]
+    Cdi,
+}
+
+const HELP: &str = "\
+usage: sriov-device-plugin [FLAGS]
+
+  --config-file FILE        resource list (default /etc/pcidp/config.json)
+  --resource-prefix PREFIX  prefix of resources that name none (default intel.com)
+  --kubelet-dir DIR         kubelet's root directory (default /var/lib/kubelet)
+  --devinfo-dir DIR         device-info files (default /var/run/k8s.cni.cncf.io/devinfo/dp)
+  --host-root DIR           root below which sys, proc and dev are read (default /)
+  --registration MODE       auto, watcher or legacy (default auto)
+  --log-level LEVEL         error, warn, info, debug, trace, or a number as the Go program takes it
+  --version, --help
+
+The logging flags of the Go program are accepted and have no effect. SIGHUP reads configuration and devices again.
+";
+
+/// Reads a command line; the first word is the program's name.
+///
+/// # Errors
+/// One sentence that names the flag.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsError> {
+    // Go takes `-flag` for `--flag`.
+    let words = words.into_iter().map(|word| match word.to_str() {
+        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
+            OsString::from(format!("-{text}"))
+        }
+        Some(_) | None => word,
+    });
+    let mut parser = lexopt::Parser::from_iter(words);
+    let mut setup = Setup::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("config-file") => setup.config_file = parser.value()?.into(),
+            Long("resource-prefix") => setup.resource_prefix = parser.value()?.string()?,
+            Long("kubelet-dir") => setup.kubelet_dir = parser.value()?.into(),
+            Long("devinfo-dir") => setup.devinfo_dir = parser.value()?.into(),
+            Long("host-root") => setup.host = HostRoot::new(PathBuf::from(parser.value()?)),
+            Long("registration") => setup.registration = registration(&parser.value()?.string()?)?,
+            Long("log-level") => setup.log_level = log_level(&parser.value()?.string()?)?,
+            Long("use-cdi") => match parser
+                .optional_value()
+                .map(ValueExt::string)
+                .transpose()?
+                .as_deref()
+            {
+                Some("false") => {}
+                Some(_) | None => return Err(ArgsError::Cdi),
+            },
+            Long(
+                "log-dir" | "log_dir" | "log_backtrace_at" | "log_link" | "logbuflevel"
+                | "stderrthreshold" | "v" | "vmodule",
+            )
+            | Short('v') => {
+                parser.value()?;
+            }
+            Long("alsologtostderr" | "logtostderr") => {
+                parser.optional_value();
+            }
+            Long("version") => {
+                return Ok(Asked::Print(format!(
+                    "sriov-device-plugin {}\n",
+                    env!("CARGO_PKG_VERSION")
+                )));
+            }
+            Long("help") | Short('h') => return Ok(Asked::Print(HELP.to_owned())),
+            other @ (Long(_) | Short(_) | lexopt::Arg::Value(_)) => {
+                return Err(other.unexpected().into());
+            }
+        }
+    }
+    Ok(Asked::Run(setup))
+}
+
+fn registration(value: &str) -> Result<Registration, ArgsError> {
+    match value {
+        "auto" => Ok(Registration::Auto),
+        "watcher" => Ok(Registration::Watcher),
+        "legacy" => Ok(Registration::Legacy),
+        _ => Err(ArgsError::Value {
+            flag: "registration",
+            value: value.to_owned(),
+            allowed: "auto, watcher, legacy",
+        }),
+    }
+}
+
+/// A number is a verbosity of the Go program, which has no effect there: every manifest passes 10.
+fn log_level(value: &str) -> Result<LevelFilter, ArgsError> {
+    match value {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" | "warning" => Ok(LevelFilter::WARN),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        number if number == "info" || number.parse::<u32>().is_ok() => Ok(LevelFilter::INFO),
+        _ => Err(ArgsError::Value {
+            flag: "log-level",
+            value: value.to_owned(),
+            allowed: "error, warn, info, debug, trace, or a number",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Asked, ArgsError> {
+        parse(
+            std::iter::once("program")
+                .chain(line.split_whitespace())
+                .map(OsString::from),
+        )
+    }
+
+    #[test]
+    fn the_lines_of_todays_manifests_are_accepted() {
+        for line in [
+            "--log-level=10 --resource-prefix=intel.com --config-file=/etc/pcidp/node1",
+            "-config-file /c -resource-prefix x.y -logtostderr -v 10 -use-cdi=false",
+            "--log-dir=sriovdp --log-level=10",
+            "",
+        ] {
+            assert!(matches!(read(line), Ok(Asked::Run(_))), "{line}");
+        }
+        let Ok(Asked::Run(setup)) = read("-config-file /c --registration legacy") else {
+            panic!()
+        };
+        assert_eq!(
+            (setup.config_file, setup.registration),
+            ("/c".into(), Registration::Legacy)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_named() {
+        for (line, word) in [
+            ("--nonsense", "nonsense"),
+            ("--registration=x", "`x`"),
+            ("--log-level=x", "`x`"),
+            ("--use-cdi", "use-cdi"),
+            ("word", "word"),
+        ] {
+            assert!(read(line).unwrap_err().to_string().contains(word), "{line}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One gRPC server a pool: lists, allocations, preferences; and what it answers to kubelet's plugin watcher.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sriov_config::resources::ResourceName;
+use sriov_device_info::Store;
+use sriov_host::{HostRoot, PciAddress, sysfs};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
+use tonic::{Request, Response, Status};
+
+use crate::allocate::{self, Allocated};
+use crate::pools::{Pool, PoolDevice};
+use crate::prefer;
+use crate::proto::pluginregistration as watcher;
+use crate::proto::v1beta1 as api;
+
+/// The server of one pool; clones share the pool.
+#[derive(Clone, Debug)]
+pub struct PoolServer {
+    /// The pool as it is now.
+    pub pool: watch::Receiver<Arc<Pool>>,
+    /// The machine.
+    pub host: HostRoot,
+    /// The device-info files.
+    pub store: Store,
+    /// Path of the socket that it is served on.
+    pub endpoint: String,
+    /// Told when kubelet refuses the registration.
+    pub refused: mpsc::Sender<ResourceName>,
+}
+
+type List = Pin<Box<dyn Stream<Item = Result<api::ListAndWatchResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl api::device_plugin_server::DevicePlugin for PoolServer {
+    async fn get_device_plugin_options(
+        &self,
+        _: Request<api::Empty>,
+    ) -> Result<Response<api::DevicePluginOptions>, Status> {
+        Ok(Response::new(api::DevicePluginOptions {
+            pre_start_required: false,
+            get_preferred_allocation_available: true,
+        }))
+    }
+
+    type ListAndWatchStream = List;
+
+    async fn list_and_watch(&self, _: Request<api::Empty>) -> Result<Response<List>, Status> {
+        // A late stream begins with the newest list, a slow one skips those between: each is complete.
+        let lists = WatchStream::new(self.pool.clone()).map(|pool| Ok(list(&pool)));
+        Ok(Response::new(Box::pin(lists)))
+    }
+
+    async fn get_preferred_allocation(
+        &self,
+        request: Request<api::PreferredAllocationRequest>,
+    ) -> Result<Response<api::PreferredAllocationResponse>, Status> {
+        let pool = self.pool.borrow().clone();
+        let containers = request
+            .into_inner()
+            .container_requests
+            .into_iter()
+            .map(|container| {
+                let size = usize::try_from(container.allocation_size).unwrap_or(0);
+                let device_ids = prefer::prefer(
+                    &pool.devices,
+                    &container.available_device_i_ds,
+                    &container.must_include_device_i_ds,
+                    size,
+                );
+                api::ContainerPreferredAllocationResponse {
+                    device_i_ds: device_ids,
+                }
+            });
+        Ok(Response::new(api::PreferredAllocationResponse {
+            container_responses: containers.collect(),
+        }))
+    }
+
+    async fn allocate(
+        &self,
+        request: Request<api::AllocateRequest>,
+    ) -> Result<Response<api::AllocateResponse>, Status> {
+        let pool = self.pool.borrow().clone();
+        let containers = request.into_inner().container_requests;
+        let answers = containers
+            .iter()
+            .map(|container| self.allocate_one(&pool, &container.devices_ids))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Response::new(api::AllocateResponse {
+            container_responses: answers,
+        }))
+    }
+
+    async fn pre_start_container(
+        &self,
+        request: Request<api::PreStartContainerRequest>,
+    ) -> Result<Response<api::PreStartContainerResponse>, Status> {
+        let pool = self.pool.borrow().clone();
+        self.look_up(&pool, &request.into_inner().devices_ids)?;
+        Ok(Response::new(api::PreStartContainerResponse {}))
+    }
+}
+
+impl PoolServer {
+    fn allocate_one(
+        &self,
+        pool: &Pool,
+        ids: &[String],
+    ) -> Result<api::ContainerAllocateResponse, Status> {
+        let devices = self.look_up(pool, ids)?;
+        for allocated in &devices {
+            let path = self
+                .store
+                .path_of_device(&pool.resource.name, allocated.device.address);
+            self.store
+                .write(&path, &allocate::device_info(allocated))
+                .map_err(|error| Status::internal(crate::plugin::chain(&error)))?;
+        }
+        let answer = allocate::answer(&pool.resource, &devices);
+        tracing::info!("{}: allocated {}", pool.resource.name, ids.join(", "));
+        let nodes = answer
+            .nodes
+            .into_iter()
+            .map(|(host_path, container_path)| api::DeviceSpec {
+                container_path,
+                host_path,
+                permissions: "rw".to_owned(),
+            });
+        Ok(api::ContainerAllocateResponse {
+            devices: nodes.collect(),
+            envs: answer.envs.into_iter().collect(),
+            ..api::ContainerAllocateResponse::default()
+        })
+    }
+
+    /// The devices as they are now: an unknown, vanished or rebound one is an error, never a half-filled answer.
+    fn look_up<'a>(&self, pool: &'a Pool, ids: &[String]) -> Result<Vec<Allocated<'a>>, Status> {
+        if ids.is_empty() {
+            return Err(Status::invalid_argument("no device ids"));
+        }
+        let mut seen = BTreeSet::new();
+        ids.iter()
+            .map(|id| {
+                if seen.insert(id) {
+                    self.look_up_one(pool, id)
+                } else {
+                    Err(Status::invalid_argument(format!(
+                        "device `{id}` is named twice"
+                    )))
+                }
+            })
+            .collect()
+    }
+
+    fn look_up_one<'a>(&self, pool: &'a Pool, id: &str) -> Result<Allocated<'a>, Status> {
+        let name = &pool.resource.name;
+        let known = id
+            .parse::<PciAddress>()
+            .ok()
+            .and_then(|address| pool.devices.iter().find(|device| device.address == address));
+        let device =
+            known.ok_or_else(|| Status::not_found(format!("`{id}` is no device of {name}")))?;
+        let function = sysfs::function(&self.host, device.address)
+            .map_err(|error| Status::internal(crate::plugin::chain(&error)))?;
+        let function = function
+            .ok_or_else(|| Status::failed_precondition(format!("device `{id}` is gone")))?;
+        match &function.driver {
+            Some(driver) if *driver == device.driver => {}
+            now => {
+                let now = now.as_deref().unwrap_or("none");
+                return Err(Status::failed_precondition(format!(
+                    "device `{id}` has the driver `{now}`, it was `{}`",
+                    device.driver
+                )));
+            }
+        }
+        let dir = sysfs::device_path(&self.host, device.address).join("uio");
+        let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let uio = entries
+            .next()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(Allocated {
+            device,
+            function,
+            uio,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl watcher::registration_server::Registration for PoolServer {
+    async fn get_info(
+        &self,
+        _: Request<watcher::InfoRequest>,
+    ) -> Result<Response<watcher::PluginInfo>, Status> {
+        Ok(Response::new(watcher::PluginInfo {
+            r#type: "DevicePlugin".to_owned(),
+            name: self.pool.borrow().resource.name.to_string(),
+            endpoint: self.endpoint.clone(),
+            supported_versions: vec!["v1beta1".to_owned()],
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<watcher::RegistrationStatus>,
+    ) -> Result<Response<watcher::RegistrationStatusResponse>, Status> {
+        let status = request.into_inner();
+        let name = self.pool.borrow().resource.name.clone();
+        if status.plugin_registered {
+            tracing::info!("{name}: registered with kubelet");
+        } else {
+            tracing::error!("{name}: kubelet refuses the registration: {}", status.error);
+            // A full channel already holds a retry.
+            let _ = self.refused.try_send(name);
+        }
+        Ok(Response::new(watcher::RegistrationStatusResponse {}))
+    }
+}
+
+fn list(pool: &Pool) -> api::ListAndWatchResponse {
+    let device = |device: &PoolDevice| api::Device {
+        id: device.address.to_string(),
+        health: "Healthy".to_owned(),
+        topology: device
+            .numa_node
+            .filter(|_| !pool.resource.exclude_topology)
+            .map(|node| api::TopologyInfo {
+                nodes: vec![api::NumaNode { id: node.into() }],
+            }),
+    };
+    api::ListAndWatchResponse {
+        devices: pool.devices.iter().map(device).collect(),
+    }
+}

@@ -1,0 +1,288 @@
+//! Serves one pool on a unix socket and keeps it registered with kubelet, in either registration mode, across kubelet's restarts.
+
+mod watch_dir;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sriov_config::resources::ResourceName;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::{Endpoint, Server};
+
+pub use self::watch_dir::DirEvents;
+use crate::args::Registration;
+use crate::grpc::PoolServer;
+use crate::proto::pluginregistration::registration_server::RegistrationServer;
+use crate::proto::v1beta1::device_plugin_server::DevicePluginServer;
+use crate::proto::v1beta1::registration_client::RegistrationClient;
+use crate::proto::v1beta1::{DevicePluginOptions, RegisterRequest};
+
+/// Longest path of a unix socket: `sun_path` holds 108 bytes with the terminating zero (unix(7)).
+const SOCKET_PATH: usize = 107;
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LAST_BACKOFF: Duration = Duration::from_secs(30);
+const REGISTER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The directory of kubelet that is used, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where the sockets are.
+    pub dir: PathBuf,
+    /// Whether kubelet finds sockets by itself; else it is called.
+    pub is_watched: bool,
+}
+
+/// A pool could not be served or registered.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket could not be made.
+    #[error("cannot listen on `{}`", path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// kubelet could not be reached.
+    #[error("cannot reach kubelet on `{}`", path.display())]
+    Connect {
+        /// kubelet's socket.
+        path: PathBuf,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// kubelet refused.
+    #[error("kubelet refuses the registration: {0}")]
+    Refused(String),
+}
+
+impl Place {
+    /// Chooses between the modes.
+    pub fn choose(kubelet_dir: &Path, registration: Registration) -> Self {
+        let watched = kubelet_dir.join("plugins_registry");
+        let is_watched = match registration {
+            Registration::Auto => watched.is_dir(),
+            Registration::Watcher => true,
+            Registration::Legacy => false,
+        };
+        let dir = if is_watched {
+            watched
+        } else {
+            kubelet_dir.join("device-plugins")
+        };
+        Self { dir, is_watched }
+    }
+
+    /// The socket of a resource; a path that would be too long is shortened, always in the same way.
+    pub fn socket(&self, resource: &ResourceName) -> PathBuf {
+        let path = self.dir.join(format!("{}.sock", resource.socket_stem()));
+        if path.as_os_str().len() <= SOCKET_PATH {
+            return path;
+        }
+        // FNV-1a: stable over builds and machines.
+        let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = resource
+            .socket_stem()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, fnv);
+        self.dir.join(format!("sriov-{hash:016x}.sock"))
+    }
+
+    fn kubelet_socket(&self) -> PathBuf {
+        self.dir.join("kubelet.sock")
+    }
+}
+
+/// Serves the pool until `stop`; serves anew when the socket was removed, registers anew when kubelet's socket is another.
+pub async fn keep_served(
+    server: PoolServer,
+    place: Place,
+    mut events: DirEvents,
+    mut refused: mpsc::Receiver<ResourceName>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let name = server.pool.borrow().resource.name.clone();
+    let path = place.socket(&name);
+    let mut backoff = FIRST_BACKOFF;
+    while !*stop.borrow() {
+        let outcome = tokio::select! {
+            _ = stop.changed() => break,
+            outcome = serve_once(&server, &place, &path, &name, &mut events, &mut refused) => outcome,
+        };
+        if let Err(error) = outcome {
+            tracing::error!(
+                "{name}: {}; next try in {} ms",
+                crate::plugin::chain(&error),
+                backoff.as_millis()
+            );
+            tokio::select! {
+                _ = stop.changed() => break,
+                // A new kubelet is no reason to wait.
+                () = events.changed() => backoff = FIRST_BACKOFF,
+                () = tokio::time::sleep(backoff + jitter(&name, backoff)) => backoff = (backoff * 2).min(LAST_BACKOFF),
+            }
+        } else {
+            backoff = FIRST_BACKOFF;
+        }
+    }
+    let _ = fs::remove_file(&path);
+}
+
+/// Listens, registers, and returns when it has to be done again.
+async fn serve_once(
+    server: &PoolServer,
+    place: &Place,
+    path: &Path,
+    name: &ResourceName,
+    events: &mut DirEvents,
+    refused: &mut mpsc::Receiver<ResourceName>,
+) -> Result<(), ServeError> {
+    // Serve first, then register: kubelet calls back inside the registration.
+    let listening = Listening::start(server.clone(), path)?;
+    let mut kubelet = inode(&place.kubelet_socket());
+    if !place.is_watched {
+        register(&place.kubelet_socket(), path, name).await?;
+        tracing::info!("{name}: registered with kubelet");
+    }
+    loop {
+        tokio::select! {
+            () = events.changed() => {}
+            _ = refused.recv() => return Err(ServeError::Refused("it found the socket and took it not".to_owned())),
+        }
+        if inode(path) != listening.inode {
+            tracing::warn!("{name}: the socket was removed, serving anew");
+            return Ok(());
+        }
+        let now = inode(&place.kubelet_socket());
+        if !place.is_watched && now.is_some() && now != kubelet {
+            register(&place.kubelet_socket(), path, name).await?;
+            tracing::info!("{name}: registered with the new kubelet");
+            kubelet = now;
+        }
+    }
+}
+
+/// A socket that is served while this lives.
+#[derive(Debug)]
+struct Listening {
+    inode: Option<(u64, i64)>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    fn start(server: PoolServer, path: &Path) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Listen {
+            path: path.to_owned(),
+            source,
+        };
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let inode = inode(path);
+        let task = tokio::spawn(async move {
+            let router = Server::builder()
+                .add_service(DevicePluginServer::new(server.clone()))
+                .add_service(RegistrationServer::new(server));
+            if let Err(error) = router
+                .serve_with_incoming(UnixListenerStream::new(listener))
+                .await
+            {
+                tracing::error!("{}", crate::plugin::chain(&error));
+            }
+        });
+        Ok(Self { inode, task })
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn register(kubelet: &Path, socket: &Path, name: &ResourceName) -> Result<(), ServeError> {
+    let connect = |source| ServeError::Connect {
+        path: kubelet.to_owned(),
+        source,
+    };
+    let endpoint =
+        Endpoint::from_shared(format!("unix://{}", kubelet.display())).map_err(connect)?;
+    let channel = endpoint
+        .connect_timeout(REGISTER_DEADLINE)
+        .timeout(REGISTER_DEADLINE)
+        .connect()
+        .await
+        .map_err(connect)?;
+    let request = RegisterRequest {
+        version: "v1beta1".to_owned(),
+        endpoint: socket
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        resource_name: name.to_string(),
+        options: Some(DevicePluginOptions {
+            pre_start_required: false,
+            get_preferred_allocation_available: true,
+        }),
+    };
+    let answer = RegistrationClient::new(channel).register(request).await;
+    answer
+        .map(|_| ())
+        .map_err(|status| ServeError::Refused(status.message().to_owned()))
+}
+
+/// A socket by identity: inode numbers are used again at once, so the time of creation counts as well.
+fn inode(path: &Path) -> Option<(u64, i64)> {
+    let stat = fs::symlink_metadata(path).ok()?;
+    Some((
+        stat.ino(),
+        stat.ctime()
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(stat.ctime_nsec()),
+    ))
+}
+
+/// Up to a quarter more, other for each resource, so that the tries of many do not fall together.
+fn jitter(name: &ResourceName, backoff: Duration) -> Duration {
+    let spread = name.socket_stem().bytes().fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+    }) % 256;
+    backoff * spread / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_would_be_too_long_is_shortened_always_alike() {
+        let place = Place {
+            dir: "/var/lib/kubelet/plugins_registry".into(),
+            is_watched: true,
+        };
+        let short = ResourceName::new("intel.com", "vf").unwrap();
+        assert!(place.socket(&short).ends_with("intel.com_vf.sock"));
+        let long = ResourceName::new(&format!("{}.com", "a".repeat(60)), &"b".repeat(60)).unwrap();
+        let path = place.socket(&long);
+        assert!(path.as_os_str().len() <= SOCKET_PATH);
+        assert_eq!(path, place.socket(&long));
+    }
+
+    #[test]
+    fn the_mode_follows_the_directory_unless_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!Place::choose(dir.path(), Registration::Auto).is_watched);
+        fs::create_dir(dir.path().join("plugins_registry")).unwrap();
+        assert!(Place::choose(dir.path(), Registration::Auto).is_watched);
+        assert!(!Place::choose(dir.path(), Registration::Legacy).is_watched);
+    }
+}

@@ -1,0 +1,38 @@
+//! Tells when something was made or removed in kubelet's directory.
+
+use std::io;
+use std::path::Path;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::sync::watch;
+
+/// Changes of a directory; clones see all of them.
+#[derive(Clone, Debug)]
+pub struct DirEvents(watch::Receiver<u64>);
+
+impl DirEvents {
+    /// Watches a directory on a thread that sleeps in the kernel and ends with the process, or when nobody listens any more.
+    pub fn of(dir: &Path) -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+        inotify.add_watch(
+            dir,
+            AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_TO,
+        )?;
+        let (send, receive) = watch::channel(0_u64);
+        std::thread::Builder::new()
+            .name("kubelet-dir".to_owned())
+            .spawn(move || {
+                while inotify.read_events().is_ok() && !send.is_closed() {
+                    send.send_modify(|count| *count = count.wrapping_add(1));
+                }
+            })?;
+        Ok(Self(receive))
+    }
+
+    /// Waits for the next change; never returns when there can be none.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The plugin itself: one task owns configuration and snapshot, publishes pools, and starts and stops their servers.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sriov_config::resources::ResourceName;
+use sriov_config::{Mistakes, ResourceList};
+use sriov_device_info::Store;
+use sriov_host::sysfs::{self, ScanError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::args::Setup;
+use crate::grpc::PoolServer;
+use crate::kubelet::{self, DirEvents, Place};
+use crate::pools::{Pool, Pools, plan_pools};
+use crate::uplinks;
+
+/// The slow timer: an insurance, nothing waits for it.
+const RESCAN: Duration = Duration::from_mins(1);
+
+/// Why the plugin could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The runtime could not be made.
+    #[error("cannot start")]
+    Runtime(#[source] io::Error),
+    /// The configuration could not be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    ReadConfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration is wrong.
+    #[error("the configuration `{}` is wrong", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// All mistakes.
+        source: Mistakes,
+    },
+    /// The devices could not be found.
+    #[error("cannot find the devices")]
+    Scan(#[source] ScanError),
+    /// kubelet's directory is not there.
+    #[error("cannot watch kubelet's directory `{}`: is kubelet installed, is --kubelet-dir right?", path.display())]
+    KubeletDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// This error and all that caused it, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Runs until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads configuration and devices again.
+///
+/// # Errors
+/// Only at the start: later the last good configuration is kept.
+pub async fn run(setup: Setup) -> Result<(), StartError> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+    let mut end = Ends::new().map_err(StartError::Runtime)?;
+    let config = read_config(&setup)?;
+    let place = Place::choose(&setup.kubelet_dir, setup.registration);
+    let events = DirEvents::of(&place.dir).map_err(|source| StartError::KubeletDir {
+        path: place.dir.clone(),
+        source,
+    })?;
+    let pools = scan(&setup, &config)?;
+    let mut plugin = Plugin {
+        setup,
+        config,
+        place,
+        events,
+        running: BTreeMap::new(),
+    };
+    plugin.publish(pools).await;
+    let mut timer = tokio::time::interval(RESCAN);
+    timer.tick().await;
+    loop {
+        let is_hup = tokio::select! {
+            () = end.come() => break,
+            _ = hangup.recv() => true,
+            _ = timer.tick() => false,
+        };
+        plugin.refresh(is_hup).await;
+    }
+    plugin.end().await;
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Plugin {
+    setup: Setup,
+    config: ResourceList,
+    place: Place,
+    events: DirEvents,
+    running: BTreeMap<ResourceName, Running>,
+}
+
+/// A pool that is served.
+#[derive(Debug)]
+struct Running {
+    pool: watch::Sender<Arc<Pool>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Plugin {
+    async fn refresh(&mut self, with_config: bool) {
+        if with_config {
+            match read_config(&self.setup) {
+                Ok(config) => self.config = config,
+                Err(error) => {
+                    tracing::error!("{}; the last good configuration is kept", chain(&error));
+                }
+            }
+        }
+        match scan(&self.setup, &self.config) {
+            Ok(pools) => self.publish(pools).await,
+            Err(error) => tracing::error!("{}; what is advertised is kept", chain(&error)),
+        }
+    }
+
+    /// Sends what changed; starts a pool with its first devices, and stops what the configuration no longer names.
+    async fn publish(&mut self, pools: Pools) {
+        let mut gone = std::mem::take(&mut self.running);
+        for pool in pools.pools {
+            let name = pool.resource.name.clone();
+            let running = match gone.remove(&name) {
+                Some(running) => {
+                    running.pool.send_if_modified(|now| {
+                        let changed = **now != pool;
+                        if changed {
+                            tracing::info!("{name}: {} devices", pool.devices.len());
+                            *now = Arc::new(pool);
+                        }
+                        changed
+                    });
+                    running
+                }
+                None if pool.devices.is_empty() => {
+                    tracing::warn!("{name}: no devices, it is not advertised until there are");
+                    continue;
+                }
+                None => self.start(pool),
+            };
+            self.running.insert(name, running);
+        }
+        for (name, running) in gone {
+            tracing::info!("{name}: no longer in the configuration");
+            running.end().await;
+        }
+    }
+
+    fn start(&self, pool: Pool) -> Running {
+        let name = &pool.resource.name;
+        tracing::info!("{name}: {} devices", pool.devices.len());
+        let endpoint = self.place.socket(name).to_string_lossy().into_owned();
+        let (pool, receive) = watch::channel(Arc::new(pool));
+        let (refused, was_refused) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let server = PoolServer {
+            pool: receive,
+            host: self.setup.host.clone(),
+            store: Store::new(&self.setup.devinfo_dir),
+            endpoint,
+            refused,
+        };
+        let task = tokio::spawn(kubelet::keep_served(
+            server,
+            self.place.clone(),
+            self.events.clone(),
+            was_refused,
+            stopped,
+        ));
+        Running { pool, stop, task }
+    }
+
+    /// Leaves cleanly: sockets go, device-info files stay, for pods run on.
+    async fn end(self) {
+        for running in self.running.into_values() {
+            running.end().await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+impl Running {
+    async fn end(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!("{}", chain(&error));
+        }
+    }
+}
+
+/// The signals that end the plugin.
+struct Ends {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.quit.recv() => {}
+        }
+    }
+}
+
+fn read_config(setup: &Setup) -> Result<ResourceList, StartError> {
+    let path = || setup.config_file.clone();
+    let text = fs::read_to_string(&setup.config_file).map_err(|source| StartError::ReadConfig {
+        path: path(),
+        source,
+    })?;
+    let config = ResourceList::parse(&text, &setup.resource_prefix).map_err(|source| {
+        StartError::Config {
+            path: path(),
+            source,
+        }
+    })?;
+    for warning in &config.warnings {
+        tracing::warn!("{}: {warning}", setup.config_file.display());
+    }
+    Ok(config)
+}
+
+fn scan(setup: &Setup, config: &ResourceList) -> Result<Pools, StartError> {
+    let snapshot = sysfs::scan(&setup.host).map_err(StartError::Scan)?;
+    for problem in &snapshot.problems {
+        tracing::warn!("{}: {}", problem.device, problem.reason);
+    }
+    let pools = plan_pools(&snapshot, config, &uplinks::uplinks(&setup.host));
+    for (address, why) in &pools.left_out {
+        tracing::debug!("{address} is in no pool: {why}");
+    }
+    Ok(pools)
+}

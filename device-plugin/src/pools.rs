@@ -1,0 +1,212 @@
+//! Which device is in which pool, and why another is in none: data to data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sriov_config::ResourceList;
+use sriov_config::resources::{DeviceType, Resource, Selector};
+use sriov_host::snapshot::{HostSnapshot, PciFunction, SriovRole};
+use sriov_host::{PciAddress, VfIndex};
+
+/// The pools of a configuration on a machine, in the order of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pools {
+    /// The pools.
+    pub pools: Vec<Pool>,
+    /// Devices that match the class of some resource and are in no pool.
+    pub left_out: BTreeMap<PciAddress, LeftOut>,
+}
+
+/// A pool: the devices of one resource, ordered, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its resource.
+    pub resource: Resource,
+    /// Its devices.
+    pub devices: Vec<PoolDevice>,
+}
+
+/// A device of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolDevice {
+    /// PCI address, which is its id for kubelet.
+    pub address: PciAddress,
+    /// Driver that it had.
+    pub driver: String,
+    /// NUMA node.
+    pub numa_node: Option<u32>,
+    /// Its PF.
+    pub pf: Option<PciAddress>,
+    /// Whether the pod gets `/dev/vhost-net` and `/dev/net/tun`.
+    pub vhost_net: bool,
+}
+
+/// Why a device is in no pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeftOut {
+    /// It carries a default route, or what does stands on it.
+    #[error("it carries a default route")]
+    Uplink,
+    /// It is a PF that has VFs.
+    #[error("it is a PF with VFs")]
+    PfWithVfs,
+    /// No driver is bound to it.
+    #[error("no driver is bound to it")]
+    NoDriver,
+    /// No selector matches it.
+    #[error("no selector matches it")]
+    NoSelector,
+}
+
+/// Gives each device to the first resource with a selector that matches it.
+pub fn plan_pools(
+    snapshot: &HostSnapshot,
+    config: &ResourceList,
+    uplinks: &BTreeSet<String>,
+) -> Pools {
+    let mut plan = Pools {
+        pools: config
+            .resources
+            .iter()
+            .map(|resource| Pool {
+                resource: resource.clone(),
+                devices: Vec::new(),
+            })
+            .collect(),
+        left_out: BTreeMap::new(),
+    };
+    for function in snapshot.functions.values() {
+        if !plan
+            .pools
+            .iter()
+            .any(|pool| is_of_class(function, pool.resource.device_type))
+        {
+            continue;
+        }
+        match place(snapshot, function, &mut plan.pools, uplinks) {
+            Ok((pool, device)) => pool.devices.push(device),
+            Err(why) => {
+                plan.left_out.insert(function.address, why);
+            }
+        }
+    }
+    plan
+}
+
+fn place<'a>(
+    snapshot: &HostSnapshot,
+    function: &PciFunction,
+    pools: &'a mut [Pool],
+    uplinks: &BTreeSet<String>,
+) -> Result<(&'a mut Pool, PoolDevice), LeftOut> {
+    if function
+        .netdevs
+        .iter()
+        .any(|netdev| uplinks.contains(netdev.name.as_str()))
+    {
+        return Err(LeftOut::Uplink);
+    }
+    if matches!(&function.role, SriovRole::Pf { vfs, .. } if !vfs.is_empty()) {
+        return Err(LeftOut::PfWithVfs);
+    }
+    let driver = function.driver.clone().ok_or(LeftOut::NoDriver)?;
+    for pool in pools {
+        let of_class = is_of_class(function, pool.resource.device_type);
+        let mut selectors = pool.resource.selectors.iter();
+        let Some(selector) =
+            selectors.find(|selector| of_class && matches_selector(snapshot, function, selector))
+        else {
+            continue;
+        };
+        let pf = snapshot.pf_of(function).map(|pf| pf.address);
+        let vhost_net = selector.net.need_vhost_net;
+        return Ok((
+            pool,
+            PoolDevice {
+                address: function.address,
+                driver,
+                numa_node: function.numa_node,
+                pf,
+                vhost_net,
+            },
+        ));
+    }
+    Err(LeftOut::NoSelector)
+}
+
+/// Base classes of the PCI Code and ID Assignment Specification: 02 network, 12 processing accelerators.
+fn is_of_class(function: &PciFunction, device_type: DeviceType) -> bool {
+    match device_type {
+        DeviceType::NetDevice => function.class.base() == 0x02,
+        DeviceType::Accelerator => function.class.base() == 0x12,
+        // Subfunctions are no PCI functions.
+        DeviceType::AuxNetDevice => false,
+    }
+}
+
+/// AND across the fields, OR within a list.
+fn matches_selector(snapshot: &HostSnapshot, function: &PciFunction, selector: &Selector) -> bool {
+    let Selector {
+        vendors,
+        devices,
+        drivers,
+        pci_addresses,
+        acpi_indexes,
+        net,
+    } = selector;
+    let any =
+        |list: &[String], value: &str| list.is_empty() || list.iter().any(|item| item == value);
+    let index = vf_index(function).map(|index| u32::from(index.get()));
+    let pf = snapshot.pf_of(function);
+    // A PF can be chosen by its own name; Go's plugin cannot (docs/differences.md).
+    let named = pf.unwrap_or(function);
+    let is_pf_name = |name: &String| {
+        named
+            .netdevs
+            .iter()
+            .any(|netdev| netdev.name.as_str().eq_ignore_ascii_case(name))
+    };
+    let by_name = net.pf_names.is_empty()
+        || net
+            .pf_names
+            .iter()
+            .any(|wanted| is_pf_name(&wanted.pf) && wanted.contains(index));
+    let by_root = net.root_devices.is_empty()
+        || net
+            .root_devices
+            .iter()
+            .any(|wanted| wanted.pf == named.address && wanted.contains(index));
+    // The netdev of a VF in a pod is away: its link type is that of its PF.
+    let link = function
+        .netdevs
+        .first()
+        .or_else(|| pf.and_then(|pf| pf.netdevs.first()));
+    let by_link = net.link_types.is_empty()
+        || link.is_some_and(|link| any(&net.link_types, &link.link_type.to_string()));
+    // What this version does not read from the machine matches nothing rather than everything.
+    let unread = !acpi_indexes.is_empty()
+        || !net.ddp_profiles.is_empty()
+        || !net.pkeys.is_empty()
+        || net.is_rdma
+        || net.vdpa_type.is_some();
+    any(vendors, &function.vendor.to_string())
+        && any(devices, &function.device.to_string())
+        && function
+            .driver
+            .as_deref()
+            .is_some_and(|driver| any(drivers, driver))
+        && (pci_addresses.is_empty() || pci_addresses.contains(&function.address))
+        && by_name
+        && by_root
+        && by_link
+        && !unread
+}
+
+fn vf_index(function: &PciFunction) -> Option<VfIndex> {
+    match &function.role {
+        SriovRole::Vf { index, .. } => *index,
+        SriovRole::Pf { .. } | SriovRole::None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Pools on a machine with two PFs of four VFs each, one of them an uplink's PF, and a NIC without SR-IOV.
+
+use expect_test::{Expect, expect};
+use sriov_host::snapshot::{LinkType, Netdev, PciClass, PciId};
+
+use super::*;
+
+fn function(
+    address: &str,
+    driver: Option<&str>,
+    netdev: Option<&str>,
+    role: SriovRole,
+) -> PciFunction {
+    let netdev = netdev.map(|name| Netdev {
+        name: name.parse().unwrap(),
+        ifindex: 1,
+        link_type: LinkType::Ether,
+        phys_switch_id: None,
+        phys_port_name: None,
+    });
+    PciFunction {
+        address: address.parse().unwrap(),
+        vendor: PciId(0x8086),
+        device: PciId(0x10ca),
+        class: PciClass(0x02_0000),
+        driver: driver.map(str::to_owned),
+        numa_node: Some(0),
+        iommu_group: None,
+        role,
+        netdevs: netdev.into_iter().collect(),
+    }
+}
+
+fn machine() -> HostSnapshot {
+    let mut snapshot = HostSnapshot::default();
+    let mut add = |function: PciFunction| snapshot.functions.insert(function.address, function);
+    for bus in 1..=2 {
+        let pf = format!("0000:0{bus}:00.0");
+        let vf = |index: u16| format!("0000:0{bus}:10.{index}");
+        let vfs = (0..4)
+            .map(|index| (VfIndex::new(index), vf(index).parse().unwrap()))
+            .collect();
+        add(function(
+            &pf,
+            Some("igb"),
+            Some(&format!("pf{bus}")),
+            SriovRole::Pf { total_vfs: 7, vfs },
+        ));
+        for index in 0..4 {
+            let role = SriovRole::Vf {
+                pf: pf.parse().unwrap(),
+                index: Some(VfIndex::new(index)),
+            };
+            let driver = match index {
+                0 => "vfio-pci",
+                _ => "igbvf",
+            };
+            add(function(&vf(index), Some(driver), None, role));
+        }
+    }
+    add(function(
+        "0000:03:00.0",
+        Some("e1000"),
+        Some("eth0"),
+        SriovRole::None,
+    ));
+    add(function("0000:04:00.0", None, None, SriovRole::None));
+    snapshot
+}
+
+fn check(resources: &str, expected: &Expect) {
+    let config =
+        ResourceList::parse(&format!(r#"{{"resourceList": [{resources}]}}"#), "x.y").unwrap();
+    let uplinks = BTreeSet::from(["eth0".to_owned()]);
+    let plan = plan_pools(&machine(), &config, &uplinks);
+    let pools = plan.pools.iter().map(|pool| {
+        let devices: Vec<String> = pool
+            .devices
+            .iter()
+            .map(|device| device.address.to_string())
+            .collect();
+        format!("{}: {}\n", pool.resource.name, devices.join(" "))
+    });
+    let left = plan
+        .left_out
+        .iter()
+        .filter(|(_, why)| **why != LeftOut::NoSelector)
+        .map(|(address, why)| format!("{address}: {why}\n"));
+    expected.assert_eq(&pools.chain(left).collect::<Vec<_>>().concat());
+}
+
+#[test]
+fn vfs_of_both_pfs_by_name_and_range() {
+    check(
+        r#"{"resourceName": "a", "selectors": {"pfNames": ["pf1#1-2"]}},
+           {"resourceName": "b", "selectors": [{"pfNames": ["PF2#0", "pf2#3"]}]},
+           {"resourceName": "c", "selectors": {"drivers": ["vfio-pci"]}}"#,
+        &expect![[r"
+            x.y/a: 0000:01:10.1 0000:01:10.2
+            x.y/b: 0000:02:10.0 0000:02:10.3
+            x.y/c: 0000:01:10.0
+            0000:01:00.0: it is a PF with VFs
+            0000:02:00.0: it is a PF with VFs
+            0000:03:00.0: it carries a default route
+            0000:04:00.0: no driver is bound to it
+        "]],
+    );
+}
+
+#[test]
+fn the_first_resource_has_the_device_and_the_uplink_nobody() {
+    check(
+        r#"{"resourceName": "a", "selectors": {"rootDevices": ["0000:01:00.0#0-1"]}}, {"resourceName": "all", "selectors": {"vendors": ["8086"]}}"#,
+        &expect![[r"
+            x.y/a: 0000:01:10.0 0000:01:10.1
+            x.y/all: 0000:01:10.2 0000:01:10.3 0000:02:10.0 0000:02:10.1 0000:02:10.2 0000:02:10.3
+            0000:01:00.0: it is a PF with VFs
+            0000:02:00.0: it is a PF with VFs
+            0000:03:00.0: it carries a default route
+            0000:04:00.0: no driver is bound to it
+        "]],
+    );
+}
+
+#[test]
+fn the_link_type_of_a_vf_without_netdev_is_its_pfs() {
+    check(
+        r#"{"resourceName": "ib", "selectors": {"linkTypes": ["infiniband"]}}, {"resourceName": "e", "selectors": {"linkTypes": ["ether"], "pfNames": ["pf1"]}}"#,
+        &expect![[r"
+            x.y/ib: 
+            x.y/e: 0000:01:10.0 0000:01:10.1 0000:01:10.2 0000:01:10.3
+            0000:01:00.0: it is a PF with VFs
+            0000:02:00.0: it is a PF with VFs
+            0000:03:00.0: it carries a default route
+            0000:04:00.0: no driver is bound to it
+        "]],
+    );
+}

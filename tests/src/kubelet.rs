@@ -1,0 +1,222 @@
+//! A kubelet double: it speaks the real protocols on real sockets, and remembers every list that it was given.
+//!
+//! It behaves as `pkg/kubelet/cm/devicemanager` does: it calls back inside Register, opens one ListAndWatch a resource,
+//! and on a restart removes all sockets and makes its own anew.
+
+mod service;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use sriov_device_plugin::proto::pluginregistration::registration_client::RegistrationClient;
+use sriov_device_plugin::proto::pluginregistration::{InfoRequest, RegistrationStatus};
+use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
+use sriov_device_plugin::proto::v1beta1::{
+    AllocateRequest, ContainerAllocateRequest, ContainerAllocateResponse,
+    ContainerPreferredAllocationRequest, Device, PreferredAllocationRequest,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+/// What the double knows of a resource.
+#[derive(Clone, Debug, Default)]
+pub struct Resource {
+    /// Socket of the plugin.
+    pub socket: PathBuf,
+    /// Every list, oldest first.
+    pub lists: Vec<Vec<Device>>,
+    /// Registrations.
+    pub registrations: usize,
+}
+
+impl Resource {
+    /// The ids of the newest list.
+    pub fn ids(&self) -> Vec<String> {
+        self.lists
+            .last()
+            .into_iter()
+            .flatten()
+            .map(|device| device.id.clone())
+            .collect()
+    }
+}
+
+/// All resources, by name.
+pub type Resources = BTreeMap<String, Resource>;
+
+/// The double; it runs until it is dropped.
+#[derive(Debug)]
+pub struct Kubelet {
+    root: PathBuf,
+    runtime: Runtime,
+    resources: Arc<watch::Sender<Resources>>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Kubelet {
+    /// Starts below a root directory (`/var/lib/kubelet` on a node), with `plugins_registry` only when `is_watching`.
+    pub fn start(root: &Path, is_watching: bool) -> Result<Self> {
+        fs::create_dir_all(root.join("device-plugins"))?;
+        if is_watching {
+            fs::create_dir_all(root.join("plugins_registry"))?;
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let mut kubelet = Self {
+            root: root.to_owned(),
+            runtime,
+            resources: Arc::new(watch::channel(Resources::new()).0),
+            server: None,
+        };
+        kubelet.listen()?;
+        Ok(kubelet)
+    }
+
+    /// Restarts as kubelet does: all sockets of `device-plugins` go, its own comes back, what it knew is forgotten.
+    pub fn restart(&mut self) -> Result<()> {
+        if let Some(server) = self.server.take() {
+            server.abort();
+        }
+        for entry in fs::read_dir(self.root.join("device-plugins"))? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "sock")
+            {
+                fs::remove_file(path)?;
+            }
+        }
+        self.resources.send_modify(Resources::clear);
+        self.listen()
+    }
+
+    /// Waits until what it knows is as wanted, and gives it.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        mut holds: impl FnMut(&Resources) -> bool,
+    ) -> Result<Resources> {
+        let mut known = self.resources.subscribe();
+        let deadline = Duration::from_mins(1);
+        let found = self.runtime.block_on(async {
+            tokio::time::timeout(deadline, known.wait_for(|resources| holds(resources)))
+                .await
+                .map(|found| found.map(|found| found.clone()))
+        });
+        match found {
+            Ok(found) => Ok(found?),
+            Err(_elapsed) => bail!(
+                "after {} s it is still not so that {what}: {:?}",
+                deadline.as_secs(),
+                self.resources.borrow()
+            ),
+        }
+    }
+
+    /// Finds sockets in `plugins_registry` as the plugin watcher does, and registers what answers.
+    pub fn look_for_plugins(&self) -> Result<usize> {
+        let mut found = 0;
+        for entry in fs::read_dir(self.root.join("plugins_registry"))? {
+            let socket = entry?.path();
+            self.runtime.block_on(async {
+                let channel = connect(&socket).await?;
+                let mut client = RegistrationClient::new(channel.clone());
+                let info = client.get_info(InfoRequest {}).await?.into_inner();
+                if info.r#type != "DevicePlugin"
+                    || !info
+                        .supported_versions
+                        .iter()
+                        .any(|version| version == "v1beta1")
+                {
+                    bail!("it is no device plugin: {info:?}");
+                }
+                service::follow(Path::new(&info.endpoint), &info.name, &self.resources).await?;
+                client
+                    .notify_registration_status(RegistrationStatus {
+                        plugin_registered: true,
+                        error: String::new(),
+                    })
+                    .await?;
+                anyhow::Ok(())
+            })?;
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    /// Allocates devices for one container.
+    pub fn allocate(&self, resource: &str, ids: &[&str]) -> Result<ContainerAllocateResponse> {
+        let request = AllocateRequest {
+            container_requests: vec![ContainerAllocateRequest {
+                devices_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            }],
+        };
+        let mut client = self.client(resource)?;
+        let answer = self
+            .runtime
+            .block_on(client.allocate(request))?
+            .into_inner();
+        answer
+            .container_responses
+            .into_iter()
+            .next()
+            .context("an answer for no container")
+    }
+
+    /// Asks which devices the plugin would choose.
+    pub fn prefer(&self, resource: &str, available: &[String], size: i32) -> Result<Vec<String>> {
+        let request = PreferredAllocationRequest {
+            container_requests: vec![ContainerPreferredAllocationRequest {
+                available_device_i_ds: available.to_vec(),
+                must_include_device_i_ds: Vec::new(),
+                allocation_size: size,
+            }],
+        };
+        let mut client = self.client(resource)?;
+        let answer = self
+            .runtime
+            .block_on(client.get_preferred_allocation(request))?
+            .into_inner();
+        Ok(answer
+            .container_responses
+            .into_iter()
+            .next()
+            .context("an answer for no container")?
+            .device_i_ds)
+    }
+
+    fn client(&self, resource: &str) -> Result<DevicePluginClient<Channel>> {
+        let socket = self
+            .resources
+            .borrow()
+            .get(resource)
+            .map(|resource| resource.socket.clone());
+        let socket = socket.with_context(|| format!("nobody registered {resource}"))?;
+        Ok(DevicePluginClient::new(
+            self.runtime.block_on(connect(&socket))?,
+        ))
+    }
+
+    fn listen(&mut self) -> Result<()> {
+        let _guard = self.runtime.enter();
+        self.server = Some(service::listen(
+            &self.root.join("device-plugins"),
+            Arc::clone(&self.resources),
+        )?);
+        Ok(())
+    }
+}
+
+async fn connect(socket: &Path) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?
+        .connect_timeout(Duration::from_secs(10));
+    Ok(endpoint.connect().await?)
+}

@@ -1,0 +1,95 @@
+//! The Registration service of the double, and what it does with a plugin that registered.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
+use sriov_device_plugin::proto::v1beta1::registration_server::{Registration, RegistrationServer};
+use sriov_device_plugin::proto::v1beta1::{Empty, RegisterRequest};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use super::{Resources, connect};
+
+/// Serves `kubelet.sock` in a directory.
+pub(super) fn listen(
+    dir: &Path,
+    resources: Arc<watch::Sender<Resources>>,
+) -> Result<JoinHandle<()>> {
+    let socket = dir.join("kubelet.sock");
+    let _ = fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket)?;
+    let service = RegistrationServer::new(Registrar {
+        dir: dir.to_owned(),
+        resources,
+    });
+    Ok(tokio::spawn(async move {
+        let _ = Server::builder()
+            .add_service(service)
+            .serve_with_incoming(UnixListenerStream::new(listener))
+            .await;
+    }))
+}
+
+/// Calls a plugin back, and takes its lists until it ends.
+pub(super) async fn follow(
+    socket: &Path,
+    name: &str,
+    resources: &Arc<watch::Sender<Resources>>,
+) -> Result<()> {
+    let mut client = DevicePluginClient::new(connect(socket).await?);
+    client.get_device_plugin_options(Empty {}).await?;
+    let (name, socket, resources) = (name.to_owned(), socket.to_owned(), Arc::clone(resources));
+    resources.send_modify(|resources| {
+        let resource = resources.entry(name.clone()).or_default();
+        resource.socket = socket;
+        resource.registrations += 1;
+    });
+    tokio::spawn(async move {
+        let Ok(lists) = client.list_and_watch(Empty {}).await else {
+            return;
+        };
+        let mut lists = lists.into_inner();
+        while let Ok(Some(list)) = lists.message().await {
+            resources.send_modify(|resources| {
+                resources
+                    .entry(name.clone())
+                    .or_default()
+                    .lists
+                    .push(list.devices);
+            });
+        }
+    });
+    Ok(())
+}
+
+struct Registrar {
+    dir: PathBuf,
+    resources: Arc<watch::Sender<Resources>>,
+}
+
+#[tonic::async_trait]
+impl Registration for Registrar {
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<Empty>, Status> {
+        let RegisterRequest {
+            version,
+            endpoint,
+            resource_name,
+            options: _,
+        } = request.into_inner();
+        if version != "v1beta1" {
+            return Err(Status::invalid_argument(format!(
+                "unsupported version {version}"
+            )));
+        }
+        let called_back = follow(&self.dir.join(endpoint), &resource_name, &self.resources).await;
+        called_back.map_err(|error| Status::internal(format!("{error:#}")))?;
+        Ok(Response::new(Empty {}))
+    }
+}

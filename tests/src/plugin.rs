@@ -1,0 +1,57 @@
+//! A running device plugin: the real binary, ended with its owner.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::node::wait_for;
+
+/// The process.
+#[derive(Debug)]
+pub struct Plugin(Child);
+
+impl Plugin {
+    /// Starts the binary; what it logs goes to a file.
+    pub fn start(binary: &Path, args: &[&str], log: &Path) -> Result<Self> {
+        let log = std::fs::File::create(log)?;
+        let mut command = Command::new(binary);
+        let child = command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        Ok(Self(child.with_context(|| {
+            format!("cannot start {}", binary.display())
+        })?))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.0.id())?), signal)?)
+    }
+
+    /// Tells it to stop and waits until it left; an exit code other than 0 is an error.
+    pub fn stop(mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let mut status = None;
+        wait_for("the device plugin ended", || {
+            status = self.0.try_wait().ok().flatten();
+            status.is_some()
+        })?;
+        match status {
+            Some(status) if status.success() => Ok(()),
+            other => bail!("the device plugin ended with {other:?}"),
+        }
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

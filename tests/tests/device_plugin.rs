@@ -1,0 +1,285 @@
+//! The device plugin against the kubelet double, on a constructed sysfs tree: registration, lists, allocations, restarts.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use nix::sys::signal::Signal;
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::lab::build::{cargo, workspace};
+use sriov_tests::plugin::Plugin;
+
+const CONFIG: &str = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["igbvf"]}}]}"#;
+const RESOURCE: &str = "x.y/vf";
+
+/// The binary as cargo builds it for these tests.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        assert!(
+            cargo()
+                .args(["build", "--quiet", "--package", "sriov-device-plugin"])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| workspace().join("target"), PathBuf::from);
+        target.join("debug/sriov-device-plugin")
+    })
+}
+
+/// A machine with one PF, its kubelet, and the plugin.
+struct Node {
+    dir: tempfile::TempDir,
+    kubelet: Kubelet,
+    plugin: Plugin,
+}
+
+impl Node {
+    fn start(vfs: usize, is_watching: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let device = |address: &str| {
+            let device = dir.path().join("sys/bus/pci/devices").join(address);
+            fs::create_dir_all(&device).unwrap();
+            for (attribute, text) in [
+                ("vendor", "0x8086"),
+                ("device", "0x10ca"),
+                ("class", "0x020000"),
+                ("numa_node", "1"),
+            ] {
+                fs::write(device.join(attribute), text).unwrap();
+            }
+            device
+        };
+        let pf = device("0000:01:00.0");
+        fs::write(pf.join("sriov_totalvfs"), "7").unwrap();
+        symlink("../../drivers/igb", pf.join("driver")).unwrap();
+        for index in 0..vfs {
+            add_vf(dir.path(), index);
+        }
+        fs::write(dir.path().join("config.json"), CONFIG).unwrap();
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), is_watching).unwrap();
+        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+        let flags = [
+            flag("config-file", "config.json"),
+            flag("kubelet-dir", "kubelet"),
+            flag("devinfo-dir", "devinfo"),
+            flag("host-root", ""),
+        ];
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let plugin = Plugin::start(binary(), &flags, &dir.path().join("log")).unwrap();
+        Self {
+            dir,
+            kubelet,
+            plugin,
+        }
+    }
+}
+
+fn add_vf(root: &Path, index: usize) {
+    let devices = root.join("sys/bus/pci/devices");
+    let address = format!("0000:01:10.{index}");
+    let vf = devices.join(&address);
+    fs::create_dir_all(&vf).unwrap();
+    for (attribute, text) in [
+        ("vendor", "0x8086"),
+        ("device", "0x10ca"),
+        ("class", "0x020000"),
+        ("numa_node", "1"),
+    ] {
+        fs::write(vf.join(attribute), text).unwrap();
+    }
+    symlink("../0000:01:00.0", vf.join("physfn")).unwrap();
+    symlink("../../drivers/igbvf", vf.join("driver")).unwrap();
+    symlink(
+        format!("../{address}"),
+        devices.join(format!("0000:01:00.0/virtfn{index}")),
+    )
+    .unwrap();
+    fs::write(
+        devices.join("0000:01:00.0/sriov_numvfs"),
+        (index + 1).to_string(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_pool_is_registered_and_listed_in_either_mode() {
+    for is_watching in [false, true] {
+        let node = Node::start(2, is_watching);
+        if is_watching {
+            let registry = node.dir.path().join("kubelet/plugins_registry/x.y_vf.sock");
+            sriov_tests::node::wait_for("the socket is there", || registry.exists()).unwrap();
+            assert_eq!(node.kubelet.look_for_plugins().unwrap(), 1);
+        }
+        let known = node
+            .kubelet
+            .wait_for("a list came", |known| {
+                known
+                    .get(RESOURCE)
+                    .is_some_and(|resource| !resource.lists.is_empty())
+            })
+            .unwrap();
+        assert_eq!(known[RESOURCE].ids(), ["0000:01:10.0", "0000:01:10.1"]);
+        let device = &known[RESOURCE].lists[0][0];
+        assert_eq!(
+            (
+                device.health.as_str(),
+                device.topology.as_ref().unwrap().nodes[0].id
+            ),
+            ("Healthy", 1)
+        );
+        node.plugin.stop().unwrap();
+        let dir = node.dir.path().join("kubelet").join(if is_watching {
+            "plugins_registry"
+        } else {
+            "device-plugins"
+        });
+        assert!(!dir.join("x.y_vf.sock").exists());
+    }
+}
+
+#[test]
+fn an_allocation_gives_environment_and_device_info_and_refuses_what_is_not_there() {
+    let node = Node::start(2, false);
+    node.kubelet
+        .wait_for("a list came", |known| {
+            known
+                .get(RESOURCE)
+                .is_some_and(|resource| resource.ids().len() == 2)
+        })
+        .unwrap();
+    let answer = node.kubelet.allocate(RESOURCE, &["0000:01:10.1"]).unwrap();
+    assert_eq!(answer.envs["PCIDEVICE_X_Y_VF"], "0000:01:10.1");
+    assert_eq!(
+        answer.envs["PCIDEVICE_X_Y_VF_INFO"],
+        r#"{"0000:01:10.1":{"generic":{"deviceID":"0000:01:10.1"}}}"#
+    );
+    let file = node
+        .dir
+        .path()
+        .join("devinfo/x.y-vf-0000:01:10.1-device.json");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.1","pf-pci-address":"0000:01:00.0"}}"#
+    );
+    for (ids, words) in [
+        (vec!["0000:09:00.0"], "no device of"),
+        (vec!["0000:01:10.0", "0000:01:10.0"], "twice"),
+        (vec![], "no device ids"),
+    ] {
+        let error = format!("{:#}", node.kubelet.allocate(RESOURCE, &ids).unwrap_err());
+        assert!(error.contains(words), "{error}");
+    }
+    let driver = node
+        .dir
+        .path()
+        .join("sys/bus/pci/devices/0000:01:10.0/driver");
+    fs::remove_file(&driver).unwrap();
+    symlink("../../drivers/vfio-pci", &driver).unwrap();
+    let error = format!(
+        "{:#}",
+        node.kubelet
+            .allocate(RESOURCE, &["0000:01:10.0"])
+            .unwrap_err()
+    );
+    assert!(error.contains("vfio-pci"), "{error}");
+    fs::remove_dir_all(driver.parent().unwrap()).unwrap();
+    let error = format!(
+        "{:#}",
+        node.kubelet
+            .allocate(RESOURCE, &["0000:01:10.0"])
+            .unwrap_err()
+    );
+    assert!(error.contains("gone"), "{error}");
+    assert_eq!(
+        node.kubelet
+            .prefer(RESOURCE, &["0000:01:10.1".into(), "0000:01:10.0".into()], 1)
+            .unwrap(),
+        ["0000:01:10.0"]
+    );
+    node.plugin.stop().unwrap();
+    assert!(
+        file.exists(),
+        "the file of a running pod went with the plugin"
+    );
+}
+
+#[test]
+fn a_restarted_kubelet_knows_the_pool_again() {
+    let mut node = Node::start(1, false);
+    for _ in 0..3 {
+        node.kubelet
+            .wait_for("a list came", |known| {
+                known
+                    .get(RESOURCE)
+                    .is_some_and(|resource| !resource.lists.is_empty())
+            })
+            .unwrap();
+        node.kubelet.restart().unwrap();
+    }
+    node.kubelet
+        .wait_for("a list came", |known| {
+            known
+                .get(RESOURCE)
+                .is_some_and(|resource| !resource.lists.is_empty())
+        })
+        .unwrap();
+}
+
+#[test]
+fn new_vfs_and_a_new_configuration_come_with_sighup_and_a_wrong_one_does_not() {
+    let node = Node::start(1, false);
+    let has = |count: usize| {
+        node.kubelet.wait_for("the list is right", |known| {
+            known
+                .get(RESOURCE)
+                .is_some_and(|resource| resource.ids().len() == count)
+        })
+    };
+    has(1).unwrap();
+    add_vf(node.dir.path(), 1);
+    fs::write(node.dir.path().join("config.json"), "{").unwrap();
+    node.plugin.signal(Signal::SIGHUP).unwrap();
+    let known = has(2).unwrap();
+    assert_eq!(
+        known[RESOURCE].lists.len(),
+        2,
+        "a list between the old and the new: {known:?}"
+    );
+    fs::write(
+        node.dir.path().join("config.json"),
+        CONFIG.replace("igbvf", "vfio-pci"),
+    )
+    .unwrap();
+    node.plugin.signal(Signal::SIGHUP).unwrap();
+    has(0).unwrap();
+}
+
+#[test]
+fn a_wrong_start_is_one_sentence_and_not_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.json");
+    fs::write(&file, r#"{"resourceList": [{"resourceName": "a"}]}"#).unwrap();
+    let output = Command::new(binary())
+        .arg(format!("--config-file={}", file.display()))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("resourceList[0].selectors"),
+        "{output:?}"
+    );
+    assert_eq!(
+        Command::new(binary())
+            .arg("--nonsense")
+            .output()
+            .unwrap()
+            .status
+            .code(),
+        Some(2)
+    );
+}
