@@ -1,5 +1,14 @@
 //! The generated code is what the `.proto` files give; `UPDATE_EXPECT=1` writes it anew.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
 use std::path::Path;
 
 #[test]

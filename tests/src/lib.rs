@@ -8,6 +8,10 @@
     reason = "a command-line tool for people: printing is its job"
 )]
 
+#[cfg(feature = "guest")]
+pub mod demo;
+pub mod kubelet;
 pub mod lab;
 pub mod multus;
 pub mod node;
+pub mod plugin;

@@ -1,5 +1,13 @@
 //! The CNI plugin on real VFs: attachments are whole or not at all, and what was there before comes back exactly.
 #![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
 
 use std::path::Path;
 

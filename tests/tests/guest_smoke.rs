@@ -1,5 +1,13 @@
 //! The node itself: two PFs on two NUMA nodes, seven real VFs each.
 #![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
 
 use std::path::Path;
 

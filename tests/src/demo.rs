@@ -1,0 +1,336 @@
+//! The main job, end to end, on real VFs: device plugin, kubelet double, CNI plugin, the wire, and back.
+//!
+//! What it tells is read from the kernel with iproute2 and tcpdump, not with our own code.
+
+pub mod facts;
+pub mod story;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use self::facts::picture;
+use self::story::{Allocation, Pf as PfFacts, Story, Wire};
+use self::wire::{Capture, Frame, Tag};
+use crate::kubelet::{Kubelet, Resources};
+use crate::multus::{self, Attachment, DeviceInfoDirs, Network};
+use crate::node::{Netns, Pf, ip};
+use crate::plugin::Plugin;
+
+const BIN: &str = "/opt/cni/bin";
+const CONFIG_MAP: &str = include_str!("../../deploy/examples/configmap.yaml");
+const TRADING: &str = include_str!("../../deploy/examples/nad-vlan.yaml");
+const STORAGE: &str = include_str!("../../deploy/examples/nad-other-vlan.yaml");
+
+/// Runs the demo and tells it; success only if all of it held.
+pub fn main(json: bool) -> ExitCode {
+    match tell(json) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("the demo failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell(json: bool) -> Result<bool> {
+    let story = run()?;
+    let failures = story.failures();
+    if json {
+        let mut document = serde_json::to_value(&story)?;
+        if let Some(object) = document.as_object_mut() {
+            object.insert("failures".to_owned(), serde_json::to_value(&failures)?);
+        }
+        println!("{document:#}");
+    } else {
+        println!("{story}");
+        for failure in &failures {
+            println!("NOT AS IT SHOULD BE: {failure}");
+        }
+    }
+    Ok(failures.is_empty())
+}
+
+fn run() -> Result<Story> {
+    let (first, second) = (Pf::with_vfs(0, 7)?, Pf::with_vfs(1, 0)?);
+    // Before the VFs: a VLAN that the PF gets while it has VFs does not reach its filter on the emulated NIC.
+    let _wire = wire_end(&second)?;
+    second.set_vfs(7)?;
+    let config = Path::new("/tmp/config.json");
+    std::fs::write(config, config_json()?)?;
+    let kubelet = Kubelet::start(Path::new("/var/lib/kubelet"), true)?;
+    let flag = format!("--config-file={}", config.display());
+    let plugin = Plugin::start(
+        Path::new("/opt/virtfn/sriov-device-plugin"),
+        &[&flag],
+        Path::new("/tmp/device-plugin.log"),
+    )?;
+    let sockets = || {
+        std::fs::read_dir("/var/lib/kubelet/plugins_registry")
+            .into_iter()
+            .flatten()
+            .count()
+    };
+    crate::node::wait_for("the device plugin serves two resources", || sockets() == 2)?;
+    kubelet.look_for_plugins()?;
+    let listed = |known: &Resources| {
+        known.len() == 2 && known.values().all(|resource| !resource.lists.is_empty())
+    };
+    let known = kubelet.wait_for("kubelet has the lists of both resources", listed)?;
+
+    let trading = Network::from_manifest(TRADING)?;
+    let storage = Network::from_manifest(STORAGE)?;
+    let (pod, other) = (Netns::new("feed")?, Netns::new("backup")?);
+    let dirs = DeviceInfoDirs::default();
+    let (allocation, mut attachment) = allocate(&kubelet, &known, &dirs, &trading, &pod)?;
+    attachment.mac = Some("02:00:00:00:00:64".to_owned());
+    let (_, quiet) = allocate(&kubelet, &known, &dirs, &storage, &other)?;
+
+    let index = (0..7)
+        .find(|index| first.vf(*index).is_ok_and(|vf| vf == allocation.device))
+        .context("the device is no VF of the first PF")?;
+    let look = |pod: Option<&str>| {
+        picture(
+            &first.netdev,
+            u64::try_from(index)?,
+            &allocation.device,
+            pod,
+        )
+    };
+    let before = look(None)?;
+    let configuration = prepare(&dirs, &trading, &attachment)?;
+    let result = succeed("ADD", &configuration, &attachment)?;
+    let quiet_configuration = prepare(&dirs, &storage, &quiet)?;
+    succeed("ADD", &quiet_configuration, &quiet)?;
+    let during = look(Some(&pod.name))?;
+    let wire = listen(&second, &pod, &other, "02:00:00:00:00:64")?;
+    for (network, configuration, attachment) in [
+        (&trading, &configuration, &attachment),
+        (&storage, &quiet_configuration, &quiet),
+    ] {
+        succeed("DEL", configuration, attachment)?;
+        // Multus removes what it copied.
+        std::fs::remove_file(dirs.of_attachment(network, attachment))?;
+    }
+    let after = look(Some(&pod.name))?;
+    let pfs = [&first, &second]
+        .into_iter()
+        .map(pf_facts)
+        .collect::<Result<_>>()?;
+    let resources = known
+        .iter()
+        .map(|(name, resource)| (name.clone(), resource.ids()))
+        .collect();
+    plugin.stop()?;
+    let left = left(&[&pod, &other])?;
+    Ok(Story {
+        pfs,
+        resources,
+        allocation,
+        before,
+        during,
+        after,
+        configuration,
+        result,
+        wire,
+        left,
+    })
+}
+
+/// kubelet's part: choose, allocate, remember.
+fn allocate(
+    kubelet: &Kubelet,
+    known: &Resources,
+    dirs: &DeviceInfoDirs,
+    network: &Network,
+    pod: &Netns,
+) -> Result<(Allocation, Attachment)> {
+    let resource = known
+        .get(&network.resource)
+        .with_context(|| format!("nobody advertises {}", network.resource))?;
+    let device = kubelet
+        .prefer(&network.resource, &resource.ids(), 1)?
+        .into_iter()
+        .next()
+        .context("no device is free")?;
+    let answer = kubelet.allocate(&network.resource, &[&device])?;
+    let file = dirs.of_device(network, &device);
+    let text = std::fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+    let attachment = Attachment {
+        pod: pod.name.clone(),
+        container_id: format!("sandbox-of-{}", pod.name),
+        netns: pod.path(),
+        ifname: "net1".to_owned(),
+        device_id: device.clone(),
+        mac: None,
+    };
+    let allocation = Allocation {
+        resource: network.resource.clone(),
+        device,
+        envs: answer.envs.into_iter().collect::<BTreeMap<_, _>>(),
+        device_info_file: file.display().to_string(),
+        device_info: serde_json::from_str(&text)?,
+    };
+    Ok((allocation, attachment))
+}
+
+fn prepare(dirs: &DeviceInfoDirs, network: &Network, attachment: &Attachment) -> Result<Value> {
+    multus::copy_device_info(dirs, network, attachment)?;
+    Ok(multus::delegate_config(dirs, network, attachment))
+}
+
+fn succeed(verb: &str, configuration: &Value, attachment: &Attachment) -> Result<Value> {
+    let answer = multus::call(Path::new(BIN), verb, configuration, attachment)?;
+    if answer.code != Some(0) {
+        bail!("{verb} of {} failed: {}", attachment.pod, answer.document);
+    }
+    Ok(answer.document)
+}
+
+/// Pings a VLAN interface on the second PF from the pod, and listens there and at a VF of another VLAN.
+fn listen(second: &Pf, pod: &Netns, other: &Netns, mac: &str) -> Result<Wire> {
+    let has_carrier = |pod: &Netns| {
+        let links = crate::node::ip_json(Some(&pod.name), &["link", "show", "dev", "net1"]);
+        links.is_ok_and(|links| {
+            links
+                .pointer("/0/flags")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .any(|flag| flag == "LOWER_UP")
+        })
+    };
+    crate::node::wait_for("both pods have carrier", || {
+        has_carrier(pod) && has_carrier(other)
+    })?;
+    let at_pf = Capture::start(None, &second.netdev)?;
+    let at_other = Capture::start(Some(&other.name), "net1")?;
+    let ping = Command::new("/usr/sbin/ip")
+        .args([
+            "netns",
+            "exec",
+            &pod.name,
+            "/bin/ping",
+            "-c",
+            "3",
+            "-W",
+            "5",
+            "192.0.2.1",
+        ])
+        .output()?;
+    let of_pod = |frames: Vec<Frame>| {
+        frames
+            .into_iter()
+            .filter(|frame| frame.source == mac)
+            .collect::<Vec<_>>()
+    };
+    let heard = of_pod(at_other.stop()?).len();
+    let mut by_tag: BTreeMap<Option<(u16, u8)>, usize> = BTreeMap::new();
+    for frame in of_pod(at_pf.stop()?) {
+        *by_tag
+            .entry(frame.tag.map(|Tag { vlan, priority }| (vlan, priority)))
+            .or_default() += 1;
+    }
+    let tag = |(vlan, priority)| Tag { vlan, priority };
+    Ok(Wire {
+        answered: ping.status.success(),
+        pod_frames: by_tag
+            .into_iter()
+            .map(|(key, count)| (key.map(tag), count))
+            .collect(),
+        other_vlan: 200,
+        heard_in_other_vlan: heard,
+    })
+}
+
+/// The other end of the pod's network: a VLAN interface on the PF.
+fn wire_end(pf: &Pf) -> Result<RemoveLink> {
+    ip(&[
+        "link", "add", "link", &pf.netdev, "name", "wire100", "type", "vlan", "id", "100",
+    ])?;
+    let wire = RemoveLink("wire100");
+    ip(&["address", "add", "192.0.2.1/24", "dev", "wire100"])?;
+    ip(&["link", "set", "wire100", "up"])?;
+    Ok(wire)
+}
+
+struct RemoveLink(&'static str);
+
+impl Drop for RemoveLink {
+    fn drop(&mut self) {
+        let _ = ip(&["link", "del", self.0]);
+    }
+}
+
+fn pf_facts(pf: &Pf) -> Result<PfFacts> {
+    let device = Path::new("/sys/bus/pci/devices").join(&pf.address);
+    let read = |attribute: &str| {
+        anyhow::Ok(
+            std::fs::read_to_string(device.join(attribute))?
+                .trim()
+                .to_owned(),
+        )
+    };
+    let driver = std::fs::read_link(device.join("driver"))?;
+    Ok(PfFacts {
+        pci: pf.address.clone(),
+        netdev: pf.netdev.clone(),
+        driver: driver
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        numa_node: read("numa_node")?,
+        vfs: read("sriov_numvfs")?.parse()?,
+    })
+}
+
+/// What should be gone: state of the CNI plugin, sockets of the device plugin, copies for the attachments, interfaces in the pods.
+fn left(pods: &[&Netns]) -> Result<Vec<String>> {
+    let mut left = Vec::new();
+    let dirs = [
+        "/var/lib/cni/sriov",
+        "/var/lib/cni/sriov/pci",
+        "/var/lib/kubelet/plugins_registry",
+        "/var/run/k8s.cni.cncf.io/devinfo/cni",
+    ];
+    for dir in dirs {
+        let entries = std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        left.extend(
+            entries
+                .filter(|path| !path.is_dir())
+                .map(|path: PathBuf| path.display().to_string()),
+        );
+    }
+    for pod in pods {
+        let links = crate::node::ip_json(Some(&pod.name), &["link", "show"])?;
+        let names = links
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|link| link["ifname"].as_str());
+        left.extend(
+            names
+                .filter(|name| *name != "lo")
+                .map(|name| format!("{name} in {}", pod.name)),
+        );
+    }
+    Ok(left)
+}
+
+fn config_json() -> Result<String> {
+    let manifest: Value = serde_yaml_ng::from_str(CONFIG_MAP)?;
+    let text = manifest
+        .pointer("/data/config.json")
+        .and_then(Value::as_str);
+    Ok(text.context("the ConfigMap has no config.json")?.to_owned())
+}

@@ -1,0 +1,123 @@
+//! The arrows between the packages, as cargo sees them: who may link whom, and which program must stay free of what.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// Each package with the packages of the workspace that it may know. No other arrow is allowed.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("sriov-host", &[]),
+    ("sriov-config", &["sriov-host"]),
+    ("sriov-device-info", &["sriov-host"]),
+    (
+        "sriov-device-plugin",
+        &["sriov-host", "sriov-config", "sriov-device-info"],
+    ),
+    (
+        "sriov-cni",
+        &["sriov-host", "sriov-config", "sriov-device-info"],
+    ),
+];
+
+/// What a program must not link, whatever leads to it, and why.
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    (
+        "sriov-device-plugin",
+        &[
+            "rtnetlink",
+            "netlink-packet-route",
+            "netlink-packet-core",
+            "netlink-sys",
+        ],
+        "the device plugin holds no netlink",
+    ),
+    (
+        "sriov-cni",
+        &["tonic", "prost", "hyper", "h2"],
+        "the CNI plugin holds no gRPC",
+    ),
+    (
+        "sriov-config",
+        &["rtnetlink", "sysfs-class", "pci-info", "nix", "tokio"],
+        "config opens no file and reads no host",
+    ),
+    (
+        "sriov-device-info",
+        &["rtnetlink", "sysfs-class", "pci-info", "tokio"],
+        "device-info reads no host",
+    ),
+];
+
+/// Names of all packages that a package links with its default features; tests' own dependencies do not count.
+fn linked(package: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .args(["tree", "--offline", "--locked", "--package", package])
+        .args([
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let mut names: BTreeSet<String> = names.map(str::to_owned).collect();
+    assert!(
+        names.remove(package),
+        "`cargo tree` does not show {package} itself:\n{text}"
+    );
+    names
+}
+
+#[test]
+fn packages_know_only_what_they_may() {
+    for (package, may_know) in ARROWS {
+        let knows = linked(package);
+        for (other, _) in ARROWS {
+            assert!(
+                !knows.contains(*other) || may_know.contains(other),
+                "{package} must not know {other}"
+            );
+        }
+        assert!(
+            !knows.contains("sriov-tests"),
+            "{package} must not know the tests"
+        );
+    }
+}
+
+#[test]
+fn programs_are_free_of_what_they_must_not_hold() {
+    for (package, forbidden, why) in FORBIDDEN {
+        let linked = linked(package);
+        for name in *forbidden {
+            assert!(!linked.contains(*name), "{package} links {name}: {why}");
+        }
+    }
+}
+
+#[test]
+fn what_is_forbidden_to_one_is_seen_in_the_other() {
+    assert!(linked("sriov-cni").contains("rtnetlink"));
+    assert!(linked("sriov-device-plugin").contains("tonic"));
+}
