@@ -208,6 +208,9 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, mac: &str) -> Result<Wire> {
     crate::node::wait_for("both pods have carrier", || {
         has_carrier(pod) && has_carrier(other)
     })?;
+    // The emulated NIC gives no broadcast to a PF that has VFs: the pod is told whom it looks for.
+    let to_pf = ["192.0.2.1", "lladdr", "52:54:00:00:00:11", "dev", "net1", "nud", "permanent"];
+    ip(&[["-netns", &pod.name, "neigh", "replace"].as_slice(), &to_pf].concat())?;
     let at_pf = Capture::start(None, &second.netdev)?;
     let at_other = Capture::start(Some(&other.name), "net1")?;
     let ping = Command::new("/usr/sbin/ip")
