@@ -87,9 +87,21 @@ fn run() -> Result<Story> {
     let storage = Network::from_manifest(STORAGE)?;
     let (pod, other) = (Netns::new("feed")?, Netns::new("backup")?);
     let dirs = DeviceInfoDirs::default();
-    let (allocation, mut attachment) = allocate(&kubelet, &known, &dirs, &trading, &pod)?;
+    let (allocation, mut attachment) = allocate(&kubelet, &known, &dirs, &trading, &pod, &[])?;
     attachment.mac = Some("02:00:00:00:00:64".to_owned());
-    let (_, quiet) = allocate(&kubelet, &known, &dirs, &storage, &other)?;
+    let (_, quiet) = allocate(&kubelet, &known, &dirs, &storage, &other, &[])?;
+    // A third pod on the VLAN of the first hears what the second must not.
+    let peer = Netns::new("peer")?;
+    let mut same_vlan = storage.clone();
+    same_vlan.config.insert("vlan".to_owned(), Value::from(100));
+    let (_, hearing) = allocate(
+        &kubelet,
+        &known,
+        &dirs,
+        &same_vlan,
+        &peer,
+        &[&quiet.device_id],
+    )?;
 
     let index = (0..7)
         .find(|index| first.vf(*index).is_ok_and(|vf| vf == allocation.device))
@@ -107,11 +119,14 @@ fn run() -> Result<Story> {
     let result = succeed("ADD", &configuration, &attachment)?;
     let quiet_configuration = prepare(&dirs, &storage, &quiet)?;
     succeed("ADD", &quiet_configuration, &quiet)?;
+    let hearing_configuration = prepare(&dirs, &same_vlan, &hearing)?;
+    succeed("ADD", &hearing_configuration, &hearing)?;
     let during = look(Some(&pod.name))?;
-    let wire = listen(&second, &pod, &other, "02:00:00:00:00:64")?;
+    let wire = listen(&second, &pod, &other, &peer, "02:00:00:00:00:64")?;
     for (network, configuration, attachment) in [
         (&trading, &configuration, &attachment),
         (&storage, &quiet_configuration, &quiet),
+        (&same_vlan, &hearing_configuration, &hearing),
     ] {
         succeed("DEL", configuration, attachment)?;
         // Multus removes what it copied.
@@ -127,7 +142,7 @@ fn run() -> Result<Story> {
         .map(|(name, resource)| (name.clone(), resource.ids()))
         .collect();
     plugin.stop()?;
-    let left = left(&[&pod, &other])?;
+    let left = left(&[&pod, &other, &peer])?;
     Ok(Story {
         pfs,
         resources,
@@ -149,12 +164,18 @@ fn allocate(
     dirs: &DeviceInfoDirs,
     network: &Network,
     pod: &Netns,
+    taken: &[&String],
 ) -> Result<(Allocation, Attachment)> {
     let resource = known
         .get(&network.resource)
         .with_context(|| format!("nobody advertises {}", network.resource))?;
+    let free: Vec<String> = resource
+        .ids()
+        .into_iter()
+        .filter(|id| !taken.contains(&id))
+        .collect();
     let device = kubelet
-        .prefer(&network.resource, &resource.ids(), 1)?
+        .prefer(&network.resource, &free, 1)?
         .into_iter()
         .next()
         .context("no device is free")?;
@@ -193,7 +214,7 @@ fn succeed(verb: &str, configuration: &Value, attachment: &Attachment) -> Result
 }
 
 /// Pings a VLAN interface on the second PF from the pod, and listens there and at a VF of another VLAN.
-fn listen(second: &Pf, pod: &Netns, other: &Netns, mac: &str) -> Result<Wire> {
+fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> Result<Wire> {
     let has_carrier = |pod: &Netns| {
         let links = crate::node::ip_json(Some(&pod.name), &["link", "show", "dev", "net1"]);
         links.is_ok_and(|links| {
@@ -205,14 +226,23 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, mac: &str) -> Result<Wire> {
                 .any(|flag| flag == "LOWER_UP")
         })
     };
-    crate::node::wait_for("both pods have carrier", || {
-        has_carrier(pod) && has_carrier(other)
+    crate::node::wait_for("all pods have carrier", || {
+        [pod, other, peer].into_iter().all(has_carrier)
     })?;
     // The emulated NIC gives no broadcast to a PF that has VFs: the pod is told whom it looks for.
-    let to_pf = ["192.0.2.1", "lladdr", "52:54:00:00:00:11", "dev", "net1", "nud", "permanent"];
+    let to_pf = [
+        "192.0.2.1",
+        "lladdr",
+        "52:54:00:00:00:11",
+        "dev",
+        "net1",
+        "nud",
+        "permanent",
+    ];
     ip(&[["-netns", &pod.name, "neigh", "replace"].as_slice(), &to_pf].concat())?;
     let at_pf = Capture::start(None, &second.netdev)?;
     let at_other = Capture::start(Some(&other.name), "net1")?;
+    let at_peer = Capture::start(Some(&peer.name), "net1")?;
     let ping = Command::new("/usr/sbin/ip")
         .args([
             "netns",
@@ -226,6 +256,21 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, mac: &str) -> Result<Wire> {
             "192.0.2.1",
         ])
         .output()?;
+    // For all to hear; nobody answers.
+    let mut broadcast = Command::new("/usr/sbin/ip");
+    broadcast
+        .args([
+            "netns",
+            "exec",
+            &pod.name,
+            "/bin/ping",
+            "-c",
+            "2",
+            "-W",
+            "1",
+            "192.0.2.255",
+        ])
+        .output()?;
     let of_pod = |frames: Vec<Frame>| {
         frames
             .into_iter()
@@ -233,6 +278,7 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, mac: &str) -> Result<Wire> {
             .collect::<Vec<_>>()
     };
     let heard = of_pod(at_other.stop()?).len();
+    let heard_by_peer = of_pod(at_peer.stop()?).len();
     let mut by_tag: BTreeMap<Option<(u16, u8)>, usize> = BTreeMap::new();
     for frame in of_pod(at_pf.stop()?) {
         *by_tag
@@ -248,6 +294,7 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, mac: &str) -> Result<Wire> {
             .collect(),
         other_vlan: 200,
         heard_in_other_vlan: heard,
+        heard_in_same_vlan: heard_by_peer,
     })
 }
 

@@ -75,6 +75,8 @@ pub struct Wire {
     pub other_vlan: u64,
     /// Frames of the pod which that VF heard.
     pub heard_in_other_vlan: usize,
+    /// Frames of the pod which a VF of the same VLAN heard: broadcasts that the other did not.
+    pub heard_in_same_vlan: usize,
 }
 
 impl Story {
@@ -112,6 +114,10 @@ impl Story {
                 .iter()
                 .all(|(tag, _)| *tag == Some(expected_tag)),
             "a frame of the pod was not tagged with VLAN 100 and priority 3",
+        );
+        expect(
+            self.wire.heard_in_same_vlan > 0,
+            "a VF of the same VLAN did not hear the pod's broadcasts",
         );
         expect(
             self.wire.heard_in_other_vlan == 0,
@@ -192,6 +198,7 @@ impl fmt::Display for Story {
             pod_frames,
             other_vlan,
             heard_in_other_vlan,
+            heard_in_same_vlan,
         } = &self.wire;
         writeln!(f, "\nOn the wire, while the pod pings the second PF")?;
         writeln!(
@@ -212,7 +219,7 @@ impl fmt::Display for Story {
         }
         writeln!(
             f,
-            "  {heard_in_other_vlan} frames of the pod at a VF with VLAN {other_vlan}"
+            "  of its broadcasts, a VF with VLAN 100 heard {heard_in_same_vlan}, a VF with VLAN {other_vlan} heard {heard_in_other_vlan}"
         )?;
         match self.left.as_slice() {
             [] => writeln!(
