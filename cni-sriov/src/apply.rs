@@ -1,14 +1,20 @@
 //! Executes plans: no decision is taken here, each step names what it changes.
 
-use sriov_host::netlink::{Link, LinkChange, Netlink, NetlinkError};
-use sriov_host::netns::Netns;
-use sriov_host::vf::VfChange;
-use sriov_host::{IfName, PciAddress, VfIndex};
+use std::time::{Duration, Instant};
+
+use sriov_host::netlink::{Announcer, Link, LinkChange, Netlink, NetlinkError};
+use sriov_host::netns::{self, Netns};
+use sriov_host::vf::{VfChange, VfSettings};
+use sriov_host::{IfName, MacAddr, PciAddress, VfIndex};
 
 use crate::Setup;
 use crate::device::PfView;
 use crate::failure::Failure;
 use crate::plan::Step;
+
+/// Time that a driver gets to show what it accepted: some set addresses by a message to the PF and answer first (iavf, bnxt).
+const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE_STEP: Duration = Duration::from_millis(20);
 
 /// One VF at its PF.
 #[derive(Clone, Debug)]
@@ -21,25 +27,59 @@ pub struct Target {
     pub vf: VfIndex,
 }
 
-/// The pod's namespace with a socket in it.
+/// The pod's namespace with a socket in it, and what stood there before.
 #[derive(Debug)]
 pub struct Pod {
     /// The namespace.
     pub netns: Netns,
     /// The socket.
     pub netlink: Netlink,
+    /// Whether there is a link of the wanted name already.
+    pub has_name: bool,
+    /// For announcements of IPv4 addresses.
+    pub announcer: std::io::Result<Announcer>,
+    keeps_index: bool,
 }
 
 impl Pod {
-    /// Opens a socket in the namespace.
-    pub fn enter(setup: &Setup, netns: Netns) -> Result<Self, Failure> {
-        let netlink = Netlink::in_netns(&netns, setup.request_deadline).map_err(Failure::Open)?;
-        Ok(Self { netns, netlink })
+    /// Goes into the namespace once, for all that is needed of it: the sockets, and whether name and index are free.
+    pub fn enter(
+        setup: &Setup,
+        netns: Netns,
+        ifname: &IfName,
+        link: Option<&Link>,
+    ) -> Result<Self, Failure> {
+        let index = link.map(|link| link.index);
+        let look = || {
+            (
+                netns::has_name(ifname),
+                index.is_some_and(|index| !netns::has_index(index)),
+                Announcer::open(),
+            )
+        };
+        let (netlink, (has_name, keeps_index, announcer)) =
+            Netlink::in_netns_with(&netns, setup.request_deadline, look).map_err(Failure::Open)?;
+        Ok(Self {
+            netns,
+            netlink,
+            has_name,
+            announcer,
+            keeps_index,
+        })
+    }
+
+    /// Writes kernel settings; one that cannot be written is no reason to refuse the pod, IPv6 may be switched off.
+    pub fn write_sysctls(&self, settings: &[(String, &str)]) -> Result<(), Failure> {
+        let problems = self.netns.write_sysctls(settings).map_err(Failure::Netns)?;
+        for problem in problems {
+            tracing::debug!("{problem}");
+        }
+        Ok(())
     }
 }
 
 impl Target {
-    /// Executes the steps; afterwards the network device, if there is one, is in the pod, down, under its name.
+    /// Executes the steps; afterwards the network device, if there is one, is in the pod under its name, and up.
     pub async fn apply(
         &self,
         steps: &[Step],
@@ -48,37 +88,40 @@ impl Target {
         pod: &Pod,
         ifname: &IfName,
     ) -> Result<Option<Link>, Failure> {
-        let mut in_pod: Option<Link> = None;
+        let mut index = None;
         for step in steps {
             tracing::info!("VF {}: {step}", self.device);
-            let moved = in_pod.as_ref().map(|link| link.index);
             match (step, link) {
                 (Step::Vf(change), _) => self.set(host, change).await?,
                 (Step::Move, Some(link)) => {
-                    in_pod = Some(self.move_in(host, link, pod, ifname).await?);
+                    index = Some(self.move_in(host, link, pod, ifname).await?);
                 }
                 (Step::LinkMac(mac), Some(_)) => {
-                    self.change(&pod.netlink, moved, &LinkChange::Mac(*mac))
+                    self.change(&pod.netlink, index, &LinkChange::Mac(*mac))
                         .await?;
                 }
                 (Step::LinkMtu(mtu), Some(_)) => {
-                    self.change(&pod.netlink, moved, &LinkChange::Mtu(*mtu))
+                    self.change(&pod.netlink, index, &LinkChange::Mtu(*mtu))
                         .await?;
                 }
-                (Step::Move | Step::LinkMac(_) | Step::LinkMtu(_), None) => {
+                (Step::LinkUp, Some(_)) => {
+                    pod.write_sysctls(&notifying(ifname))?;
+                    self.change(&pod.netlink, index, &LinkChange::Up).await?;
+                }
+                (Step::Move | Step::LinkMac(_) | Step::LinkMtu(_) | Step::LinkUp, None) => {
                     return Err(Failure::NoLink(self.device));
                 }
             }
         }
-        match in_pod {
-            // What the pod has now, after all changes.
-            Some(link) => pod
-                .netlink
-                .link(link.index)
-                .await
-                .map_err(|source| self.link_failure(source)),
-            None => Ok(None),
-        }
+        let Some(index) = index else { return Ok(None) };
+        let wanted = steps.iter().find_map(|step| {
+            if let Step::LinkMac(mac) = step {
+                Some(*mac)
+            } else {
+                None
+            }
+        });
+        self.settled(&pod.netlink, index, wanted).await.map(Some)
     }
 
     /// Executes one change at the PF.
@@ -97,49 +140,79 @@ impl Target {
     /// Reads the VF back and compares it with what is wanted.
     ///
     /// # Errors
-    /// [`Failure::NotKept`] for the first setting that the driver reports otherwise.
+    /// [`Failure::NotKept`] for the first setting that the driver still reports otherwise after some time.
     pub async fn verify(&self, host: &Netlink, wanted: &[VfChange]) -> Result<(), Failure> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let settings = host
-            .vf_settings(self.pf.ifindex, self.vf)
-            .await
-            .map_err(|source| self.link_failure(source))?;
-        let Some(settings) = settings else {
-            return Ok(());
-        };
-        match wanted
-            .iter()
-            .find(|change| change.is_done(&settings) == Some(false))
-        {
-            None => Ok(()),
-            Some(change) => Err(Failure::NotKept {
-                setting: change.setting(),
-                driver: self.pf.driver.clone(),
-                pf: self.pf.address,
-                vf: self.vf.get(),
-            }),
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let settings = self.settings(host).await?.unwrap_or_default();
+            let other = wanted
+                .iter()
+                .find(|change| change.is_done(&settings) == Some(false));
+            match other {
+                None => return Ok(()),
+                Some(_) if Instant::now() < deadline => tokio::time::sleep(SETTLE_STEP).await,
+                Some(change) => return Err(self.not_kept(change.setting())),
+            }
         }
     }
 
-    /// Moves the network device into the pod; the kernel may give it another index there.
+    /// What the PF reports of the VF.
+    pub async fn settings(&self, host: &Netlink) -> Result<Option<VfSettings>, Failure> {
+        host.vf_settings(self.pf.ifindex, self.vf)
+            .await
+            .map_err(|source| self.link_failure(source))
+    }
+
+    /// Moves the network device into the pod and gives its index there.
     async fn move_in(
         &self,
         host: &Netlink,
         link: &Link,
         pod: &Pod,
         ifname: &IfName,
-    ) -> Result<Link, Failure> {
+    ) -> Result<u32, Failure> {
         host.move_link(link.index, &pod.netns, ifname)
             .await
             .map_err(|source| self.link_failure(source))?;
+        if pod.keeps_index {
+            return Ok(link.index);
+        }
+        // Another link of the pod has that index: the kernel chose a new one (net/core/dev.c, `__dev_change_net_namespace`).
         let found = pod
             .netlink
             .link_named(ifname)
             .await
             .map_err(|source| self.link_failure(source))?;
-        found.ok_or(Failure::NoLink(self.device))
+        found
+            .map(|link| link.index)
+            .ok_or(Failure::NoLink(self.device))
+    }
+
+    /// The network device as it is when its address is what was asked for.
+    async fn settled(
+        &self,
+        pod: &Netlink,
+        index: u32,
+        mac: Option<MacAddr>,
+    ) -> Result<Link, Failure> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let link = pod
+                .link(index)
+                .await
+                .map_err(|source| self.link_failure(source))?
+                .ok_or(Failure::NoLink(self.device))?;
+            if mac.is_none() || link.mac == mac {
+                return Ok(link);
+            }
+            if Instant::now() > deadline {
+                return Err(self.not_kept("mac"));
+            }
+            tokio::time::sleep(SETTLE_STEP).await;
+        }
     }
 
     async fn change(
@@ -155,6 +228,15 @@ impl Target {
             .map_err(|source| self.link_failure(source))
     }
 
+    fn not_kept(&self, setting: &'static str) -> Failure {
+        Failure::NotKept {
+            setting,
+            driver: self.pf.driver.clone(),
+            pf: self.pf.address,
+            vf: self.vf.get(),
+        }
+    }
+
     /// A refused change of the network device.
     pub fn link_failure(&self, source: NetlinkError) -> Failure {
         Failure::Link {
@@ -162,4 +244,12 @@ impl Target {
             source,
         }
     }
+}
+
+/// The kernel then announces addresses that the link gets or keeps (Documentation/networking/ip-sysctl.rst, `arp_notify`, `ndisc_notify`).
+fn notifying(ifname: &IfName) -> Vec<(String, &'static str)> {
+    vec![
+        (format!("net/ipv4/conf/{ifname}/arp_notify"), "1"),
+        (format!("net/ipv6/conf/{ifname}/ndisc_notify"), "1"),
+    ]
 }

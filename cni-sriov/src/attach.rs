@@ -1,60 +1,63 @@
 //! ADD: observe, plan, save, apply, addresses, save again, answer; any failure undoes all of it.
 
+use std::io;
+use std::net::IpAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sriov_host::netlink::{Link, LinkChange, Netlink};
+use sriov_host::netlink::{Link, Netlink};
 use sriov_host::netns::Netns;
-use sriov_host::sysfs;
+use sriov_host::{PciAddress, sysfs};
 
 use crate::Setup;
 use crate::apply::{Pod, Target};
-use crate::detach;
 use crate::device::{self, VfSide, VfView};
 use crate::failure::Failure;
-use crate::ipam::{self, Ipam};
+use crate::go_state;
+use crate::ipam::{Addresses, Ipam};
 use crate::journal::Journal;
 use crate::plan::{self, Step};
 use crate::request::Request;
 use crate::result::{Attached, Interface};
-use crate::saved::{Baseline, Phase, SavedAttachmentV1, SavedIpam, SavedLink, SavedNetns};
+use crate::saved::{Baseline, Phase, SavedAttachmentV1, SavedLink, SavedNetns};
+use crate::undo;
+
+/// Time that the link gets to find its carrier before its addresses are announced.
+const CARRIER: Duration = Duration::from_millis(200);
 
 /// Attaches the VF and gives the result in the version of the configuration.
 ///
 /// # Errors
 /// Nothing of the attachment is left then, or [`Failure::Several`] says what is.
 pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<Value, Failure> {
-    let previous = Attached::previous(&request.conf)?;
-    previous.ensure_expressible(&request.conf)?;
-    Ipam::of(request).ensure_there().map_err(Failure::Ipam)?;
+    let conf = request.conf();
+    let previous = Attached::previous(conf)?;
+    previous.ensure_expressible(conf)?;
+    let ipam = Ipam::of(request);
+    ipam.ensure_there().map_err(Failure::Ipam)?;
     let netns_path = request.netns.clone().unwrap_or_default();
     let netns = pod_netns(request, &netns_path)?;
-    let address = device::address(&request.conf.device)?;
+    let address = device::address(&conf.device)?;
+    device::identify(&setup.host, address, &conf.wanted)?;
+
     let _lock = journal.lock(address)?;
-    let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
     release_leftovers(setup, journal, request, address).await?;
-    let view = device::observe(&setup.host, &host, address).await?;
+    let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
+    let candidate = device::identify(&setup.host, address, &conf.wanted)?;
+    let view = device::observe(&host, candidate, &conf.wanted).await?;
+    let link = netdev(&view);
     let id = netns.id();
-    let pod = Pod::enter(setup, netns)?;
-    if matches!(view.side, VfSide::Netdev(_)) {
-        let taken = pod
-            .netlink
-            .link_named(&request.ifname)
-            .await
-            .map_err(|source| Failure::Link {
-                device: address,
-                source,
-            })?;
-        if taken.is_some() {
-            return Err(Failure::NameTaken(request.ifname.to_string()));
-        }
+    let pod = Pod::enter(setup, netns, &request.ifname, link)?;
+    if link.is_some() && pod.has_name {
+        return Err(Failure::NameTaken(request.ifname.to_string()));
     }
-    let steps = plan::plan_attach(&request.conf.wanted, &view);
+    let steps = plan::plan_attach(&conf.wanted, &view);
     let mut saved = SavedAttachmentV1 {
         version: 1,
         phase: Phase::Prepared,
         boot_id: sysfs::boot_id(&setup.host).map_err(Failure::Sysfs)?,
-        network: request.conf.name.clone(),
+        network: conf.name.clone(),
         container_id: request.container_id.clone(),
         ifname: request.ifname.to_string(),
         netns: SavedNetns {
@@ -62,28 +65,38 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
             id,
         },
         device: address,
+        incarnation: view.incarnation,
         pf: view.pf.address,
         vf: view.index,
         baseline: baseline(&view),
         wanted: plan::lasting(&steps),
-        ipam: request.conf.ipam.as_ref().map(|plugin| SavedIpam {
-            plugin: plugin.clone(),
-            stdin: request.stdin.clone(),
-        }),
+        ipam: ipam.to_saved(),
         result: None,
     };
     journal.write(&saved)?;
-    match change(request, &host, &view, &steps, &pod, previous).await {
+    let done = async {
+        journal.tell_go(
+            &saved,
+            &go_state::encode(&request.network.stdin, conf, &view),
+        )?;
+        change(request, &host, &view, &steps, &pod, previous).await
+    };
+    let finished = match done.await {
         Ok(result) => {
-            saved.phase = Phase::Attached;
-            saved.result = Some(result.clone());
-            journal.write_allocation(address, &saved.netns.path)?;
-            journal.write(&saved)?;
-            Ok(result)
+            let attached = SavedAttachmentV1 {
+                phase: Phase::Attached,
+                result: Some(result.clone()),
+                ..saved.clone()
+            };
+            journal.write(&attached).map(|()| result)
         }
+        Err(failure) => Err(failure),
+    };
+    match finished {
+        Ok(result) => Ok(result),
         Err(failure) => {
-            let ipam = Ipam::of(request);
-            let undone = detach::undo(setup, journal, &saved, &ipam).await;
+            saved.phase = Phase::Prepared;
+            let undone = undo::undo(setup, journal, &saved, &ipam).await;
             Err(match undone {
                 Ok(()) => failure,
                 Err(left) => Failure::Several(vec![failure, left]),
@@ -106,46 +119,37 @@ async fn change(
         pf: view.pf.clone(),
         vf: view.index,
     };
-    let link = match &view.side {
-        VfSide::Netdev(link) => Some(link),
-        VfSide::Userspace(_) => None,
-    };
     let in_pod = target
-        .apply(steps, host, link, pod, &request.ifname)
+        .apply(steps, host, netdev(view), pod, &request.ifname)
         .await?;
     target.verify(host, &plan::lasting(steps)).await?;
     let position = attached.add_interface(interface(request, view, in_pod.as_ref()));
-    let addresses = match Ipam::of(request).add().map_err(Failure::Ipam)? {
-        Some(result) => attached
+    let given = Ipam::of(request).add().map_err(Failure::Ipam)?;
+    if let Some(result) = given {
+        let addresses = attached
             .add_addresses(&result, position)
-            .map_err(Failure::Ipam)?,
-        None => ipam::Addresses::default(),
-    };
-    if let Some(link) = in_pod {
-        configure(&target, pod, &link, &addresses).await?;
+            .map_err(Failure::Ipam)?;
+        if let Some(link) = &in_pod {
+            configure(&target, pod, link, &addresses).await?;
+        }
     }
-    Ok(attached.document(&request.conf))
+    Ok(attached.document(request.conf()))
 }
 
-/// Addresses first, then up: the kernel announces the addresses of a link that comes up (`arp_notify`, `ndisc_notify`).
+/// Gives the network device its addresses, and tells the segment of them.
 async fn configure(
     target: &Target,
     pod: &Pod,
     link: &Link,
-    addresses: &ipam::Addresses,
+    addresses: &Addresses,
 ) -> Result<(), Failure> {
-    let mut sysctls = vec![(format!("net/ipv4/conf/{}/arp_notify", link.name), "1")];
-    if Path::new("/proc/sys/net/ipv6").exists() {
-        sysctls.push((format!("net/ipv6/conf/{}/ndisc_notify", link.name), "1"));
-        if addresses.ips.iter().any(|ip| ip.addr().is_ipv6()) {
-            sysctls.push((format!("net/ipv6/conf/{}/disable_ipv6", link.name), "0"));
-            sysctls.push((
-                format!("net/ipv6/conf/{}/keep_addr_on_down", link.name),
-                "1",
-            ));
-        }
+    let name = &link.name;
+    if addresses.ips.iter().any(|ip| ip.addr().is_ipv6()) {
+        pod.write_sysctls(&[
+            (format!("net/ipv6/conf/{name}/disable_ipv6"), "0"),
+            (format!("net/ipv6/conf/{name}/keep_addr_on_down"), "1"),
+        ])?;
     }
-    pod.netns.write_sysctls(&sysctls).map_err(Failure::Netns)?;
     let failed = |source| target.link_failure(source);
     for address in &addresses.ips {
         pod.netlink
@@ -153,17 +157,40 @@ async fn configure(
             .await
             .map_err(failed)?;
     }
-    pod.netlink
-        .set_link(link.index, &LinkChange::Up)
-        .await
-        .map_err(failed)?;
     for route in &addresses.routes {
         pod.netlink
             .add_route(link.index, route)
             .await
             .map_err(failed)?;
     }
+    // Nobody is told by force: a segment that did not hear it learns the address when it asks.
+    if let Err(error) = announce(pod, link, addresses).await {
+        tracing::warn!("cannot announce the addresses of `{name}`: {error}");
+    }
     Ok(())
+}
+
+async fn announce(pod: &Pod, link: &Link, addresses: &Addresses) -> io::Result<()> {
+    let v4 = addresses.ips.iter().filter_map(|ip| match ip.addr() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    let mut v4 = v4.peekable();
+    let (Some(_), Some(mac)) = (v4.peek(), link.mac) else {
+        return Ok(());
+    };
+    let announcer = pod
+        .announcer
+        .as_ref()
+        .map_err(|error| io::Error::from(error.kind()))?;
+    let deadline = Instant::now() + CARRIER;
+    let mut now = link.clone();
+    while !now.has_carrier && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let read = pod.netlink.link(link.index).await;
+        now = read.map_err(io::Error::other)?.unwrap_or(now);
+    }
+    v4.try_for_each(|address| announcer.arp(link.index, mac, address))
 }
 
 fn pod_netns(request: &Request, path: &Path) -> Result<Netns, Failure> {
@@ -180,21 +207,18 @@ async fn release_leftovers(
     setup: &Setup,
     journal: &Journal,
     request: &Request,
-    device: sriov_host::PciAddress,
+    device: PciAddress,
 ) -> Result<(), Failure> {
-    let Some(saved) = journal.read(device)? else {
+    let Some(saved) = journal.read(device).map_err(Failure::Journal)? else {
         // Only the Go plugin leaves an allocation without an entry in the journal.
-        return match journal.is_allocated_elsewhere(device) {
-            Some(netns) => Err(Failure::Busy {
-                device,
-                container_id: format!("of the namespace {netns}"),
-                ifname: "unknown".to_owned(),
-            }),
+        return match journal.allocated_to(device) {
+            Some(_) => Err(Failure::BusyElsewhere(device)),
             None => Ok(()),
         };
     };
     let lives = saved.phase == Phase::Attached
         && sysfs::boot_id(&setup.host).map_err(Failure::Sysfs)? == saved.boot_id
+        && sysfs::incarnation(&setup.host, device) == Some(saved.incarnation)
         && Netns::open(Path::new(&saved.netns.path))
             .is_ok_and(|netns| netns.id() == saved.netns.id);
     if lives {
@@ -208,36 +232,38 @@ async fn release_leftovers(
         "VF {device}: undoing what container `{}` left",
         saved.container_id
     );
-    let ipam = Ipam::of_saved(&saved, &request.cni_path);
-    match detach::undo(setup, journal, &saved, &ipam).await {
-        // The VF is what it was; addresses that cannot be given back are no reason to keep it.
-        Err(Failure::Ipam(error)) => {
-            tracing::warn!("VF {device}: {error}");
-            journal.remove(device)
-        }
-        done => done,
+    let ipam = Ipam::of_saved(&saved, &request.network.cni_path);
+    match undo::undo(setup, journal, &saved, &ipam).await {
+        Ok(()) => Ok(()),
+        Err(failure) => match journal.read(device).map_err(Failure::Journal)? {
+            // The VF is what it was; addresses that cannot be given back now are no reason to keep it.
+            Some(saved) if saved.phase == Phase::Released => {
+                tracing::warn!("VF {device}: {}", failure.chain());
+                journal.owe(&saved)
+            }
+            Some(_) | None => Err(failure),
+        },
+    }
+}
+
+fn netdev(view: &VfView) -> Option<&Link> {
+    match &view.side {
+        VfSide::Netdev(link) => Some(link),
+        VfSide::Userspace(_) => None,
     }
 }
 
 fn baseline(view: &VfView) -> Baseline {
-    let link = match &view.side {
-        VfSide::Userspace(_) => None,
-        VfSide::Netdev(Link {
-            index: _,
+    let link = netdev(view).map(|link| {
+        let (name, altnames) = undo::rightful_name(link);
+        SavedLink {
             name,
-            altnames,
-            mac,
-            mtu,
-            is_up,
-            device: _,
-        }) => Some(SavedLink {
-            name: name.clone(),
-            altnames: altnames.clone(),
-            mac: *mac,
-            mtu: *mtu,
-            is_up: *is_up,
-        }),
-    };
+            altnames: Some(altnames),
+            mac: link.mac,
+            mtu: Some(link.mtu),
+            is_up: link.is_up,
+        }
+    });
     Baseline {
         settings: view.settings,
         link,
@@ -249,11 +275,10 @@ fn interface(request: &Request, view: &VfView, link: Option<&Link>) -> Interface
         .settings
         .and_then(|settings| settings.mac)
         .filter(|mac| !mac.is_zero());
-    let mac = request
-        .conf
-        .wanted
-        .mac
-        .or(link.map_or(admin, |link| link.mac));
+    let mac = match link {
+        Some(link) => link.mac,
+        None => request.conf().wanted.mac.or(admin),
+    };
     Interface {
         name: request.ifname.to_string(),
         mac: mac.map(|mac| mac.to_string()),

@@ -1,8 +1,8 @@
 //! Which VF is meant, and what is true of it now.
 
-use sriov_config::netconf::DeviceSource;
+use sriov_config::netconf::{DeviceSource, Wanted};
 use sriov_host::netlink::{Link, Netlink};
-use sriov_host::snapshot::{PciFunction, SriovRole};
+use sriov_host::snapshot::{LinkType, Netdev, PciFunction, SriovRole};
 use sriov_host::vf::VfSettings;
 use sriov_host::{HostRoot, PciAddress, VfIndex, sysfs};
 
@@ -13,6 +13,8 @@ use crate::failure::Failure;
 pub struct VfView {
     /// The VF.
     pub address: PciAddress,
+    /// Which VF of that address ([`sysfs::incarnation`]).
+    pub incarnation: u64,
     /// Its PF.
     pub pf: PfView,
     /// Its index there.
@@ -28,6 +30,8 @@ pub struct VfView {
 pub struct PfView {
     /// The PF.
     pub address: PciAddress,
+    /// Name of its uplink.
+    pub name: String,
     /// Its driver.
     pub driver: String,
     /// Interface index of its uplink.
@@ -41,6 +45,13 @@ pub enum VfSide {
     Netdev(Link),
     /// By a driver in user space, bound to this kernel driver.
     Userspace(String),
+}
+
+impl VfSide {
+    /// Whether a driver in user space has it.
+    pub fn is_userspace(&self) -> bool {
+        matches!(self, Self::Userspace(_))
+    }
 }
 
 /// A device that cannot be attached, each reason a sentence of its own.
@@ -80,8 +91,23 @@ pub enum DeviceError {
         pf: PciAddress,
     },
     /// Its PF has no network device here.
-    #[error("the PF `{0}` has no network device on the host")]
+    #[error(
+        "the PF `{0}` has no network device on the host: it was moved to another network namespace, or its driver makes none"
+    )]
     PfWithoutNetdev(PciAddress),
+    /// Its PF is down.
+    #[error("the PF `{pf}` (`{name}`) is down: set it up, its VFs have no link")]
+    PfDown {
+        /// The PF.
+        pf: PciAddress,
+        /// Its network device.
+        name: String,
+    },
+    /// Its PF is in switchdev mode.
+    #[error(
+        "the PF `{0}` is in switchdev mode: its VFs are configured through their representors, not by this plugin"
+    )]
+    Switchdev(PciAddress),
     /// No driver is bound.
     #[error("no driver is bound to the VF `{0}`")]
     NoDriver(PciAddress),
@@ -90,6 +116,19 @@ pub enum DeviceError {
         "the network device of the VF `{0}` (driver {1}) is not on the host: it is in another namespace, or its driver makes none"
     )]
     Away(PciAddress, String),
+    /// What is asked for does not go with this kind of VF.
+    #[error("{key}: the VF `{vf}` {kind}, which has none")]
+    NotOfKind {
+        /// Key of the configuration.
+        key: &'static str,
+        /// The VF.
+        vf: PciAddress,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Several of these.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<DeviceError>),
 }
 
 /// The address that the configuration means.
@@ -117,59 +156,135 @@ pub fn address(source: &DeviceSource) -> Result<PciAddress, Failure> {
     }
 }
 
-/// What is true of the VF now.
-pub async fn observe(
+/// A VF as sysfs shows it: all that can be judged before anything is locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The VF.
+    pub function: PciFunction,
+    /// Which VF of that address.
+    pub incarnation: u64,
+    /// Its PF.
+    pub pf: PfView,
+    /// Its index there.
+    pub index: VfIndex,
+    driver: String,
+}
+
+/// Finds the VF and judges whether what is asked for goes with it; takes no lock and changes nothing.
+///
+/// # Errors
+/// [`DeviceError`], or [`Failure::Sysfs`].
+pub fn identify(
     host: &HostRoot,
-    netlink: &Netlink,
     address: PciAddress,
-) -> Result<VfView, Failure> {
-    let function = sysfs::function(host, address)
-        .map_err(Failure::Sysfs)?
-        .ok_or(DeviceError::Missing(address))?;
-    let (pf, index) = match &function.role {
-        SriovRole::Vf { pf, index } => (
-            *pf,
-            index.ok_or(DeviceError::NotListed {
-                vf: address,
-                pf: *pf,
-            })?,
-        ),
-        SriovRole::Pf { .. } => return Err(DeviceError::IsPf(address).into()),
-        SriovRole::None => return Err(DeviceError::NotVf(address).into()),
+    wanted: &Wanted,
+) -> Result<Candidate, Failure> {
+    let function = sysfs::function(host, address).map_err(Failure::Sysfs)?;
+    let (Some(function), Some(incarnation)) = (function, sysfs::incarnation(host, address)) else {
+        return Err(DeviceError::Missing(address).into());
     };
+    let (pf, index) = place_of(&function)?;
     let driver = function
         .driver
         .clone()
         .ok_or(DeviceError::NoDriver(address))?;
-    let pf = pf_view(host, pf)?;
+    let pf = sysfs::function(host, pf)
+        .map_err(Failure::Sysfs)?
+        .ok_or(DeviceError::Missing(pf))?;
+    ensure_of_kind(wanted, &function, &pf)?;
+    let uplink = uplink(&pf).ok_or(DeviceError::PfWithoutNetdev(pf.address))?;
+    if pf.netdevs.iter().any(is_representor) {
+        return Err(DeviceError::Switchdev(pf.address).into());
+    }
+    Ok(Candidate {
+        incarnation,
+        pf: pf_of(&pf, uplink),
+        index,
+        driver,
+        function,
+    })
+}
+
+/// What is true of the VF now; `candidate` is what sysfs showed since the lock was taken.
+pub async fn observe(
+    netlink: &Netlink,
+    candidate: Candidate,
+    wanted: &Wanted,
+) -> Result<VfView, Failure> {
+    let Candidate {
+        function,
+        incarnation,
+        pf,
+        index,
+        driver,
+    } = candidate;
+    let address = function.address;
+    let failed = |source| Failure::Link {
+        device: address,
+        source,
+    };
     let side = match function.netdevs.first() {
         None if is_userspace(&driver) => VfSide::Userspace(driver),
         None => return Err(DeviceError::Away(address, driver).into()),
         Some(netdev) => {
-            let link = netlink
-                .link(netdev.ifindex)
-                .await
-                .map_err(|source| Failure::Link {
-                    device: address,
-                    source,
-                })?;
+            let link = netlink.link(netdev.ifindex).await.map_err(failed)?;
             VfSide::Netdev(link.ok_or(DeviceError::Away(address, driver))?)
         }
     };
-    let settings = netlink
-        .vf_settings(pf.ifindex, index)
-        .await
-        .map_err(|source| Failure::Link {
-            device: address,
-            source,
-        })?;
+    let touches_pf = *wanted
+        != Wanted {
+            mtu: wanted.mtu,
+            ..Wanted::default()
+        };
+    let (uplink, settings) = if touches_pf || side.is_userspace() {
+        netlink
+            .vf_of_pf(pf.ifindex, index)
+            .await
+            .map_err(failed)?
+            .map_or((None, None), |(uplink, settings)| (Some(uplink), settings))
+    } else {
+        // Nothing is asked of the PF: its list of VFs is not needed.
+        (netlink.link(pf.ifindex).await.map_err(failed)?, None)
+    };
+    let uplink = uplink.ok_or(DeviceError::PfWithoutNetdev(pf.address))?;
+    if !uplink.is_up {
+        return Err(DeviceError::PfDown {
+            pf: pf.address,
+            name: pf.name,
+        }
+        .into());
+    }
     Ok(VfView {
         address,
+        incarnation,
         pf,
         index,
         settings,
         side,
     })
+}
+
+/// PF and index of a VF.
+///
+/// # Errors
+/// [`DeviceError`], or [`Failure::Sysfs`].
+pub fn place(host: &HostRoot, address: PciAddress) -> Result<(PciAddress, VfIndex), Failure> {
+    let function = sysfs::function(host, address)
+        .map_err(Failure::Sysfs)?
+        .ok_or(DeviceError::Missing(address))?;
+    Ok(place_of(&function)?)
+}
+
+fn place_of(function: &PciFunction) -> Result<(PciAddress, VfIndex), DeviceError> {
+    let vf = function.address;
+    match &function.role {
+        SriovRole::Vf { pf, index } => {
+            let index = index.ok_or(DeviceError::NotListed { vf, pf: *pf })?;
+            Ok((*pf, index))
+        }
+        SriovRole::Pf { .. } => Err(DeviceError::IsPf(vf)),
+        SriovRole::None => Err(DeviceError::NotVf(vf)),
+    }
 }
 
 /// A PF with its uplink.
@@ -178,15 +293,69 @@ pub fn pf_view(host: &HostRoot, address: PciAddress) -> Result<PfView, Failure> 
         .map_err(Failure::Sysfs)?
         .ok_or(DeviceError::Missing(address))?;
     let uplink = uplink(&pf).ok_or(DeviceError::PfWithoutNetdev(address))?;
-    Ok(PfView {
-        address,
-        ifindex: uplink,
+    Ok(pf_of(&pf, uplink))
+}
+
+fn pf_of(pf: &PciFunction, uplink: &Netdev) -> PfView {
+    PfView {
+        address: pf.address,
+        name: uplink.name.to_string(),
+        ifindex: uplink.ifindex,
         driver: pf.driver.clone().unwrap_or_default(),
-    })
+    }
+}
+
+/// All keys that do not go with the VF, at once.
+fn ensure_of_kind(
+    wanted: &Wanted,
+    function: &PciFunction,
+    pf: &PciFunction,
+) -> Result<(), DeviceError> {
+    // The VF's own network device is away with a driver for user space: its PF has the same kind of link.
+    let netdev = function.netdevs.first().or_else(|| pf.netdevs.first());
+    let is_infiniband = netdev.is_some_and(|netdev| netdev.link_type == LinkType::Infiniband);
+    let is_userspace = function.driver.as_deref().is_some_and(is_userspace);
+    let (ethernet, infiniband, userspace) = (
+        "is an Ethernet one",
+        "is an InfiniBand one",
+        "has a driver for user space and no network device",
+    );
+    let asked = [
+        ("mac", wanted.mac.is_some() && is_infiniband, infiniband),
+        ("vlan", wanted.vlan.is_some() && is_infiniband, infiniband),
+        (
+            "spoofchk",
+            wanted.spoofchk.is_some() && is_infiniband,
+            infiniband,
+        ),
+        (
+            "runtimeConfig.infinibandGUID",
+            wanted.guid.is_some() && !is_infiniband,
+            ethernet,
+        ),
+        ("mtu", wanted.mtu.is_some() && is_userspace, userspace),
+    ];
+    let mut errors: Vec<DeviceError> = asked
+        .into_iter()
+        .filter(|(_, is_wrong, _)| *is_wrong)
+        .map(|(key, _, kind)| DeviceError::NotOfKind {
+            key,
+            vf: function.address,
+            kind,
+        })
+        .collect();
+    match errors.pop() {
+        None => Ok(()),
+        Some(only) if errors.is_empty() => Err(only),
+        Some(last) => {
+            errors.push(last);
+            Err(DeviceError::Several(errors))
+        }
+    }
 }
 
 /// In switchdev mode representors are beside the uplink, whose port name is `p` and a number.
-fn uplink(pf: &PciFunction) -> Option<u32> {
+fn uplink(pf: &PciFunction) -> Option<&Netdev> {
     let is_uplink = |port: &str| {
         port.strip_prefix('p')
             .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
@@ -195,61 +364,23 @@ fn uplink(pf: &PciFunction) -> Option<u32> {
         .netdevs
         .iter()
         .find(|netdev| netdev.phys_port_name.as_deref().is_some_and(is_uplink));
-    named
-        .or_else(|| pf.netdevs.first())
-        .map(|netdev| netdev.ifindex)
+    named.or_else(|| pf.netdevs.iter().find(|netdev| !is_representor(netdev)))
+}
+
+/// A port name like `pf0vf3` or `c1pf0vf3` (net/devlink/port.c, `__devlink_port_phys_port_name_get`).
+///
+/// A `phys_switch_id` proves nothing: `ice` has one in legacy mode too.
+fn is_representor(netdev: &Netdev) -> bool {
+    let port = netdev.phys_port_name.as_deref().unwrap_or_default();
+    port.rsplit_once("vf").is_some_and(|(pf, vf)| {
+        pf.contains("pf") && !vf.is_empty() && vf.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 /// Drivers that give a device to user space: vfio-pci, its vendor variants, and those of UIO.
-fn is_userspace(driver: &str) -> bool {
+pub fn is_userspace(driver: &str) -> bool {
     driver.contains("vfio") || matches!(driver, "uio_pci_generic" | "igb_uio")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drivers_for_user_space_are_told_apart() {
-        for (driver, userspace) in [
-            ("vfio-pci", true),
-            ("mlx5_vfio_pci", true),
-            ("uio_pci_generic", true),
-            ("igbvf", false),
-            ("mlx5_core", false),
-        ] {
-            assert_eq!(is_userspace(driver), userspace, "{driver}");
-        }
-    }
-
-    #[test]
-    fn the_two_sources_must_agree() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("info");
-        std::fs::write(
-            &file,
-            r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0"}}"#,
-        )
-        .unwrap();
-        let source = |address: Option<&str>, file: Option<&std::path::Path>| DeviceSource {
-            address: address.map(|text| text.parse().unwrap()),
-            info_file: file.map(Into::into),
-        };
-        let found = |source| {
-            address(&source)
-                .map(|address| address.to_string())
-                .map_err(|failure| failure.code())
-        };
-        assert_eq!(found(source(None, Some(&file))), Ok("0000:01:10.0".into()));
-        assert_eq!(
-            found(source(Some("0000:01:10.0"), Some(&file))),
-            Ok("0000:01:10.0".into())
-        );
-        assert_eq!(found(source(Some("0000:01:10.2"), Some(&file))), Err(7));
-        assert_eq!(
-            found(source(Some("0000:01:10.2"), Some(&dir.path().join("none")))),
-            Ok("0000:01:10.2".into())
-        );
-        assert_eq!(found(source(None, None)), Err(7));
-    }
-}
+mod tests;

@@ -6,16 +6,18 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use serde_json::{Value, json};
-use sriov_config::netconf::NetConfError;
+use sriov_config::netconf::{CniVersion, NetConfError};
 use sriov_device_info::StoreError;
 use sriov_host::PciAddress;
 use sriov_host::netlink::{NetlinkError, OpenError};
 use sriov_host::netns::NetnsError;
 use sriov_host::sysfs::ScanError;
 
+use crate::check::Drift;
 use crate::device::DeviceError;
 use crate::ipam::IpamError;
 use crate::journal::JournalError;
+use crate::request::Verb;
 
 /// A call that did not succeed; nothing it changed is left, unless it says so.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,18 @@ pub enum Failure {
     /// The configuration is refused.
     #[error("{0}")]
     NetConf(NetConfError),
+    /// The configuration's version does not have the verb.
+    #[error(
+        "{verb} is part of the CNI specification since {since}, the configuration's cniVersion is {version}"
+    )]
+    TooOld {
+        /// The verb.
+        verb: Verb,
+        /// Its first version.
+        since: CniVersion,
+        /// That of the configuration.
+        version: CniVersion,
+    },
     /// A combination that cannot be.
     #[error("invalid network configuration: {0}")]
     Config(String),
@@ -56,6 +70,34 @@ pub enum Failure {
         container_id: String,
         /// Under which name.
         ifname: String,
+    },
+    /// The VF belongs to an attachment of the Go plugin.
+    #[error("VF {0} is attached by another plugin to a network namespace that lives")]
+    BusyElsewhere(PciAddress),
+    /// The VF is not attached as the caller thinks.
+    #[error("VF {0} is not attached to this container under this name")]
+    NotAttached(PciAddress),
+    /// What was attached is not what is there.
+    #[error("VF {device} drifted: {}", .drifts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Drifted {
+        /// The VF.
+        device: PciAddress,
+        /// All that differs.
+        drifts: Vec<Drift>,
+    },
+    /// An ADD would fail.
+    #[error("not ready")]
+    NotReady(#[source] Box<Failure>),
+    /// The kernel does not let this process change links.
+    #[error("cannot change links")]
+    Privilege(#[source] NetlinkError),
+    /// sysfs cannot be read.
+    #[error("cannot list `{}`: is sysfs mounted?", path.display())]
+    NoSysfs {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// Another call works on the VF.
     #[error("VF {0} is locked by another call")]
@@ -113,7 +155,7 @@ pub enum Failure {
     #[error("{0}")]
     Ipam(#[source] IpamError),
     /// The VF could not be brought back to what it was; it is kept back and retried.
-    #[error("VF {device} is not what it was before: {what}")]
+    #[error("VF {device} is kept back, it is not what it was before: {what}")]
     Dirty {
         /// The VF.
         device: PciAddress,
@@ -121,7 +163,7 @@ pub enum Failure {
         what: String,
     },
     /// Several things went wrong.
-    #[error("{}", .0.iter().map(Failure::chain).collect::<Vec<_>>().join("; "))]
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Failure>),
 }
 
@@ -150,16 +192,35 @@ impl Failure {
 
     /// This error and all that caused it, in one line.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
+        match self.details().as_str() {
+            "" => self.to_string(),
+            details => format!("{self}: {details}"),
+        }
+    }
+
+    /// What caused it, without saying anything twice.
+    fn details(&self) -> String {
+        if let Self::Several(failures) = self {
+            let details = failures.iter().map(Self::details);
+            let details: Vec<String> = details.filter(|details| !details.is_empty()).collect();
+            return details.join("; ");
+        }
+        if let Self::NotReady(failure) = self {
+            return failure.chain();
+        }
+        let mut said = self.to_string();
+        let mut details: Vec<String> = Vec::new();
         let mut source = self.source();
         while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.ends_with(&cause_text) {
-                text = format!("{text}: {cause_text}");
+            let text = cause.to_string();
+            // A variant that only passes its cause on has said it.
+            if text != said {
+                details.push(text.clone());
             }
+            said = text;
             source = cause.source();
         }
-        text
+        details.join(": ")
     }
 
     /// The code: below 100 those of the specification (section "Error"), from 100 our own (`docs/cni.md`).
@@ -169,22 +230,31 @@ impl Failure {
             Some(_) | None => 100,
         };
         match self {
-            Self::NetConf(NetConfError::Version(_)) => 1,
+            Self::NetConf(NetConfError::Version(_)) | Self::TooOld { .. } => 1,
             Self::Netns(error) if error.is_gone() => 3,
             Self::Environment(_) => 4,
             Self::Stdin(_) | Self::Runtime(_) => 5,
             Self::NetConf(NetConfError::Decode(_)) => 6,
+            Self::Device(DeviceError::PfDown { .. })
+            | Self::Busy { .. }
+            | Self::BusyElsewhere(_)
+            | Self::Locked(_) => 11,
             Self::NetConf(NetConfError::Invalid(_))
             | Self::Config(_)
             | Self::Device(_)
             | Self::NameTaken(_) => 7,
             Self::HostNetns(_) => 8,
-            Self::Busy { .. } | Self::Locked(_) => 11,
+            Self::NotReady(_) => 50,
             Self::Setting { source, .. } | Self::Link { source, .. } => of_errno(source),
-            Self::Netns(_) | Self::NotKept { .. } | Self::NoLink(_) | Self::Open(_) => 100,
-            Self::Sysfs(_) | Self::DeviceInfo(_) => 101,
+            Self::Netns(_)
+            | Self::NotKept { .. }
+            | Self::NoLink(_)
+            | Self::Open(_)
+            | Self::Privilege(_) => 100,
+            Self::Sysfs(_) | Self::NoSysfs { .. } | Self::DeviceInfo(_) => 101,
             Self::Journal(_) | Self::Dirty { .. } => 102,
             Self::Ipam(error) => error.code().unwrap_or(103),
+            Self::NotAttached(_) | Self::Drifted { .. } => 104,
             Self::Several(failures) => failures.first().map_or(100, Self::code),
         }
     }
@@ -196,13 +266,11 @@ impl Failure {
             .as_ref()
             .and_then(|conf| conf.get("cniVersion"))
             .and_then(Value::as_str);
-        let msg = self.to_string();
-        let chain = self.chain();
-        let details = chain
-            .strip_prefix(&msg)
-            .unwrap_or(&chain)
-            .trim_start_matches(": ")
-            .to_owned();
-        json!({ "cniVersion": version.unwrap_or("1.1.0"), "code": self.code(), "msg": msg, "details": details })
+        json!({
+            "cniVersion": version.unwrap_or("1.1.0"),
+            "code": self.code(),
+            "msg": self.to_string(),
+            "details": self.details(),
+        })
     }
 }

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use serde_json::Value;
 use sriov_host::netlink::Route;
 
-use crate::request::Request;
-use crate::saved::SavedAttachmentV1;
+use crate::request::{NetworkRequest, Request};
+use crate::saved::{SavedAttachmentV1, SavedIpam};
 
 /// Tries of a plugin that is being replaced (ETXTBSY), as the CNI library does.
 const TRIES: u32 = 6;
@@ -23,9 +23,14 @@ pub struct Ipam {
 
 #[derive(Clone, Debug)]
 struct Call {
-    plugin: String,
-    stdin: String,
+    ipam: SavedIpam,
     cni_path: Vec<PathBuf>,
+    attachment: Option<CallOf>,
+}
+
+/// The attachment that a call is about.
+#[derive(Clone, Debug)]
+struct CallOf {
     container_id: String,
     ifname: String,
     netns: String,
@@ -91,16 +96,39 @@ impl IpamError {
 impl Ipam {
     /// The call for a request.
     pub fn of(request: &Request) -> Self {
-        let call = request.conf.ipam.clone().map(|plugin| Call {
+        Self::of_request_or(request, None)
+    }
+
+    /// The call for a request, or for what was saved when the request says nothing of IPAM.
+    pub fn of_request_or(request: &Request, saved: Option<&SavedIpam>) -> Self {
+        let asked = request.conf().ipam.clone().map(|plugin| SavedIpam {
             plugin,
-            stdin: request.stdin.clone(),
+            stdin: request.network.stdin.clone(),
+            args: request.args.clone(),
+        });
+        let netns = request.netns.as_ref();
+        let call = asked.or(saved.cloned()).map(|ipam| Call {
+            ipam,
+            cni_path: request.network.cni_path.clone(),
+            attachment: Some(CallOf {
+                container_id: request.container_id.clone(),
+                ifname: request.ifname.to_string(),
+                netns: netns.map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
+            }),
+        });
+        Self { call }
+    }
+
+    /// The call for a network as a whole.
+    pub fn of_network(request: &NetworkRequest) -> Self {
+        let call = request.conf.ipam.clone().map(|plugin| Call {
+            ipam: SavedIpam {
+                plugin,
+                stdin: request.stdin.clone(),
+                args: None,
+            },
             cni_path: request.cni_path.clone(),
-            container_id: request.container_id.clone(),
-            ifname: request.ifname.to_string(),
-            netns: request
-                .netns
-                .as_ref()
-                .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
+            attachment: None,
         });
         Self { call }
     }
@@ -108,14 +136,20 @@ impl Ipam {
     /// The call for an attachment of the journal.
     pub fn of_saved(saved: &SavedAttachmentV1, cni_path: &[PathBuf]) -> Self {
         let call = saved.ipam.clone().map(|ipam| Call {
-            plugin: ipam.plugin,
-            stdin: ipam.stdin,
+            ipam,
             cni_path: cni_path.to_vec(),
-            container_id: saved.container_id.clone(),
-            ifname: saved.ifname.clone(),
-            netns: saved.netns.path.clone(),
+            attachment: Some(CallOf {
+                container_id: saved.container_id.clone(),
+                ifname: saved.ifname.clone(),
+                netns: saved.netns.path.clone(),
+            }),
         });
         Self { call }
+    }
+
+    /// What is needed to repeat the call.
+    pub fn to_saved(&self) -> Option<SavedIpam> {
+        self.call.as_ref().map(|call| call.ipam.clone())
     }
 
     /// Fails when the plugin is not there, before anything is changed.
@@ -138,17 +172,34 @@ impl Ipam {
 
     /// Gives the addresses back.
     pub fn del(&self) -> Result<(), IpamError> {
+        self.run("DEL")
+    }
+
+    /// Asks whether the addresses are still the attachment's.
+    pub fn check(&self) -> Result<(), IpamError> {
+        self.run("CHECK")
+    }
+
+    /// Asks whether addresses could be had.
+    pub fn status(&self) -> Result<(), IpamError> {
+        self.run("STATUS")
+    }
+
+    /// Tells which attachments still live.
+    pub fn gc(&self) -> Result<(), IpamError> {
+        self.run("GC")
+    }
+
+    fn run(&self, verb: &str) -> Result<(), IpamError> {
         self.call
             .as_ref()
-            .map_or(Ok(()), |call| call.run("DEL").map(|_| ()))
+            .map_or(Ok(()), |call| call.run(verb).map(|_| ()))
     }
 }
 
 impl Call {
     fn program(&self) -> Result<PathBuf, IpamError> {
-        let Self {
-            plugin, cni_path, ..
-        } = self;
+        let (plugin, cni_path) = (&self.ipam.plugin, &self.cni_path);
         // A name, never a path (specification, section 4).
         let found = if plugin.contains('/') {
             None
@@ -165,7 +216,7 @@ impl Call {
     }
 
     fn run(&self, verb: &str) -> Result<Output, IpamError> {
-        let Self { plugin, .. } = self;
+        let plugin = &self.ipam.plugin;
         let program = self.program()?;
         let failed = |source| IpamError::Run {
             plugin: plugin.clone(),
@@ -192,18 +243,31 @@ impl Call {
 
     /// The environment is ours, but for what a DEL after a failed ADD, or of another attachment, must say otherwise.
     fn execute(&self, program: &std::path::Path, verb: &str) -> io::Result<Output> {
-        let mut child = Command::new(program)
-            .env("CNI_COMMAND", verb)
-            .env("CNI_CONTAINERID", &self.container_id)
-            .env("CNI_IFNAME", &self.ifname)
-            .env("CNI_NETNS", &self.netns)
+        let mut command = Command::new(program);
+        command.env("CNI_COMMAND", verb);
+        if let Some(CallOf {
+            container_id,
+            ifname,
+            netns,
+        }) = &self.attachment
+        {
+            command
+                .env("CNI_CONTAINERID", container_id)
+                .env("CNI_IFNAME", ifname)
+                .env("CNI_NETNS", netns);
+            match &self.ipam.args {
+                Some(args) => command.env("CNI_ARGS", args),
+                None => command.env_remove("CNI_ARGS"),
+            };
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             // A plugin that does not read all of it is not at fault.
-            let _ = stdin.write_all(self.stdin.as_bytes());
+            let _ = stdin.write_all(self.ipam.stdin.as_bytes());
         }
         child.wait_with_output()
     }
@@ -214,7 +278,7 @@ impl Call {
             || {
                 format!(
                     "the IPAM plugin `{}` failed: {}",
-                    self.plugin, output.status
+                    self.ipam.plugin, output.status
                 )
             },
             str::to_owned,
@@ -235,7 +299,7 @@ impl Call {
 
     fn unusable(&self, what: String) -> IpamError {
         IpamError::Result {
-            plugin: self.plugin.clone(),
+            plugin: self.ipam.plugin.clone(),
             what,
         }
     }

@@ -1,6 +1,6 @@
 //! The journal: one file a VF, written before the first change and removed after the last; and the lock of each VF.
 //!
-//! The lock and the allocation file are those of the Go plugin, so that both can run on one node.
+//! The lock, the allocation file and a copy of the state are those of the Go plugin, so that both can run on one node (`go_state`).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,7 +12,11 @@ use sriov_host::PciAddress;
 use sriov_host::netns::Netns;
 
 use crate::failure::Failure;
+use crate::go_state;
 use crate::saved::SavedAttachmentV1;
+
+/// Directory of attachments whose VF is free again and whose addresses IPAM did not take back yet.
+const OWED: &str = "owed";
 
 /// The state directory.
 #[derive(Clone, Debug)]
@@ -25,6 +29,17 @@ pub struct Journal {
 #[derive(Debug)]
 pub struct VfLock {
     _file: File,
+}
+
+/// A file of the journal.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds, or why that cannot be said.
+    pub saved: Result<SavedAttachmentV1, JournalError>,
+    /// Whether only addresses are owed: the VF is another's business.
+    pub is_owed: bool,
 }
 
 /// The state directory could not be used.
@@ -47,7 +62,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// A file holds something else.
-    #[error("`{}` is not a saved attachment: move it away when no pod uses this VF", path.display())]
+    #[error("`{}` is not a saved attachment", path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -97,101 +112,184 @@ impl Journal {
     }
 
     /// What is saved of a VF.
-    pub fn read(&self, device: PciAddress) -> Result<Option<SavedAttachmentV1>, Failure> {
-        read(&self.path(device)).map_err(Failure::Journal)
+    ///
+    /// # Errors
+    /// [`JournalError::Content`] when the file is torn.
+    pub fn read(&self, device: PciAddress) -> Result<Option<SavedAttachmentV1>, JournalError> {
+        read(&self.path(device))
     }
 
     /// Saves an attachment: after this it is on disk, whatever dies.
     pub fn write(&self, saved: &SavedAttachmentV1) -> Result<(), Failure> {
-        let path = self.path(saved.device);
-        let failed = |source| {
-            Failure::Journal(JournalError::Write {
-                path: path.clone(),
+        let text = serde_json::to_vec(saved);
+        self.replace(&self.path(saved.device), text.map_err(io::Error::from))
+            .map_err(Failure::Journal)
+    }
+
+    /// Forgets an attachment, with all that tells the Go plugin of it.
+    pub fn remove(&self, saved: &SavedAttachmentV1) -> Result<(), Failure> {
+        let paths = [
+            self.go_state(&saved.container_id, &saved.ifname),
+            self.allocation(saved.device),
+            temporary(&self.path(saved.device)),
+            // The last, for it is what the others are found by.
+            self.path(saved.device),
+        ];
+        paths.iter().try_for_each(|path| remove(path))
+    }
+
+    /// Forgets what is torn, or was never finished, of a VF.
+    pub fn sweep(&self, device: PciAddress) -> Result<(), Failure> {
+        remove(&temporary(&self.path(device)))?;
+        match self.read(device) {
+            Err(JournalError::Content { path, .. }) => {
+                remove(&self.allocation(device))?;
+                remove(&path)
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Keeps what IPAM is to be told, and frees the VF of it.
+    pub fn owe(&self, saved: &SavedAttachmentV1) -> Result<(), Failure> {
+        let SavedAttachmentV1 {
+            container_id,
+            ifname,
+            device,
+            ..
+        } = saved;
+        let dir = self.dir.join(OWED);
+        let path = dir.join(format!("{container_id}-{ifname}-{device}.json"));
+        make_dir(&dir)
+            .map_err(|source| JournalError::Write {
+                path: dir.clone(),
                 source,
             })
-        };
-        let text = serde_json::to_vec(saved).map_err(|source| failed(source.into()))?;
-        make_dir(&self.dir).map_err(failed)?;
-        let temporary = self.dir.join(format!(".{}.new", saved.device));
-        let replace = || {
-            let mut file = File::options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        replace().map_err(failed)
+            .and_then(|()| self.replace(&path, serde_json::to_vec(saved).map_err(io::Error::from)))
+            .map_err(Failure::Journal)?;
+        self.remove(saved)
     }
 
-    /// Forgets an attachment, with its allocation file.
-    pub fn remove(&self, device: PciAddress) -> Result<(), Failure> {
-        for path in [self.allocation(device), self.path(device)] {
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(Failure::Journal(JournalError::Write { path, source }));
+    /// Forgets what was owed.
+    pub fn settle(&self, entry: &Entry) -> Result<(), Failure> {
+        remove(&entry.path)
+    }
+
+    /// All files of the journal, sorted by path.
+    ///
+    /// # Errors
+    /// When the directory itself cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
+        let mut entries = Vec::new();
+        for (dir, is_owed) in [(self.dir.clone(), false), (self.dir.join(OWED), true)] {
+            for name in names(&dir).map_err(Failure::Journal)? {
+                let is_entry = name
+                    .strip_suffix(".json")
+                    .is_some_and(|stem| is_owed || stem.parse::<PciAddress>().is_ok());
+                if !is_entry || name.starts_with('.') {
+                    continue;
                 }
-                Ok(()) | Err(_) => {}
+                let path = dir.join(name);
+                // A file that vanished meanwhile is no entry.
+                if let Some(saved) = read(&path).transpose() {
+                    entries.push(Entry {
+                        path,
+                        saved,
+                        is_owed,
+                    });
+                }
             }
         }
-        Ok(())
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
     }
 
-    /// The devices that a container has under a name.
-    pub fn devices_of(
+    /// Tells the Go plugin that the VF is in use, and how to release it; like its own files, these need not outlive a power loss.
+    pub fn tell_go(&self, saved: &SavedAttachmentV1, state: &str) -> Result<(), Failure> {
+        let files = [
+            (self.go_state(&saved.container_id, &saved.ifname), state),
+            (self.allocation(saved.device), saved.netns.path.as_str()),
+        ];
+        files.into_iter().try_for_each(|(path, text)| {
+            fs::write(&path, text)
+                .map_err(|source| Failure::Journal(JournalError::Write { path, source }))
+        })
+    }
+
+    /// Path of the namespace for which the Go plugin, or ours in its place, holds the VF.
+    pub fn allocation_path(&self, device: PciAddress) -> Option<PathBuf> {
+        let netns = fs::read_to_string(self.allocation(device)).ok()?;
+        Some(PathBuf::from(netns.trim()))
+    }
+
+    /// That namespace, when it is there.
+    pub fn allocated_to(&self, device: PciAddress) -> Option<Netns> {
+        Netns::open(&self.allocation_path(device)?).ok()
+    }
+
+    /// The Go plugin's state of an attachment.
+    pub fn read_go_state(
         &self,
-        network: &str,
         container_id: &str,
         ifname: &str,
-    ) -> Result<Vec<PciAddress>, Failure> {
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => {
-                return Err(Failure::Journal(JournalError::Read {
-                    path: self.dir.clone(),
-                    source,
-                }));
-            }
+    ) -> Result<Option<go_state::Found>, JournalError> {
+        go_state::read(&self.go_state(container_id, ifname))
+    }
+
+    /// The Go plugin's states, by file name.
+    pub fn go_states(&self) -> Result<Vec<String>, Failure> {
+        let is_state = |name: &String| {
+            name.contains('-') && !name.starts_with('.') && self.dir.join(name).is_file()
         };
-        let names = entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let devices = names.filter_map(|name| {
-            name.strip_suffix(".json")
-                .and_then(|stem| stem.parse::<PciAddress>().ok())
-        });
-        let mut owned = Vec::new();
-        for device in devices {
-            // A file that cannot be read is not this attachment's as far as anybody can tell; ADD on its VF says so.
-            let saved = self.read(device).ok().flatten();
-            let is_meant = |saved: &SavedAttachmentV1| {
-                saved.network == network
-                    && saved.container_id == container_id
-                    && saved.ifname == ifname
-            };
-            owned.extend(saved.filter(is_meant).map(|saved| saved.device));
+        let names = names(&self.dir).map_err(Failure::Journal)?;
+        Ok(names.into_iter().filter(is_state).collect())
+    }
+
+    /// Forgets the Go plugin's state of an attachment and, when it is its own, its hold on a VF.
+    pub fn remove_go_state(
+        &self,
+        container_id: &str,
+        ifname: &str,
+        device: Option<PciAddress>,
+    ) -> Result<(), Failure> {
+        if let Some(device) = device {
+            remove(&self.allocation(device))?;
         }
-        Ok(owned)
+        remove(&self.go_state(container_id, ifname))
     }
 
-    /// Tells the Go plugin that the VF is in use.
-    pub fn write_allocation(&self, device: PciAddress, netns: &str) -> Result<(), Failure> {
-        let path = self.allocation(device);
-        fs::write(&path, netns)
-            .map_err(|source| Failure::Journal(JournalError::Write { path, source }))
+    /// Fails when the directory could not take a journal: one is written, as for an attachment.
+    pub fn probe(&self) -> Result<(), Failure> {
+        let path = self.dir.join(format!(".probe.{}", std::process::id()));
+        let probed = self.replace(&path, Ok(Vec::new()));
+        probed.map_err(Failure::Journal)?;
+        remove(&path)
     }
 
-    /// Whether the Go plugin says that the VF is in use: its file names a namespace that is there.
-    pub fn is_allocated_elsewhere(&self, device: PciAddress) -> Option<String> {
-        let netns = fs::read_to_string(self.allocation(device)).ok()?;
-        Netns::open(Path::new(netns.trim()))
-            .ok()
-            .map(|_| netns.trim().to_owned())
+    /// Writes a file whole or not at all, durably: temporary file, fsync, rename, fsync of the directory.
+    fn replace(&self, path: &Path, text: io::Result<Vec<u8>>) -> Result<(), JournalError> {
+        let temporary = temporary(path);
+        let replace = || {
+            let text = text?;
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let opened = options.open(&temporary);
+            let mut file = match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    make_dir(&self.dir)?;
+                    options.open(&temporary)?
+                }
+                opened => opened?,
+            };
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)?;
+            File::open(path.parent().unwrap_or(&self.dir))?.sync_all()
+        };
+        replace().map_err(|source| JournalError::Write {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn path(&self, device: PciAddress) -> PathBuf {
@@ -201,6 +299,16 @@ impl Journal {
     fn allocation(&self, device: PciAddress) -> PathBuf {
         self.dir.join("pci").join(device.to_string())
     }
+
+    /// Both parts are checked identifiers or interface names: no path comes of them.
+    fn go_state(&self, container_id: &str, ifname: &str) -> PathBuf {
+        self.dir.join(format!("{container_id}-{ifname}"))
+    }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
@@ -208,6 +316,39 @@ fn make_dir(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, JournalError> {
+    let failed = |source| JournalError::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(failed(source)),
+    };
+    entries
+        .map(|entry| {
+            Ok(entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned())
+        })
+        .collect()
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::Journal(JournalError::Write {
+                path: path.to_owned(),
+                source,
+            }))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<Option<SavedAttachmentV1>, JournalError> {
@@ -238,38 +379,70 @@ mod tests {
         Journal::new(dir.join("sriov"), Duration::from_millis(20))
     }
 
-    #[test]
-    fn what_is_saved_is_found_by_its_owner_and_gone_after_removal() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = journal(dir.path());
-        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
-        let _lock = journal.lock(saved.device).unwrap();
-        journal.write(&saved).unwrap();
-        assert_eq!(journal.read(saved.device).unwrap(), Some(saved.clone()));
-        assert_eq!(
-            journal.devices_of("n", "c", "net1").unwrap(),
-            [saved.device]
-        );
-        assert!(journal.devices_of("other", "c", "net1").unwrap().is_empty());
-        journal
-            .write_allocation(saved.device, "/run/netns/p")
-            .unwrap();
-        journal.remove(saved.device).unwrap();
-        journal.remove(saved.device).unwrap();
-        assert_eq!(journal.read(saved.device).unwrap(), None);
-        assert!(!dir.path().join("sriov/pci/0000:01:10.0").exists());
+    fn files(dir: &Path) -> Vec<String> {
+        let mut names = names(&dir.join("sriov")).unwrap();
+        names.retain(|name| name != "pci" && name != OWED);
+        names.sort();
+        names
     }
 
     #[test]
-    fn a_torn_file_is_refused_by_name() {
+    fn what_is_saved_is_found_and_gone_after_removal() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
+        assert!(journal.entries().unwrap().is_empty());
+        let _lock = journal.lock(saved.device).unwrap();
+        journal.write(&saved).unwrap();
+        assert_eq!(journal.read(saved.device).unwrap(), Some(saved.clone()));
+        journal.tell_go(&saved, "{}").unwrap();
+        assert_eq!(files(dir.path()), ["0000:01:10.0.json", "c-net1"]);
+        assert_eq!(journal.entries().unwrap().len(), 1);
+        journal.remove(&saved).unwrap();
+        journal.remove(&saved).unwrap();
+        assert_eq!(journal.read(saved.device).unwrap(), None);
+        assert!(!dir.path().join("sriov/pci/0000:01:10.0").exists());
+        assert!(files(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_owed_does_not_hold_the_vf() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
+        journal.write(&saved).unwrap();
+        journal.owe(&saved).unwrap();
+        assert_eq!(journal.read(saved.device).unwrap(), None);
+        let entries = journal.entries().unwrap();
+        assert!(entries.len() == 1 && entries[0].is_owed);
+        assert_eq!(entries[0].saved.as_ref().unwrap(), &saved);
+        journal.settle(&entries[0]).unwrap();
+        assert!(journal.entries().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_torn_file_is_refused_by_name_and_swept_on_demand() {
         let dir = tempfile::tempdir().unwrap();
         let journal = journal(dir.path());
         let device = "0000:01:10.0".parse().unwrap();
         let _lock = journal.lock(device).unwrap();
         fs::write(dir.path().join("sriov/0000:01:10.0.json"), "{").unwrap();
-        let failure = journal.read(device).unwrap_err();
-        assert_eq!(failure.code(), 102);
-        assert!(failure.to_string().contains("0000:01:10.0.json"));
+        fs::write(dir.path().join("sriov/.0000:01:10.0.json.new"), "{").unwrap();
+        let error = journal.read(device).unwrap_err();
+        assert!(error.to_string().contains("0000:01:10.0.json"));
+        assert!(journal.entries().unwrap()[0].saved.is_err());
+        journal.sweep(device).unwrap();
+        assert!(files(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn a_whole_file_is_not_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
+        journal.write(&saved).unwrap();
+        journal.sweep(saved.device).unwrap();
+        assert_eq!(journal.read(saved.device).unwrap(), Some(saved));
     }
 
     #[test]
@@ -287,15 +460,25 @@ mod tests {
     fn an_allocation_counts_while_its_namespace_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let journal = journal(dir.path());
-        let device = "0000:01:10.0".parse().unwrap();
-        let _lock = journal.lock(device).unwrap();
-        journal
-            .write_allocation(device, "/proc/self/ns/net")
-            .unwrap();
-        assert!(journal.is_allocated_elsewhere(device).is_some());
-        journal
-            .write_allocation(device, "/run/netns/nobody")
-            .unwrap();
-        assert_eq!(journal.is_allocated_elsewhere(device), None);
+        let mut saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
+        let _lock = journal.lock(saved.device).unwrap();
+        saved.netns.path = "/proc/self/ns/net".into();
+        journal.tell_go(&saved, "{}").unwrap();
+        assert!(journal.allocated_to(saved.device).is_some());
+        saved.netns.path = "/run/netns/nobody".into();
+        journal.tell_go(&saved, "{}").unwrap();
+        assert!(journal.allocated_to(saved.device).is_none());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_fails_the_probe() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path()).probe().unwrap();
+        assert!(files(dir.path()).is_empty());
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = Journal::new(dir.path().join("file"), Duration::ZERO)
+            .probe()
+            .unwrap_err();
+        assert_eq!(error.code(), 102);
     }
 }

@@ -1,21 +1,28 @@
 //! The CNI plugin `sriov`: attaches one VF to one pod as a transaction, and undoes it.
 //!
-//! Start at [`run`]. `request` decodes without touching the host; `attach` and `detach` are the two lives of an attachment;
-//! `plan` decides without I/O; `apply` executes; `journal` remembers what was, before anything changes.
+//! Start at [`run`]. `request` decodes without touching the host; `attach` and `detach` are the two ends of an attachment;
+//! `plan` decides without I/O; `apply` and `undo` execute; `journal` remembers what was, before anything changes.
 
 #![forbid(unsafe_code)]
 
 pub mod apply;
 pub mod attach;
+pub mod check;
 pub mod detach;
 pub mod device;
 pub mod failure;
+pub mod gc;
+pub mod go_state;
 pub mod ipam;
 pub mod journal;
+pub mod log;
 pub mod plan;
+pub mod recover;
 pub mod request;
 pub mod result;
 pub mod saved;
+pub mod status;
+pub mod undo;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,14 +71,17 @@ pub async fn run(
     let verb = environment.verb()?;
     let journal = Journal::new(setup.state_dir.clone(), setup.lock_deadline);
     match verb {
-        Verb::Version => Ok(Some(version(stdin))),
-        Verb::Add => attach::add(setup, &journal, &environment.request(verb, stdin)?)
-            .await
-            .map(Some),
-        Verb::Del => detach::del(setup, &journal, &environment.request(verb, stdin)?)
-            .await
-            .map(|()| None),
+        Verb::Version => return Ok(Some(version(stdin))),
+        Verb::Add => {
+            let request = environment.request(verb, stdin)?;
+            return attach::add(setup, &journal, &request).await.map(Some);
+        }
+        Verb::Del => detach::del(setup, &journal, &environment.request(verb, stdin)?).await,
+        Verb::Check => check::check(setup, &journal, &environment.request(verb, stdin)?).await,
+        Verb::Status => status::status(setup, &journal, &environment.network(verb, stdin)?).await,
+        Verb::Gc => gc::gc(setup, &journal, &environment.network(verb, stdin)?).await,
     }
+    .map(|()| None)
 }
 
 /// The version of the answer is that of the question, as far as there is one.

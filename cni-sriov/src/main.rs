@@ -5,17 +5,17 @@ use std::process::ExitCode;
 
 use sriov_cni::Setup;
 use sriov_cni::failure::Failure;
+use sriov_cni::log;
 use sriov_cni::request::Environment;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    let environment = Environment::of_process();
     let mut stdin = String::new();
     let read = std::io::stdin()
         .read_to_string(&mut stdin)
         .map_err(Failure::stdin);
+    log::start(&stdin);
+    let _call = log::call(&environment, &stdin).entered();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -23,7 +23,6 @@ fn main() -> ExitCode {
             .build()
             .map_err(Failure::runtime)
     };
-    let environment = Environment::of_process();
     let done = read
         .and_then(|_| runtime()?.block_on(sriov_cni::run(&Setup::default(), &environment, &stdin)));
     let (document, code) = match done {

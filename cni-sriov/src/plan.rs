@@ -22,6 +22,8 @@ pub enum Step {
     LinkMac(MacAddr),
     /// MTU of the network device, in the pod.
     LinkMtu(u32),
+    /// The network device up, in the pod: early, so that it finds its carrier while IPAM works.
+    LinkUp,
 }
 
 impl fmt::Display for Step {
@@ -31,6 +33,7 @@ impl fmt::Display for Step {
             Self::Move => f.write_str("move the network device into the pod"),
             Self::LinkMac(mac) => write!(f, "set the MAC address of the network device to {mac}"),
             Self::LinkMtu(mtu) => write!(f, "set the MTU of the network device to {mtu}"),
+            Self::LinkUp => f.write_str("set the network device up"),
         }
     }
 }
@@ -39,13 +42,18 @@ impl fmt::Display for Step {
 /// Zero unpins it (`drivers/net/ethernet/intel/igb/igb_main.c`, `igb_ndo_set_vf_mac` and `igb_set_vf_mac_filter`); seen on an 82576.
 const PINNING: &[&str] = &["igb"];
 
+/// Whether the driver of a PF is one of these.
+pub fn pins_addresses(driver: &str) -> bool {
+    PINNING.contains(&driver)
+}
+
 /// The steps that give the VF what is wanted, in order; only what is named is touched.
 ///
 /// VLAN first: no frame of the pod may leave without it.
 /// On drivers that pin addresses: unpin, let the network device take its address, then pin it.
 pub fn plan_attach(wanted: &Wanted, view: &VfView) -> Vec<Step> {
     let is_netdev = matches!(view.side, VfSide::Netdev(_));
-    let pins = PINNING.contains(&view.pf.driver.as_str());
+    let pins = pins_addresses(&view.pf.driver);
     let now = view.settings.unwrap_or_default();
     let mut steps: Vec<Step> = Vec::new();
     steps.extend(wanted.vlan.map(|vlan| Step::Vf(VfChange::Vlan(vlan))));
@@ -61,6 +69,8 @@ pub fn plan_attach(wanted: &Wanted, view: &VfView) -> Vec<Step> {
             .link_state
             .map(|state| Step::Vf(VfChange::LinkState(state))),
     );
+    steps.extend(wanted.guid.map(|guid| Step::Vf(VfChange::NodeGuid(guid))));
+    steps.extend(wanted.guid.map(|guid| Step::Vf(VfChange::PortGuid(guid))));
     let pin = wanted.mac.map(|mac| Step::Vf(VfChange::Mac(mac)));
     match (is_netdev, pins && wanted.mac.is_some()) {
         (true, true) => steps.extend([Step::Vf(VfChange::Mac(MacAddr::ZERO)), Step::Move]),
@@ -76,6 +86,7 @@ pub fn plan_attach(wanted: &Wanted, view: &VfView) -> Vec<Step> {
             steps.extend(pin);
         }
         steps.extend(wanted.mtu.map(Step::LinkMtu));
+        steps.push(Step::LinkUp);
     }
     steps
 }
@@ -99,6 +110,8 @@ pub fn lasting(steps: &[Step]) -> Vec<VfChange> {
 pub struct UndoPlan {
     /// Before the network device is made what it was.
     pub before_link: Vec<VfChange>,
+    /// Whether the PF forgets the VF's address on the way, so that the network device must set its own again.
+    pub unpins: bool,
     /// After it: an address that is pinned at the PF can no longer be changed by the network device.
     pub after_link: Vec<VfChange>,
 }
@@ -113,7 +126,7 @@ pub fn plan_undo(
     now: &VfSettings,
     driver: &str,
 ) -> UndoPlan {
-    let pins = PINNING.contains(&driver);
+    let pins = pins_addresses(driver);
     let mut plan = UndoPlan::default();
     let Some(was) = baseline.settings else {
         return plan;
@@ -125,6 +138,8 @@ pub fn plan_undo(
         trust,
         rate,
         link_state,
+        node_guid,
+        port_guid,
     } = was;
     let mut unpin = Vec::new();
     for change in wanted.iter().rev() {
@@ -134,11 +149,14 @@ pub fn plan_undo(
             VfChange::Trust(_) => trust.map(VfChange::Trust),
             VfChange::Rate(_) => rate.map(VfChange::Rate),
             VfChange::LinkState(_) => link_state.map(VfChange::LinkState),
+            VfChange::NodeGuid(_) => node_guid.map(VfChange::NodeGuid),
+            VfChange::PortGuid(_) => port_guid.map(VfChange::PortGuid),
             VfChange::Mac(_) if pins => None,
             VfChange::Mac(_) => mac.map(VfChange::Mac),
         });
         if pins && matches!(change, VfChange::Mac(_)) {
             unpin.push(VfChange::Mac(MacAddr::ZERO));
+            plan.unpins = true;
             let own = baseline.link.as_ref().and_then(|link| link.mac);
             let pinned = mac.filter(|admin| !admin.is_zero() && own != Some(*admin));
             plan.after_link.extend(pinned.map(VfChange::Mac));
@@ -165,8 +183,10 @@ mod tests {
     fn view(driver: &str, side: VfSide) -> VfView {
         VfView {
             address: "0000:01:10.0".parse().unwrap(),
+            incarnation: 1,
             pf: PfView {
                 address: "0000:01:00.0".parse().unwrap(),
+                name: "pf0".into(),
                 driver: driver.into(),
                 ifindex: 3,
             },
@@ -188,6 +208,8 @@ mod tests {
             mac,
             mtu: 1500,
             is_up: false,
+            has_carrier: false,
+            permanent_mac: None,
             device: None,
         })
     }
@@ -234,6 +256,7 @@ mod tests {
                 set the MAC address of the network device to 02:00:00:00:00:01
                 set mac 02:00:00:00:00:01 at the PF
                 set the MTU of the network device to 9000
+                set the network device up
             "]],
         );
     }
@@ -250,6 +273,7 @@ mod tests {
                 set mac 02:00:00:00:00:01 at the PF
                 move the network device into the pod
                 set the MAC address of the network device to 02:00:00:00:00:01
+                set the network device up
             "]],
         );
     }
@@ -261,6 +285,7 @@ mod tests {
             &view("igb", netdev()),
             &expect![[r"
             move the network device into the pod
+            set the network device up
         "]],
         );
         check(
@@ -288,9 +313,9 @@ mod tests {
         };
         let link = SavedLink {
             name: "eth2".into(),
-            altnames: vec![],
+            altnames: Some(vec![]),
             mac: Some(own),
-            mtu: 1500,
+            mtu: Some(1500),
             is_up: false,
         };
         let baseline = Baseline {

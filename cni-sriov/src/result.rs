@@ -1,6 +1,7 @@
 //! The result of ADD: read from any version of the specification, written in the version of the configuration.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,35 @@ impl Attached {
             )));
         }
         Ok(())
+    }
+
+    /// The interface of this name, in this sandbox where the result says in which.
+    pub fn of_interface(&self, name: &str, sandbox: &Path) -> (Option<&Interface>, Vec<IpNet>) {
+        let is_meant = |interface: &Interface| {
+            let stated = interface.sandbox.as_deref().filter(|path| !path.is_empty());
+            interface.name == name && stated.is_none_or(|path| Path::new(path) == sandbox)
+        };
+        let Some(position) = self.interfaces.iter().position(is_meant) else {
+            return (None, Vec::new());
+        };
+        let ips = self
+            .ips
+            .iter()
+            .filter(|ip| ip.interface == Some(position))
+            .map(|ip| ip.address);
+        (self.interfaces.get(position), ips.collect())
+    }
+
+    /// The first interface of this name.
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.name == name)
+    }
+
+    /// The routes, as far as they are such.
+    pub fn readable_routes(&self) -> Vec<Route> {
+        self.routes.iter().filter_map(read_route).collect()
     }
 
     /// Adds our interface and gives its position.

@@ -26,6 +26,8 @@ pub struct SavedAttachmentV1 {
     pub netns: SavedNetns,
     /// The VF.
     pub device: PciAddress,
+    /// Which VF of that address on that boot: one that is made again is another, and nothing is restored onto it.
+    pub incarnation: u64,
     /// Its PF.
     pub pf: PciAddress,
     /// Its index there.
@@ -48,8 +50,10 @@ pub enum Phase {
     Prepared,
     /// Done, the runtime has the result.
     Attached,
-    /// The VF could not be brought back to the baseline.
+    /// The VF could not be brought back to the baseline: it is kept back and tried again.
     Dirty,
+    /// The VF is what it was, its addresses are still to be given back.
+    Released,
 }
 
 /// A namespace by path and by identity: paths are used again.
@@ -75,14 +79,21 @@ pub struct Baseline {
 pub struct SavedLink {
     /// Name.
     pub name: String,
-    /// Alternative names.
-    pub altnames: Vec<String>,
+    /// Alternative names, where they are known.
+    pub altnames: Option<Vec<String>>,
     /// MAC address.
     pub mac: Option<MacAddr>,
-    /// MTU in bytes.
-    pub mtu: u32,
+    /// MTU in bytes, where it is known.
+    pub mtu: Option<u32>,
     /// Whether it was up.
     pub is_up: bool,
+}
+
+impl SavedAttachmentV1 {
+    /// Whether it is the attachment of this container to this network under this name (CNI specification 0.4.0, "Parameters": its key).
+    pub fn is_of(&self, network: &str, container_id: &str, ifname: &str) -> bool {
+        self.network == network && self.container_id == container_id && self.ifname == ifname
+    }
 }
 
 /// A call of an IPAM plugin that can be repeated.
@@ -92,13 +103,15 @@ pub struct SavedIpam {
     pub plugin: String,
     /// The whole standard input.
     pub stdin: String,
+    /// `CNI_ARGS`: some plugins know pods by the names in it.
+    pub args: Option<String>,
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) const GOLDEN: &str = r#"{"version":1,"phase":"attached","boot_id":"b","network":"n","container_id":"c","ifname":"net1","netns":{"path":"/run/netns/p","id":{"dev":4,"ino":7}},"device":"0000:01:10.0","pf":"0000:01:00.0","vf":0,"baseline":{"settings":{"mac":"02:00:00:00:00:07","vlan":{"id":0,"qos":0,"proto":"802.1q"},"spoofchk":true,"trust":false,"rate":{"min":0,"max":0},"link_state":"auto"},"link":{"name":"eth2","altnames":["enp1s16"],"mac":"02:00:00:00:00:07","mtu":1500,"is_up":false}},"wanted":[{"mac":"02:00:00:00:00:01"},{"vlan":{"id":100,"qos":3,"proto":"802.1q"}},{"trust":false}],"ipam":{"plugin":"static","stdin":"{}"},"result":null}"#;
+    pub(crate) const GOLDEN: &str = r#"{"version":1,"phase":"attached","boot_id":"b","network":"n","container_id":"c","ifname":"net1","netns":{"path":"/run/netns/p","id":{"dev":4,"ino":7}},"device":"0000:01:10.0","incarnation":4711,"pf":"0000:01:00.0","vf":0,"baseline":{"settings":{"mac":"02:00:00:00:00:07","vlan":{"id":0,"qos":0,"proto":"802.1q"},"spoofchk":true,"trust":false,"rate":{"min":0,"max":0},"link_state":"auto"},"link":{"name":"eth2","altnames":["enp1s16"],"mac":"02:00:00:00:00:07","mtu":1500,"is_up":false}},"wanted":[{"mac":"02:00:00:00:00:01"},{"vlan":{"id":100,"qos":3,"proto":"802.1q"}},{"trust":false}],"ipam":{"plugin":"static","stdin":"{}","args":"IgnoreUnknown=1"},"result":null}"#;
 
     #[test]
     fn the_format_is_what_it_was() {

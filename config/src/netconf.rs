@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use sriov_host::vf::{VfLinkState, VfRate};
 use sriov_host::vlan::{Vlan, VlanId, VlanProto, VlanQos};
-use sriov_host::{MacAddr, PciAddress};
+use sriov_host::{Guid, MacAddr, PciAddress};
 
 pub use self::version::CniVersion;
 use crate::Finding;
@@ -35,7 +35,21 @@ pub struct NetConf {
     /// `logFile`.
     pub log_file: Option<PathBuf>,
     /// `logLevel`.
-    pub log_level: Option<String>,
+    pub log_level: Option<LogLevel>,
+}
+
+/// How much is logged; the names are those of `sriov-cni`, where a panic is our worst error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `panic` and `error`.
+    Error,
+    /// `warning`.
+    Warning,
+    /// `info`, and any other text.
+    #[default]
+    Info,
+    /// `debug`.
+    Debug,
 }
 
 /// Sources of the PCI address, which must agree.
@@ -66,6 +80,8 @@ pub struct Wanted {
     pub max_tx_rate: Option<u32>,
     /// MTU in bytes.
     pub mtu: Option<u32>,
+    /// `runtimeConfig.infinibandGUID`, for node and port.
+    pub guid: Option<Guid>,
 }
 
 impl Wanted {
@@ -108,38 +124,71 @@ impl NetConf {
     /// # Errors
     /// All mistakes at once, each with key, value and rule.
     pub fn parse(stdin: &str, cni_args: Option<&str>) -> Result<Self, NetConfError> {
-        let value: Value =
-            serde_json::from_str(stdin).map_err(|error| NetConfError::Decode(error.to_string()))?;
-        let mut findings = Findings::default();
-        let Some(fields) = Fields::of(&value, "", &mut findings) else {
-            return Err(NetConfError::Decode("not an object".to_owned()));
-        };
-        let version = version::read(&fields)?;
-        let name = name(&fields, &mut findings);
-        let runtime = fields.object("runtimeConfig", &mut findings);
-        let wanted = wanted(&fields, runtime.as_ref(), cni_args, &mut findings);
-        let conf = Self {
-            version,
-            name,
-            device: device(&fields, runtime.as_ref(), &mut findings),
-            wanted,
-            ipam: fields
-                .object("ipam", &mut findings)
-                .and_then(|ipam| ipam.text("type", &mut findings).map(str::to_owned)),
-            dns: fields.value("dns").cloned(),
-            prev_result: fields.value("prevResult").cloned(),
-            attachments: attachments(&fields, &mut findings),
-            log_file: fields
-                .text("logFile", &mut findings)
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
-            log_level: fields.text("logLevel", &mut findings).map(str::to_owned),
-        };
-        if findings.mistakes.is_empty() {
+        let (conf, mistakes) = read(stdin, cni_args)?;
+        if mistakes.is_empty() {
             Ok(conf)
         } else {
-            Err(NetConfError::Invalid(crate::Mistakes(findings.mistakes)))
+            Err(NetConfError::Invalid(crate::Mistakes(mistakes)))
         }
+    }
+
+    /// Reads a configuration whose attachments are only looked for and released: what could not have been attached is no reason to refuse that.
+    ///
+    /// # Errors
+    /// When it is no object, of an unknown version, or names no network; other mistakes come back beside it.
+    pub fn parse_for_release(stdin: &str) -> Result<(Self, Vec<Finding>), NetConfError> {
+        let (conf, mut mistakes) = read(stdin, None)?;
+        let fatal: Vec<Finding> = mistakes
+            .extract_if(.., |mistake| {
+                mistake.path == "name" || mistake.path.starts_with("cni.dev/")
+            })
+            .collect();
+        if fatal.is_empty() {
+            Ok((conf, mistakes))
+        } else {
+            Err(NetConfError::Invalid(crate::Mistakes(fatal)))
+        }
+    }
+}
+
+fn read(stdin: &str, cni_args: Option<&str>) -> Result<(NetConf, Vec<Finding>), NetConfError> {
+    let value: Value =
+        serde_json::from_str(stdin).map_err(|error| NetConfError::Decode(error.to_string()))?;
+    let mut findings = Findings::default();
+    let Some(fields) = Fields::of(&value, "", &mut findings) else {
+        return Err(NetConfError::Decode("not an object".to_owned()));
+    };
+    let version = version::read(&fields)?;
+    let name = name(&fields, &mut findings);
+    let runtime = fields.object("runtimeConfig", &mut findings);
+    let wanted = wanted(&fields, runtime.as_ref(), cni_args, &mut findings);
+    let conf = NetConf {
+        version,
+        name,
+        device: device(&fields, runtime.as_ref(), &mut findings),
+        wanted,
+        ipam: fields
+            .object("ipam", &mut findings)
+            .and_then(|ipam| ipam.text("type", &mut findings).map(str::to_owned))
+            .filter(|plugin| !plugin.is_empty()),
+        dns: fields.value("dns").cloned(),
+        prev_result: fields.value("prevResult").cloned(),
+        attachments: attachments(&fields, &mut findings),
+        log_file: fields
+            .text("logFile", &mut findings)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        log_level: fields.text("logLevel", &mut findings).map(log_level),
+    };
+    Ok((conf, findings.mistakes))
+}
+
+fn log_level(text: &str) -> LogLevel {
+    match text.to_ascii_lowercase().as_str() {
+        "panic" | "error" => LogLevel::Error,
+        "warning" => LogLevel::Warning,
+        "debug" => LogLevel::Debug,
+        _ => LogLevel::Info,
     }
 }
 
@@ -214,6 +263,7 @@ fn wanted(
         mtu: fields
             .number("mtu", 68, 65535, findings)
             .and_then(|mtu| u32::try_from(mtu).ok()),
+        guid: runtime.and_then(|runtime| guid(runtime, findings)),
     };
     if let (Some(min), Some(max @ 1..)) = (wanted.min_tx_rate, wanted.max_tx_rate)
         && min > max
@@ -254,6 +304,23 @@ fn mac(
         }
     }
     chosen
+}
+
+/// `infinibandGUID` of the CNI conventions.
+fn guid(runtime: &Fields<'_>, findings: &mut Findings) -> Option<Guid> {
+    let text = runtime
+        .text("infinibandGUID", findings)
+        .filter(|text| !text.is_empty())?;
+    let path = runtime.path("infinibandGUID");
+    match text.parse::<Guid>() {
+        Ok(guid) if guid.is_usable() => return Some(guid),
+        Ok(guid) => findings.mistake(
+            &path,
+            format!("`{guid}` cannot be the GUID of one port: it is all zeros or all ones"),
+        ),
+        Err(error) => findings.mistake(&path, error.to_string()),
+    }
+    None
 }
 
 /// `CNI_ARGS` is `K=V;K=V`; an unknown key is a mistake unless `IgnoreUnknown` is true (`pkg/types/args.go` of the CNI library).
@@ -359,24 +426,40 @@ fn link_state(fields: &Fields<'_>, findings: &mut Findings) -> Option<VfLinkStat
     }
 }
 
+/// Both keys count, as the library sends both; `null` is what Go makes of a list that nobody filled, and so absent.
 fn attachments(fields: &Fields<'_>, findings: &mut Findings) -> Option<Vec<LiveAttachment>> {
-    let key = ["cni.dev/valid-attachments", "cni.dev/attachments"]
-        .into_iter()
-        .find(|key| fields.value(key).is_some())?;
-    let Some(items) = fields.value(key)?.as_array() else {
-        findings.mistake(key, "it is not a list");
-        return None;
-    };
-    let numbered = items.iter().enumerate();
-    let read = numbered.filter_map(|(position, item)| {
-        let item = Fields::of(item, &format!("{key}[{position}]"), findings)?;
-        let container_id = item.text("containerID", findings)?.to_owned();
-        Some(LiveAttachment {
-            container_id,
-            ifname: item.text("ifname", findings)?.to_owned(),
-        })
-    });
-    Some(read.collect())
+    let mut all = None;
+    for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+        let Some(value) = fields.value(key) else {
+            continue;
+        };
+        let Some(items) = value.as_array() else {
+            findings.mistake(key, format!("`{value}` is not a list"));
+            continue;
+        };
+        let listed: &mut Vec<LiveAttachment> = all.get_or_insert_default();
+        for (position, item) in items.iter().enumerate() {
+            let path = format!("{key}[{position}]");
+            let Some(item) = Fields::of(item, &path, findings) else {
+                continue;
+            };
+            // An attachment that cannot be read must not pass for one that is not listed.
+            let mut text = |key: &str| {
+                let text = item.text(key, findings).map(str::to_owned);
+                if text.is_none() && item.value(key).is_none() {
+                    findings.mistake(&item.path(key), "it is missing");
+                }
+                text
+            };
+            if let (Some(container_id), Some(ifname)) = (text("containerID"), text("ifname")) {
+                listed.push(LiveAttachment {
+                    container_id,
+                    ifname,
+                });
+            }
+        }
+    }
+    all
 }
 
 impl From<Finding> for NetConfError {

@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod guid;
 pub mod ifname;
 pub mod mac;
 pub mod pci;
@@ -22,6 +23,7 @@ pub mod netns;
 #[cfg(feature = "sysfs")]
 pub mod sysfs;
 
+pub use guid::Guid;
 pub use ifname::IfName;
 pub use mac::MacAddr;
 pub use pci::PciAddress;

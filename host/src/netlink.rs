@@ -5,6 +5,7 @@
 //! No function asks for the VF list but [`Netlink::vf_settings`]: the kernel cannot express more than some 221 VFs.
 
 mod addresses;
+mod announce;
 mod error;
 mod links;
 mod socket;
@@ -22,10 +23,15 @@ use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
 pub use self::addresses::Route;
+pub use self::announce::Announcer;
 pub use self::error::{NetlinkError, NetlinkErrorKind};
 pub use self::links::{Link, LinkChange};
 use self::socket::DatagramSocket;
 use crate::netns::{Netns, NetnsError};
+
+/// Tries of a request that the driver has no time for: i40e and iavf answer so while they reset, for a second or two.
+const TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// A netlink socket in one network namespace, for a tokio runtime with I/O and time.
 #[derive(Debug)]
@@ -60,11 +66,22 @@ impl Netlink {
 
     /// Opens a socket in the namespace `netns`, where it stays.
     pub fn in_netns(netns: &Netns, deadline: Duration) -> Result<Self, OpenError> {
-        let socket = netns.run(socket::open_raw).map_err(OpenError::Namespace)?;
+        Self::in_netns_with(netns, deadline, || ()).map(|(netlink, ())| netlink)
+    }
+
+    /// Opens a socket in the namespace `netns`, where it stays, and does `there` in it on the same occasion.
+    pub fn in_netns_with<T: Send>(
+        netns: &Netns,
+        deadline: Duration,
+        there: impl FnOnce() -> T + Send,
+    ) -> Result<(Self, T), OpenError> {
+        let (socket, done) = netns
+            .run(|| (socket::open_raw(), there()))
+            .map_err(OpenError::Namespace)?;
         let socket = socket
             .and_then(DatagramSocket::over)
             .map_err(OpenError::Socket)?;
-        Ok(Self::over(socket, deadline))
+        Ok((Self::over(socket, deadline), done))
     }
 
     fn over(socket: DatagramSocket, deadline: Duration) -> Self {
@@ -110,7 +127,27 @@ impl Netlink {
         self.exchange(operation, message, NLM_F_DUMP).await
     }
 
+    /// Sends a request, and again while the driver is busy.
     async fn exchange(
+        &self,
+        operation: &str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        let mut tries = 1;
+        loop {
+            match self.exchange_once(operation, message.clone(), flags).await {
+                Err(error) if error.is_passing() && tries < TRIES => {
+                    tries += 1;
+                    tracing::debug!("{error}, trying again");
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn exchange_once(
         &self,
         operation: &str,
         message: RouteNetlinkMessage,

@@ -6,9 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::statfs::{FsType, fstatfs};
 use serde::{Deserialize, Serialize};
+
+use crate::ifname::IfName;
 
 /// Identity of a namespace on this boot: device and inode of its nsfs file (namespaces(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,10 +137,17 @@ impl Netns {
         })
     }
 
-    /// Writes kernel settings of the namespace; a path is below `/proc/sys`, for instance `net/ipv4/conf/net1/arp_notify`.
-    pub fn write_sysctls(&self, settings: &[(String, &str)]) -> Result<(), NetnsError> {
+    /// Writes kernel settings of the namespace, each independently, and gives back what could not be written;
+    /// a path is below `/proc/sys`, for instance `net/ipv4/conf/net1/arp_notify`.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn write_sysctls(
+        &self,
+        settings: &[(String, &str)],
+    ) -> Result<Vec<NetnsError>, NetnsError> {
         self.run(|| {
-            settings.iter().try_for_each(|(path, value)| {
+            let written = settings.iter().map(|(path, value)| {
                 // /proc/sys/net shows the namespace of the thread that opens it.
                 std::fs::write(Path::new("/proc/sys").join(path), value).map_err(|source| {
                     NetnsError::Sysctl {
@@ -146,9 +156,20 @@ impl Netns {
                         source,
                     }
                 })
-            })
-        })?
+            });
+            written.filter_map(Result::err).collect()
+        })
     }
+}
+
+/// Whether the namespace of the calling thread has a link of this name or alternative name; one cheap system call, no netlink.
+pub fn has_name(name: &IfName) -> bool {
+    if_nametoindex(name.as_str()).is_ok()
+}
+
+/// Whether the namespace of the calling thread has a link of this index: a link that moves there keeps its index only when not.
+pub fn has_index(index: u32) -> bool {
+    if_indextoname(index).is_ok()
 }
 
 #[cfg(test)]
@@ -164,6 +185,11 @@ mod tests {
             "{error}"
         );
         assert!(Netns::open(Path::new("/nowhere/ns")).unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_name() {
+        assert!(!has_name(&"no-such-link".parse().unwrap()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod attribute;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use self::attribute::{AttributeError, Device};
@@ -114,6 +115,15 @@ pub fn boot_id(root: &HostRoot) -> Result<String, ScanError> {
     let path = root.join("proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(&path).map_err(|source| ScanError::Read { path, source })?;
     Ok(text.trim().to_owned())
+}
+
+/// Identity of a device on this boot: a VF that is destroyed and made again is another one at the same address.
+///
+/// It is the inode of its directory, which the kernel does not use twice (fs/kernfs/dir.c, `__kernfs_new_node`); `None` when the device is not there.
+pub fn incarnation(root: &HostRoot, address: PciAddress) -> Option<u64> {
+    fs::metadata(device_path(root, address))
+        .ok()
+        .map(|metadata| metadata.ino())
 }
 
 /// The base class in words, for people; `pci-info` knows the list.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guid::Guid;
 use crate::mac::MacAddr;
 use crate::vlan::Vlan;
 
@@ -80,6 +81,12 @@ pub struct VfSettings {
     pub rate: Option<VfRate>,
     /// Link state policy.
     pub link_state: Option<VfLinkState>,
+    /// GUID of its InfiniBand node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_guid: Option<Guid>,
+    /// GUID of its InfiniBand port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_guid: Option<Guid>,
 }
 
 /// One change of one setting of a VF at its PF: one netlink request, so that a refusal has one culprit.
@@ -98,6 +105,10 @@ pub enum VfChange {
     Rate(VfRate),
     /// Sets the link state policy.
     LinkState(VfLinkState),
+    /// Sets the GUID of the InfiniBand node.
+    NodeGuid(Guid),
+    /// Sets the GUID of the InfiniBand port.
+    PortGuid(Guid),
 }
 
 impl VfChange {
@@ -110,19 +121,27 @@ impl VfChange {
             Self::Trust(_) => "trust",
             Self::Rate(_) => "max_tx_rate",
             Self::LinkState(_) => "link_state",
+            Self::NodeGuid(_) | Self::PortGuid(_) => "infinibandGUID",
+        }
+    }
+
+    /// What `settings` say in the place of this change, as a change; `None` where the PF does not report it.
+    pub fn found(&self, settings: &VfSettings) -> Option<Self> {
+        match self {
+            Self::Mac(_) => settings.mac.map(Self::Mac),
+            Self::Vlan(_) => settings.vlan.map(Self::Vlan),
+            Self::Spoofchk(_) => settings.spoofchk.map(Self::Spoofchk),
+            Self::Trust(_) => settings.trust.map(Self::Trust),
+            Self::Rate(_) => settings.rate.map(Self::Rate),
+            Self::LinkState(_) => settings.link_state.map(Self::LinkState),
+            Self::NodeGuid(_) => settings.node_guid.map(Self::NodeGuid),
+            Self::PortGuid(_) => settings.port_guid.map(Self::PortGuid),
         }
     }
 
     /// Whether `settings`, read back from the PF, show this change as done; `None` where the PF does not report it.
     pub fn is_done(&self, settings: &VfSettings) -> Option<bool> {
-        match self {
-            Self::Mac(wanted) => settings.mac.map(|found| found == *wanted),
-            Self::Vlan(wanted) => settings.vlan.map(|found| found == *wanted),
-            Self::Spoofchk(wanted) => settings.spoofchk.map(|found| found == *wanted),
-            Self::Trust(wanted) => settings.trust.map(|found| found == *wanted),
-            Self::Rate(wanted) => settings.rate.map(|found| found == *wanted),
-            Self::LinkState(wanted) => settings.link_state.map(|found| found == *wanted),
-        }
+        self.found(settings).map(|found| found == *self)
     }
 }
 
@@ -136,6 +155,8 @@ impl fmt::Display for VfChange {
             Self::Trust(value) => write!(f, "trust {}", on(*value)),
             Self::Rate(VfRate { min, max }) => write!(f, "min_tx_rate {min} max_tx_rate {max}"),
             Self::LinkState(state) => write!(f, "link_state {state}"),
+            Self::NodeGuid(guid) => write!(f, "node GUID {guid}"),
+            Self::PortGuid(guid) => write!(f, "port GUID {guid}"),
         }
     }
 }

@@ -84,6 +84,16 @@ fn mistakes_name_key_value_and_rule() {
             "0000:01:10.2",
         ),
         (r#""mtu": 10"#, "mtu", "10"),
+        (
+            r#""runtimeConfig": {"infinibandGUID": "02:00:00:00:00:07"}"#,
+            "runtimeConfig.infinibandGUID",
+            "02:00:00:00:00:07",
+        ),
+        (
+            r#""runtimeConfig": {"infinibandGUID": "00:00:00:00:00:00:00:00"}"#,
+            "runtimeConfig.infinibandGUID",
+            "00:00:00:00:00:00:00:00",
+        ),
     ] {
         let Err(NetConfError::Invalid(crate::Mistakes(mistakes))) = parse(fields) else {
             panic!("{fields} is accepted")
@@ -185,6 +195,67 @@ fn absent_attachments_are_not_an_empty_list() {
             ifname: "net1".into()
         }
     );
+}
+
+#[test]
+fn an_attachment_that_cannot_be_read_does_not_pass_for_one_that_is_not_listed() {
+    for (listed, path) in [
+        (
+            r#"[{"containerID": "c"}]"#,
+            "cni.dev/valid-attachments[0].ifname",
+        ),
+        (
+            r#"[{"ifname": "c"}]"#,
+            "cni.dev/valid-attachments[0].containerID",
+        ),
+        (r#"["c"]"#, "cni.dev/valid-attachments[0]"),
+        ("{}", "cni.dev/valid-attachments"),
+    ] {
+        let stdin = format!(r#"{{"name": "n", "cni.dev/valid-attachments": {listed}}}"#);
+        let Err(NetConfError::Invalid(crate::Mistakes(mistakes))) =
+            NetConf::parse_for_release(&stdin)
+        else {
+            panic!("{listed} is accepted")
+        };
+        assert_eq!(mistakes[0].path, path);
+    }
+    assert_eq!(
+        parse(r#""cni.dev/attachments": null"#).unwrap().attachments,
+        None
+    );
+}
+
+#[test]
+fn what_could_not_be_attached_can_be_released() {
+    let (conf, mistakes) =
+        NetConf::parse_for_release(r#"{"name": "n", "vlan": 5000, "deviceID": "0000:01:10.0"}"#)
+            .unwrap();
+    assert_eq!(conf.device.address, Some("0000:01:10.0".parse().unwrap()));
+    assert_eq!(mistakes.len(), 1);
+    for stdin in [
+        "",
+        r#"{"name": "/"}"#,
+        r#"{"cniVersion": "9.0.0", "name": "n"}"#,
+    ] {
+        assert!(NetConf::parse_for_release(stdin).is_err(), "{stdin}");
+    }
+}
+
+#[test]
+fn log_levels_are_those_of_the_go_plugin() {
+    for (text, level) in [
+        ("panic", LogLevel::Error),
+        ("ERROR", LogLevel::Error),
+        ("warning", LogLevel::Warning),
+        ("debug", LogLevel::Debug),
+        ("loud", LogLevel::Info),
+    ] {
+        let conf = parse(&format!(r#""logLevel": "{text}", "logFile": "/var/log/x""#)).unwrap();
+        assert_eq!(
+            (conf.log_level, conf.log_file.is_some()),
+            (Some(level), true)
+        );
+    }
 }
 
 proptest! {

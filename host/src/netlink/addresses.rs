@@ -84,6 +84,20 @@ impl Netlink {
         Ok(of_link.filter_map(|message| read(&message)).collect())
     }
 
+    /// The unicast routes of this namespace, of all tables and families.
+    pub async fn routes(&self) -> Result<Vec<Route>, NetlinkError> {
+        let message = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        let answers = self.dump("list the routes", message).await?;
+        let routes = answers.into_iter().filter_map(|answer| {
+            if let RouteNetlinkMessage::NewRoute(message) = answer {
+                decode(&message)
+            } else {
+                None
+            }
+        });
+        Ok(routes.collect())
+    }
+
     /// Adds a route over a link.
     pub async fn add_route(&self, link: u32, route: &Route) -> Result<(), NetlinkError> {
         let operation = format!("add route {route} over link {link}");
@@ -120,6 +134,59 @@ fn read(message: &AddressMessage) -> Option<IpNet> {
         }
     });
     IpNet::new(local.or(any)?, message.header.prefix_len).ok()
+}
+
+fn decode(message: &RouteMessage) -> Option<Route> {
+    let header = &message.header;
+    if header.kind != RouteType::Unicast {
+        return None;
+    }
+    let unspecified = if header.address_family == AddressFamily::Inet {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else if header.address_family == AddressFamily::Inet6 {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        return None;
+    };
+    let address = |address: &RouteAddress| match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        RouteAddress::Mpls(_) | RouteAddress::Other(_) | _ => None,
+    };
+    let mut dst = unspecified;
+    let mut route = Route {
+        dst: IpNet::new(unspecified, 0).ok()?,
+        gw: None,
+        mtu: None,
+        advmss: None,
+        priority: None,
+        table: Some(header.table.into()),
+        scope: Some(header.scope.into()),
+    };
+    for attribute in &message.attributes {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the kernel tells more of a route than a CNI result does"
+        )]
+        match attribute {
+            RouteAttribute::Destination(found) => dst = address(found)?,
+            RouteAttribute::Gateway(found) => route.gw = address(found),
+            RouteAttribute::Priority(found) => route.priority = Some(*found),
+            RouteAttribute::Table(found) => route.table = Some(*found),
+            RouteAttribute::Metrics(metrics) => {
+                for metric in metrics {
+                    match metric {
+                        RouteMetric::Mtu(found) => route.mtu = Some(*found),
+                        RouteMetric::Advmss(found) => route.advmss = Some(*found),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    route.dst = IpNet::new(dst, header.destination_prefix_length).ok()?;
+    Some(route)
 }
 
 fn encode(link: u32, route: &Route) -> RouteMessage {
@@ -181,4 +248,39 @@ fn encode(link: u32, route: &Route) -> RouteMessage {
         message.attributes.push(RouteAttribute::Metrics(metrics));
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_read_as_it_was_written() {
+        let bare = |dst: &str, gw: Option<&str>| Route {
+            dst: dst.parse().unwrap(),
+            gw: gw.map(|gw| gw.parse().unwrap()),
+            mtu: None,
+            advmss: None,
+            priority: None,
+            table: Some(254),
+            scope: Some(0),
+        };
+        for route in [
+            bare("0.0.0.0/0", Some("192.0.2.1")),
+            bare("::/0", Some("fe80::1")),
+            Route {
+                mtu: Some(1400),
+                advmss: Some(1300),
+                priority: Some(7),
+                table: Some(1000),
+                ..bare("198.51.100.0/24", Some("192.0.2.1"))
+            },
+            Route {
+                scope: Some(253),
+                ..bare("198.51.100.0/24", None)
+            },
+        ] {
+            assert_eq!(decode(&encode(5, &route)), Some(route));
+        }
+    }
 }

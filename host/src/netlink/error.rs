@@ -44,6 +44,11 @@ impl NetlinkError {
         }
     }
 
+    /// Whether the same request may succeed later: the driver is busy, and nothing else is wrong with it.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.errno(), Some(Errno::EBUSY | Errno::EAGAIN))
+    }
+
     /// Why.
     pub fn kind(&self) -> &NetlinkErrorKind {
         &self.kind
@@ -130,6 +135,21 @@ mod tests {
         );
         assert_eq!(kernel_text(NLM_F_CAPPED, &capped), None);
         assert_eq!(kernel_text(NLM_F_ACK_TLVS, &[1]), None);
+    }
+
+    #[test]
+    fn only_a_busy_driver_is_asked_again() {
+        let error = |errno| NetlinkError::new("x", NetlinkErrorKind::Kernel { errno, text: None });
+        for (errno, passing) in [
+            (Errno::EBUSY, true),
+            (Errno::EAGAIN, true),
+            (Errno::EOPNOTSUPP, false),
+            (Errno::EINVAL, false),
+            (Errno::EPERM, false),
+        ] {
+            assert_eq!(error(errno).is_passing(), passing, "{errno}");
+        }
+        assert!(!NetlinkError::new("x", NetlinkErrorKind::Deadline).is_passing());
     }
 
     #[test]

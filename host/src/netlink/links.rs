@@ -28,6 +28,10 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub is_up: bool,
+    /// Whether it can send: up, and its driver says that there is a link (`IFF_LOWER_UP`).
+    pub has_carrier: bool,
+    /// The address that it was made with, where its driver tells (`IFLA_PERM_ADDRESS`, Linux 5.6).
+    pub permanent_mac: Option<MacAddr>,
     /// PCI address of its device, also while it is away from the host's namespace (`IFLA_PARENT_DEV_NAME`, Linux 5.14).
     pub device: Option<PciAddress>,
 }
@@ -46,7 +50,7 @@ pub enum LinkChange {
     /// Renames it.
     Name(IfName),
     /// Adds an alternative name.
-    AddAltName(IfName),
+    AddAltName(String),
     /// Removes an alternative name.
     DropAltName(String),
 }
@@ -91,6 +95,15 @@ impl Netlink {
             .filter_map(as_link)
             .map(|message| read(&message));
         Ok(links.find(|link| link.device == Some(device)))
+    }
+
+    /// Asks the kernel for a change of nothing, to learn whether it would make one: it needs `CAP_NET_ADMIN`.
+    pub async fn probe(&self) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        // The loopback device, which each namespace has under this index.
+        message.header.index = 1;
+        self.change("change a link", RouteNetlinkMessage::SetLink(message), 0)
+            .await
     }
 
     /// Moves a link into another namespace and gives it a name there, in one message: no other name is ever seen.
@@ -140,9 +153,7 @@ impl Netlink {
                 kind = RouteNetlinkMessage::NewLinkProp;
                 message
                     .attributes
-                    .push(LinkAttribute::PropList(vec![Prop::AltIfName(
-                        name.to_string(),
-                    )]));
+                    .push(LinkAttribute::PropList(vec![Prop::AltIfName(name.clone())]));
             }
             LinkChange::DropAltName(name) => {
                 kind = RouteNetlinkMessage::DelLinkProp;
@@ -192,7 +203,7 @@ pub(super) fn as_link(answer: RouteNetlinkMessage) -> Option<LinkMessage> {
     }
 }
 
-fn read(message: &LinkMessage) -> Link {
+pub(super) fn read(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         name: String::new(),
@@ -200,6 +211,11 @@ fn read(message: &LinkMessage) -> Link {
         mac: None,
         mtu: 0,
         is_up: message.header.flags.contains(LinkFlags::Up),
+        has_carrier: message
+            .header
+            .flags
+            .contains(LinkFlags::Up | LinkFlags::LowerUp),
+        permanent_mac: None,
         device: None,
     };
     for attribute in &message.attributes {
@@ -211,6 +227,9 @@ fn read(message: &LinkMessage) -> Link {
             LinkAttribute::IfName(name) if link.name.is_empty() => link.name.clone_from(name),
             LinkAttribute::Address(bytes) if link.mac.is_none() => {
                 link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr::new);
+            }
+            LinkAttribute::PermAddress(bytes) => {
+                link.permanent_mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr::new);
             }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::ParentDevName(name) => link.device = name.parse().ok(),

@@ -2,41 +2,60 @@
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    LinkAttribute, LinkExtentMask, LinkMessage, LinkVfInfo, VfInfo, VfInfoLinkState, VfInfoMac,
-    VfInfoRate, VfInfoSpoofCheck, VfInfoTrust, VfLinkState as WireLinkState, VfVlan, VfVlanInfo,
-    VlanProtocol,
+    LinkAttribute, LinkExtentMask, LinkMessage, LinkVfInfo, VfInfo, VfInfoGuid, VfInfoLinkState,
+    VfInfoMac, VfInfoRate, VfInfoSpoofCheck, VfInfoTrust, VfLinkState as WireLinkState, VfVlan,
+    VfVlanInfo, VlanProtocol,
 };
 
-use super::links::as_link;
-use super::{Netlink, NetlinkError};
+use nix::errno::Errno;
+
+use super::links::{as_link, read as read_link};
+use super::{Link, Netlink, NetlinkError};
+use crate::guid::Guid;
 use crate::mac::MacAddr;
 use crate::vf::{VfChange, VfIndex, VfLinkState, VfRate, VfSettings};
 use crate::vlan::{Vlan, VlanId, VlanProto, VlanQos};
 
 impl Netlink {
-    /// The settings of a VF, or nothing when the PF's driver does not tell them: no path may need them to succeed.
+    /// A PF's link and the settings of one of its VFs, in one request; nothing when there is no such link.
     ///
-    /// One GETLINK with the VF list and without statistics.
+    /// The settings are nothing when the PF's driver does not tell them, or when the kernel cannot express its list of VFs
+    /// (more than some 221, or EMSGSIZE with InfiniBand before Linux 6.15): no path may need them to succeed.
+    pub async fn vf_of_pf(
+        &self,
+        pf: u32,
+        vf: VfIndex,
+    ) -> Result<Option<(Link, Option<VfSettings>)>, NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.header.index = pf;
+        message.attributes.push(LinkAttribute::ExtMask(vec![
+            LinkExtentMask::Vf,
+            // Statistics cost a request to the firmware each on some drivers.
+            LinkExtentMask::SkipStats,
+        ]));
+        let operation = format!("read VF {vf} of link {pf}");
+        match self
+            .one(&operation, RouteNetlinkMessage::GetLink(message))
+            .await
+        {
+            Ok(answer) => Ok(answer
+                .and_then(as_link)
+                .map(|message| (read_link(&message), find(&message, vf)))),
+            Err(error) if error.errno() == Some(Errno::EMSGSIZE) => {
+                Ok(self.link(pf).await?.map(|link| (link, None)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The settings of a VF, or nothing, as for [`Netlink::vf_of_pf`].
     pub async fn vf_settings(
         &self,
         pf: u32,
         vf: VfIndex,
     ) -> Result<Option<VfSettings>, NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = pf;
-        message.attributes.push(LinkAttribute::ExtMask(vec![
-            LinkExtentMask::Vf,
-            LinkExtentMask::SkipStats,
-        ]));
-        let answer = self
-            .one(
-                &format!("read VF {vf} of link {pf}"),
-                RouteNetlinkMessage::GetLink(message),
-            )
-            .await?;
-        Ok(answer
-            .and_then(as_link)
-            .and_then(|message| find(&message, vf)))
+        let found = self.vf_of_pf(pf, vf).await?;
+        Ok(found.and_then(|(_, settings)| settings))
     }
 
     /// Executes one change of one VF, as one request with one attribute: a batch is not atomic and hides the culprit.
@@ -78,6 +97,8 @@ fn encode(vf: VfIndex, change: &VfChange) -> VfInfo {
                 proto,
             ))])
         }
+        VfChange::NodeGuid(guid) => VfInfo::IbNodeGuid(VfInfoGuid::new(vf, guid.number())),
+        VfChange::PortGuid(guid) => VfInfo::IbPortGuid(VfInfoGuid::new(vf, guid.number())),
         VfChange::Spoofchk(on) => VfInfo::SpoofCheck(VfInfoSpoofCheck::new(vf, *on)),
         VfChange::Trust(on) => VfInfo::Trust(VfInfoTrust::new(vf, *on)),
         VfChange::Rate(VfRate { min, max }) => VfInfo::Rate(VfInfoRate::new(vf, *min, *max)),
@@ -135,6 +156,8 @@ fn find(message: &LinkMessage, vf: VfIndex) -> Option<VfSettings> {
                 });
             }
             VfInfo::LinkState(state) => settings.link_state = read_link_state(state),
+            VfInfo::IbNodeGuid(guid) => settings.node_guid = Some(Guid::from_number(guid.guid)),
+            VfInfo::IbPortGuid(guid) => settings.port_guid = Some(Guid::from_number(guid.guid)),
             _ => {}
         }
     }
@@ -186,6 +209,8 @@ mod tests {
             VfChange::Trust(true),
             VfChange::Rate(VfRate { min: 10, max: 200 }),
             VfChange::LinkState(VfLinkState::Disable),
+            VfChange::NodeGuid(Guid::from_number(7)),
+            VfChange::PortGuid(Guid::from_number(8)),
         ];
         let vf = VfIndex::new(3);
         let settings = find(

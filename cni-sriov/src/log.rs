@@ -1,0 +1,110 @@
+//! Logs: to standard error, or to the file that the configuration names; never to standard output.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde_json::Value;
+use sriov_config::NetConf;
+use sriov_config::netconf::LogLevel;
+use tracing::Level;
+
+use crate::request::Environment;
+
+/// Size in bytes from which a file is put aside; the Go plugin's.
+const FULL: u64 = 100 << 20;
+/// Files that are kept beside the one in use; the Go plugin's.
+const KEPT: u32 = 5;
+
+/// Starts logging as standard input asks for, which may be no configuration at all.
+pub fn start(stdin: &str) {
+    let conf = NetConf::parse_for_release(stdin).ok().map(|(conf, _)| conf);
+    let level = match conf.as_ref().and_then(|conf| conf.log_level) {
+        Some(LogLevel::Error) => Level::ERROR,
+        Some(LogLevel::Warning) => Level::WARN,
+        Some(LogLevel::Info) | None => Level::INFO,
+        Some(LogLevel::Debug) => Level::DEBUG,
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(level);
+    match conf.and_then(|conf| conf.log_file) {
+        None => lines.with_writer(io::stderr).init(),
+        Some(path) => match open(&path) {
+            Ok(file) => lines.with_writer(Mutex::new(file)).init(),
+            Err(error) => {
+                lines.with_writer(io::stderr).init();
+                tracing::warn!("logFile `{}`: {error}", path.display());
+            }
+        },
+    }
+}
+
+/// What each line is about: files hold the lines of many calls.
+pub fn call(environment: &Environment, stdin: &str) -> tracing::Span {
+    let network = serde_json::from_str::<Value>(stdin).ok();
+    let network = network
+        .as_ref()
+        .and_then(|conf| conf.get("name"))
+        .and_then(Value::as_str);
+    tracing::error_span!(
+        "cni",
+        command = environment.get("CNI_COMMAND"),
+        network,
+        container = environment.get("CNI_CONTAINERID"),
+        ifname = environment.get("CNI_IFNAME"),
+    )
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() >= FULL) {
+        put_aside(path)?;
+    }
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o600);
+    options.open(path)
+}
+
+/// `x.4` becomes `x.5`, and so on; `x` becomes `x.1`.
+fn put_aside(path: &Path) -> io::Result<()> {
+    let numbered = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    };
+    for number in (1..KEPT).rev() {
+        match fs::rename(numbered(number), numbered(number + 1)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    fs::rename(path, numbered(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_full_file_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sriov.log");
+        fs::write(&path, "old").unwrap();
+        fs::write(dir.path().join("sriov.log.1"), "older").unwrap();
+        put_aside(&path).unwrap();
+        open(&path).unwrap().write_all(b"new\n").unwrap();
+        open(&path).unwrap().write_all(b"newer\n").unwrap();
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("sriov.log"), "new\nnewer\n");
+        assert_eq!(
+            (read("sriov.log.1"), read("sriov.log.2")),
+            ("old".into(), "older".into())
+        );
+        assert!(open(Path::new("/nowhere/x")).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! The one undo that DEL, GC, a failing ADD and the next ADD share: it works from the journal alone.
+
+mod link;
+
+use sriov_host::netlink::Netlink;
+use sriov_host::snapshot::PciFunction;
+use sriov_host::sysfs;
+use sriov_host::vf::VfChange;
+
+pub use self::link::{rightful_name, spare_name};
+use crate::Setup;
+use crate::apply::Target;
+use crate::device;
+use crate::failure::Failure;
+use crate::ipam::Ipam;
+use crate::journal::Journal;
+use crate::plan::{self, UndoPlan};
+use crate::saved::{Phase, SavedAttachmentV1};
+
+/// Brings a VF back to what it was, gives its addresses back and forgets the attachment; does all it can and tells what it could not.
+///
+/// # Errors
+/// The attachment stays in the journal: as dirty when the VF is not what it was, else as released.
+pub async fn undo(
+    setup: &Setup,
+    journal: &Journal,
+    saved: &SavedAttachmentV1,
+    ipam: &Ipam,
+) -> Result<(), Failure> {
+    let mut failures = Vec::new();
+    let mut phase = Phase::Released;
+    if saved.phase != Phase::Released
+        && let Err(failure) = restore(setup, saved).await
+    {
+        failures.push(failure);
+        phase = Phase::Dirty;
+    }
+    failures.extend(ipam.del().map_err(Failure::Ipam).err());
+    if failures.is_empty() {
+        return journal.remove(saved);
+    }
+    if saved.phase != phase {
+        let now = SavedAttachmentV1 {
+            phase,
+            ..saved.clone()
+        };
+        failures.extend(journal.write(&now).err());
+    }
+    Failure::all(failures)
+}
+
+/// Brings the VF back to what it was, and reads it back.
+async fn restore(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure> {
+    if sysfs::boot_id(&setup.host).map_err(Failure::Sysfs)? != saved.boot_id {
+        // A reboot brought the VF back to its defaults; what was before it is not to be set on it.
+        return Ok(());
+    }
+    // A VF that is gone has no settings, and one that was made again has those of its driver.
+    if sysfs::incarnation(&setup.host, saved.device) != Some(saved.incarnation) {
+        return Ok(());
+    }
+    let Some(present) = sysfs::function(&setup.host, saved.device).map_err(Failure::Sysfs)? else {
+        return Ok(());
+    };
+    let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
+    let mut failures = Vec::new();
+    let settings = Settings::observe(setup, saved, &host).await;
+    let undo = match &settings {
+        Ok(settings) => settings.undo.clone(),
+        // The network device leaves the pod, whatever is the matter with the PF.
+        Err(_) => UndoPlan::default(),
+    };
+    let set = async |changes: &[VfChange]| {
+        let mut failures = Vec::new();
+        if let Ok(Settings {
+            target: Some(target),
+            ..
+        }) = &settings
+        {
+            for change in changes {
+                failures.extend(target.set(&host, change).await.err());
+            }
+        }
+        failures
+    };
+    failures.extend(set(&undo.before_link).await);
+    if let (Some(was), true) = (&saved.baseline.link, has_netdev(&present)) {
+        failures.extend(
+            link::bring_home(setup, saved, &host, was, undo.unpins)
+                .await
+                .err(),
+        );
+    }
+    failures.extend(set(&undo.after_link).await);
+    match settings {
+        Ok(settings) if failures.is_empty() => settings.verify(saved, &host).await,
+        Ok(_) => Failure::all(failures),
+        Err(failure) => {
+            failures.push(failure);
+            Failure::all(failures)
+        }
+    }
+}
+
+/// The part of the undo that is the PF's; nothing of it when nothing was asked of the PF.
+struct Settings {
+    target: Option<Target>,
+    undo: UndoPlan,
+}
+
+impl Settings {
+    async fn observe(
+        setup: &Setup,
+        saved: &SavedAttachmentV1,
+        host: &Netlink,
+    ) -> Result<Self, Failure> {
+        if saved.wanted.is_empty() {
+            return Ok(Self {
+                target: None,
+                undo: UndoPlan::default(),
+            });
+        }
+        let target = Target {
+            device: saved.device,
+            pf: device::pf_view(&setup.host, saved.pf)?,
+            vf: saved.vf,
+        };
+        let now = target.settings(host).await?.unwrap_or_default();
+        let undo = plan::plan_undo(&saved.wanted, &saved.baseline, &now, &target.pf.driver);
+        Ok(Self {
+            target: Some(target),
+            undo,
+        })
+    }
+
+    /// A VF is free again only when it was read back and is what it was, as far as the attachment touched it.
+    async fn verify(&self, saved: &SavedAttachmentV1, host: &Netlink) -> Result<(), Failure> {
+        let (Some(target), Some(was)) = (&self.target, &saved.baseline.settings) else {
+            return Ok(());
+        };
+        let wanted: Vec<VfChange> = saved
+            .wanted
+            .iter()
+            .filter_map(|change| change.found(was))
+            .collect();
+        let Err(failure) = target.verify(host, &wanted).await else {
+            return Ok(());
+        };
+        Err(if let Failure::NotKept { setting, .. } = failure {
+            Failure::Dirty {
+                device: saved.device,
+                what: setting.to_owned(),
+            }
+        } else {
+            failure
+        })
+    }
+}
+
+/// Whether the VF, wherever its network device is, has a driver that makes one.
+fn has_netdev(function: &PciFunction) -> bool {
+    let driver = function.driver.as_deref();
+    !function.netdevs.is_empty() || driver.is_some_and(|driver| !device::is_userspace(driver))
+}
