@@ -68,8 +68,9 @@ pub struct Vdpa {
     pub parent_device: String,
     /// `vhost` or `virtio`.
     pub driver: String,
-    /// Its character device.
-    pub path: String,
+    /// Its character device; `virtio` has none, and the Go plugin writes none for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Address of its PCI function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pci_address: Option<String>,
@@ -110,6 +111,14 @@ impl DeviceInfo {
         }
     }
 
+    /// A vDPA device, in the version that is written.
+    pub fn vdpa(vdpa: Vdpa) -> Self {
+        Self::Vdpa {
+            version: VERSION.to_owned(),
+            vdpa,
+        }
+    }
+
     /// The PCI address, where the device has one.
     pub fn pci_address(&self) -> Option<&str> {
         match self {
@@ -129,6 +138,7 @@ mod tests {
     const GOLDEN: &[&str] = &[
         r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0","pf-pci-address":"0000:01:00.0"}}"#,
         r#"{"type":"vdpa","version":"1.1.0","vdpa":{"parent-device":"vdpa0","driver":"vhost","path":"/dev/vhost-vdpa-0","pci-address":"0000:01:10.0"}}"#,
+        r#"{"type":"vdpa","version":"1.1.0","vdpa":{"parent-device":"vdpa1","driver":"virtio","pci-address":"0000:01:10.2","representor-device":"eth4"}}"#,
         r#"{"type":"vhost-user","version":"1.1.0","vhost-user":{"mode":"client","path":"/run/vhost"}}"#,
         r#"{"type":"memif","version":"1.1.0","memif":{"role":"master","path":"/run/memif","mode":"ethernet"}}"#,
     ];

@@ -63,6 +63,8 @@ impl Store {
 
     /// Writes the file of a device: whoever reads it finds the old content or the new.
     ///
+    /// It is not synchronised with the disk: the directory is below `/var/run`, which a crash of the machine empties.
+    ///
     /// # Errors
     /// [`StoreError::Write`]; nothing has changed then.
     pub fn write(&self, path: &Path, info: &DeviceInfo) -> Result<(), StoreError> {
@@ -83,7 +85,6 @@ impl Store {
                 .open(&temporary)?;
             file.write_all(&text)?;
             file.set_permissions(fs::Permissions::from_mode(0o444))?;
-            file.sync_all()?;
             fs::rename(&temporary, path)
         };
         replace().map_err(|error| {

@@ -1,14 +1,23 @@
-//! What a pod gets for the devices that kubelet allocates: environment and device nodes, in the formats that users' programs read.
+//! What a pod gets for the devices that kubelet allocates: environment, device nodes and device-info, in the formats that users' programs read.
+//!
+//! Pure: the shell looks at the device first and puts what it saw into [`Allocated`].
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use sriov_config::resources::Resource;
+use sriov_config::resources::{Resource, VdpaType};
 use sriov_device_info::DeviceInfo;
-use sriov_device_info::info::Pci;
+use sriov_device_info::info::{Pci, Vdpa};
 use sriov_host::snapshot::{PciFunction, SriovRole};
+use sriov_host::sysfs::nodes::{DeviceNodes, RdmaKind, VdpaNode};
 
 use crate::pools::PoolDevice;
+
+const VHOST_NET: &str = "/dev/vhost-net";
+const TUN: &str = "/dev/net/tun";
+const RDMA_CM: &str = "/dev/infiniband/rdma_cm";
+const VFIO: &str = "/dev/vfio/vfio";
+const IOMMU: &str = "/dev/iommu";
 
 /// A device as it is at the moment of the allocation.
 #[derive(Clone, Debug)]
@@ -17,8 +26,49 @@ pub struct Allocated<'a> {
     pub device: &'a PoolDevice,
     /// As it is now.
     pub function: PciFunction,
-    /// Name of its UIO device.
-    pub uio: Option<String>,
+    /// Its character devices.
+    pub nodes: DeviceNodes,
+    /// Whether the kernel has the connection manager of RDMA.
+    pub has_rdma_cm: bool,
+}
+
+/// Why a device of the pool cannot be given to a pod now: what its resource promises is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotUsable {
+    /// It is gone.
+    #[error("device `{0}` is gone")]
+    Gone(String),
+    /// It has another driver.
+    #[error("device `{id}` has the driver `{now}`, it was `{was}`")]
+    Rebound {
+        /// The device.
+        id: String,
+        /// Driver now.
+        now: String,
+        /// Driver when its pool was made.
+        was: String,
+    },
+    /// A userspace driver without the node that it is used through.
+    #[error("device `{id}` has the driver `{driver}` and no {kind} device")]
+    NoNode {
+        /// The device.
+        id: String,
+        /// Its driver.
+        driver: String,
+        /// `vfio` or `uio`.
+        kind: &'static str,
+    },
+    /// No RDMA device.
+    #[error("device `{0}` has no RDMA device")]
+    NoRdma(String),
+    /// No vDPA device of the kind.
+    #[error("device `{id}` has no vDPA device with the driver `{driver}`")]
+    NoVdpa {
+        /// The device.
+        id: String,
+        /// The driver that the resource asks for.
+        driver: &'static str,
+    },
 }
 
 /// What a container gets.
@@ -26,86 +76,240 @@ pub struct Allocated<'a> {
 pub struct Answer {
     /// Environment.
     pub envs: BTreeMap<String, String>,
-    /// Device nodes: path on the host and in the container.
-    pub nodes: Vec<(String, String)>,
+    /// Device nodes, each once.
+    pub nodes: Vec<Node>,
+}
+
+/// A device node that is given with the rights to read and write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Node {
+    /// Path on the host.
+    pub host: String,
+    /// Path in the container.
+    pub container: String,
+}
+
+/// What one device brings: providers of the INFO variable, and nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Share {
+    /// By provider and key.
+    pub providers: Map<String, Value>,
+    /// Device nodes.
+    pub nodes: Vec<Node>,
+}
+
+impl Allocated<'_> {
+    /// Its id for kubelet.
+    pub fn id(&self) -> String {
+        self.device.address.to_string()
+    }
+
+    /// Its vDPA device, when its resource asks for one.
+    fn vdpa(&self) -> Result<Option<&VdpaNode>, NotUsable> {
+        let Some(kind) = self.device.gives.vdpa else {
+            return Ok(None);
+        };
+        let driver = vdpa_driver(kind);
+        let mut all = self.nodes.vdpa.iter();
+        let found = all.find(|vdpa| {
+            vdpa.driver.as_deref() == Some(driver)
+                && (kind == VdpaType::Virtio || vdpa.vhost.is_some())
+        });
+        found.map(Some).ok_or_else(|| NotUsable::NoVdpa {
+            id: self.id(),
+            driver,
+        })
+    }
 }
 
 /// Puts the answer together; the order of the devices is that of the request.
-pub fn answer(resource: &Resource, devices: &[Allocated<'_>]) -> Answer {
+///
+/// # Errors
+/// The first device that lacks what its resource promises.
+pub fn answer(resource: &Resource, devices: &[Allocated<'_>]) -> Result<Answer, NotUsable> {
     let mut info = Map::new();
     let mut answer = Answer::default();
     for allocated in devices {
-        let id = allocated.device.address.to_string();
-        let mut providers = Map::from_iter([("generic".to_owned(), json!({ "deviceID": id }))]);
-        let mut give = |host: String, container: String| {
-            let node = (host, container);
+        let Share { providers, nodes } = share(resource, allocated)?;
+        info.insert(allocated.id(), Value::Object(providers));
+        for node in nodes {
             if !answer.nodes.contains(&node) {
                 answer.nodes.push(node);
             }
-        };
-        let same = |path: String| (path.clone(), path);
-        if let (true, Some(group)) = (is_vfio(allocated), allocated.function.iommu_group) {
-            let in_container = format!("/dev/vfio/{}", group.number);
-            let on_host = if group.noiommu {
-                format!("/dev/vfio/noiommu-{}", group.number)
-            } else {
-                in_container.clone()
-            };
-            providers.insert(
-                "vfio".to_owned(),
-                json!({ "mount": "/dev/vfio/vfio", "dev-mount": in_container }),
-            );
-            give("/dev/vfio/vfio".to_owned(), "/dev/vfio/vfio".to_owned());
-            give(on_host, in_container);
         }
-        if let Some(uio) = &allocated.uio {
-            let (host, container) = same(format!("/dev/{uio}"));
-            providers.insert("uio".to_owned(), json!({ "mount": container }));
-            give(host, container);
-        }
-        if allocated.device.vhost_net {
-            providers.insert(
-                "vhost".to_owned(),
-                json!({ "net-mount": "/dev/vhost-net", "tun-mount": "/dev/net/tun" }),
-            );
-            for path in ["/dev/vhost-net", "/dev/net/tun"] {
-                let (host, container) = same(path.to_owned());
-                give(host, container);
-            }
-        }
-        let extra = extra(resource, &id);
-        if !extra.is_empty() {
-            providers.insert("extra".to_owned(), json!(extra));
-        }
-        info.insert(id, Value::Object(providers));
     }
-    let ids: Vec<String> = devices
-        .iter()
-        .map(|allocated| allocated.device.address.to_string())
-        .collect();
+    let ids: Vec<String> = devices.iter().map(Allocated::id).collect();
     let variable = resource.name.variable();
     answer
         .envs
         .insert(format!("{variable}_INFO"), Value::Object(info).to_string());
     answer.envs.insert(variable, ids.join(","));
-    answer
+    Ok(answer)
+}
+
+/// What one device brings.
+///
+/// # Errors
+/// When it lacks what its resource promises.
+pub fn share(resource: &Resource, allocated: &Allocated<'_>) -> Result<Share, NotUsable> {
+    let mut share = Share::default();
+    share.say("generic", json!({ "deviceID": allocated.id() }));
+    vfio(allocated, &mut share)?;
+    uio(allocated, &mut share)?;
+    if allocated.device.gives.rdma {
+        rdma(allocated, &mut share)?;
+    }
+    if let Some(VdpaNode {
+        vhost: Some(vhost), ..
+    }) = allocated.vdpa()?
+        && allocated.device.gives.vdpa == Some(VdpaType::Vhost)
+    {
+        let path = share.give(format!("/dev/{vhost}"));
+        share.say("vdpa", json!({ "mount": path }));
+    }
+    if allocated.device.gives.vhost_net {
+        share.give(VHOST_NET);
+        share.give(TUN);
+        share.say("vhost", json!({ "net-mount": VHOST_NET, "tun-mount": TUN }));
+    }
+    let extra = extra(resource, &allocated.id());
+    if !extra.is_empty() {
+        share.say("extra", json!(extra));
+    }
+    Ok(share)
+}
+
+impl Share {
+    fn say(&mut self, provider: &str, keys: Value) {
+        self.providers.insert(provider.to_owned(), keys);
+    }
+
+    /// Gives a node at the same path, and its path.
+    fn give(&mut self, path: impl Into<String>) -> String {
+        let path = path.into();
+        self.give_as(path.clone(), path)
+    }
+
+    fn give_as(&mut self, host: String, container: String) -> String {
+        self.nodes.push(Node {
+            host,
+            container: container.clone(),
+        });
+        container
+    }
+}
+
+/// The group with its container device, and where the kernel has them the device of its own with iommufd: the program in the pod chooses.
+fn vfio(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
+    if !allocated.device.driver.contains("vfio") {
+        return Ok(());
+    }
+    let DeviceNodes {
+        vfio_cdev,
+        has_vfio_group,
+        ..
+    } = &allocated.nodes;
+    let mut keys = Map::new();
+    // A kernel without groups shows none; a kernel without devices of their own can have nothing else than groups.
+    let group = allocated
+        .function
+        .iommu_group
+        .filter(|_| *has_vfio_group || vfio_cdev.is_none());
+    if let Some(group) = group {
+        keys.insert("mount".to_owned(), json!(share.give(VFIO)));
+        let in_container = format!("/dev/vfio/{}", group.number);
+        let path = share.give_as(format!("/dev/vfio/{}", group.node()), in_container);
+        keys.insert("dev-mount".to_owned(), json!(path));
+    }
+    if let Some(cdev) = vfio_cdev {
+        keys.insert("iommufd-mount".to_owned(), json!(share.give(IOMMU)));
+        let path = share.give(format!("/dev/vfio/devices/{cdev}"));
+        keys.insert("cdev-mount".to_owned(), json!(path));
+    }
+    if keys.is_empty() {
+        return Err(no_node(allocated, "vfio"));
+    }
+    share.say("vfio", Value::Object(keys));
+    Ok(())
+}
+
+fn uio(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
+    let Some(uio) = allocated.nodes.uio.first() else {
+        return if allocated.device.driver.contains("uio") {
+            Err(no_node(allocated, "uio"))
+        } else {
+            Ok(())
+        };
+    };
+    let path = share.give(format!("/dev/{uio}"));
+    share.say("uio", json!({ "mount": path }));
+    Ok(())
+}
+
+/// All nodes of all RDMA devices; the variable names those of the first.
+fn rdma(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
+    let Some(first) = allocated.nodes.rdma.first() else {
+        return Err(NotUsable::NoRdma(allocated.id()));
+    };
+    let mut keys = Map::from_iter([("rdma_dev".to_owned(), json!(first.name))]);
+    for (kind, node) in allocated.nodes.rdma.iter().flat_map(|rdma| &rdma.nodes) {
+        let path = share.give(format!("/dev/infiniband/{node}"));
+        let key = match kind {
+            RdmaKind::Uverbs => "uverbs",
+            RdmaKind::Umad => "umad",
+            RdmaKind::Issm => "issm",
+            RdmaKind::Ucm => continue,
+        };
+        keys.entry(key).or_insert_with(|| json!(path));
+    }
+    if allocated.has_rdma_cm {
+        keys.insert("rdma_cm".to_owned(), json!(share.give(RDMA_CM)));
+    }
+    share.say("rdma", Value::Object(keys));
+    Ok(())
 }
 
 /// The content of the device-info file.
-pub fn device_info(allocated: &Allocated<'_>) -> DeviceInfo {
-    let pf = match &allocated.function.role {
+///
+/// # Errors
+/// When the vDPA device is missing that its resource promises.
+pub fn device_info(allocated: &Allocated<'_>) -> Result<DeviceInfo, NotUsable> {
+    let pf_pci_address = match &allocated.function.role {
         SriovRole::Vf { pf, .. } => Some(pf.to_string()),
         SriovRole::Pf { .. } | SriovRole::None => None,
     };
-    DeviceInfo::pci(Pci {
-        pci_address: allocated.device.address.to_string(),
-        pf_pci_address: pf,
-        vhost_net: allocated
-            .device
-            .vhost_net
-            .then(|| "/dev/vhost-net".to_owned()),
-        ..Pci::default()
-    })
+    let representor_device = allocated
+        .device
+        .representor
+        .as_ref()
+        .map(ToString::to_string);
+    let gives = allocated.device.gives;
+    if let (Some(vdpa), Some(kind)) = (allocated.vdpa()?, gives.vdpa) {
+        return Ok(DeviceInfo::vdpa(Vdpa {
+            parent_device: vdpa.name.clone(),
+            driver: match kind {
+                VdpaType::Vhost => "vhost".to_owned(),
+                VdpaType::Virtio => "virtio".to_owned(),
+            },
+            path: vdpa.vhost.as_ref().map(|vhost| format!("/dev/{vhost}")),
+            pci_address: Some(allocated.id()),
+            pf_pci_address,
+            representor_device,
+        }));
+    }
+    let rdma: Vec<&str> = allocated
+        .nodes
+        .rdma
+        .iter()
+        .map(|rdma| rdma.name.as_str())
+        .collect();
+    Ok(DeviceInfo::pci(Pci {
+        pci_address: allocated.id(),
+        pf_pci_address,
+        representor_device,
+        vhost_net: gives.vhost_net.then(|| VHOST_NET.to_owned()),
+        rdma_device: (gives.rdma && !rdma.is_empty()).then(|| rdma.join(",")),
+    }))
 }
 
 /// What `additionalInfo` says: of all devices, and of this one, which wins.
@@ -117,93 +321,21 @@ fn extra<'a>(resource: &'a Resource, id: &str) -> BTreeMap<&'a str, &'a str> {
         .collect()
 }
 
-fn is_vfio(allocated: &Allocated<'_>) -> bool {
-    allocated.device.driver.contains("vfio")
+/// Kernel's driver of a kind of vDPA device (`drivers/vhost/vdpa.c`, `drivers/virtio/virtio_vdpa.c`).
+fn vdpa_driver(kind: VdpaType) -> &'static str {
+    match kind {
+        VdpaType::Vhost => "vhost_vdpa",
+        VdpaType::Virtio => "virtio_vdpa",
+    }
+}
+
+fn no_node(allocated: &Allocated<'_>, kind: &'static str) -> NotUsable {
+    NotUsable::NoNode {
+        id: allocated.id(),
+        driver: allocated.device.driver.clone(),
+        kind,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use sriov_config::ResourceList;
-    use sriov_host::snapshot::{IommuGroup, PciClass, PciId};
-
-    use super::*;
-
-    fn resource() -> Resource {
-        let text = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["vfio-pci"]},
-            "additionalInfo": {"*": {"token": "a", "k": "all"}, "0000:01:10.0": {"k": "one"}}}]}"#;
-        ResourceList::parse(text, "").unwrap().resources.remove(0)
-    }
-
-    fn device(driver: &str, vhost_net: bool) -> PoolDevice {
-        PoolDevice {
-            address: "0000:01:10.0".parse().unwrap(),
-            driver: driver.into(),
-            numa_node: None,
-            pf: None,
-            vhost_net,
-        }
-    }
-
-    fn allocated(device: &PoolDevice, noiommu: bool) -> Allocated<'_> {
-        let function = PciFunction {
-            address: device.address,
-            vendor: PciId(0x8086),
-            device: PciId(0x10ca),
-            class: PciClass(0x02_0000),
-            driver: Some(device.driver.clone()),
-            numa_node: None,
-            iommu_group: Some(IommuGroup {
-                number: 12,
-                noiommu,
-            }),
-            role: SriovRole::Vf {
-                pf: "0000:01:00.0".parse().unwrap(),
-                index: None,
-            },
-            netdevs: Vec::new(),
-        };
-        Allocated {
-            device,
-            function,
-            uio: None,
-        }
-    }
-
-    #[test]
-    fn the_environment_is_what_users_programs_read() {
-        let device = device("vfio-pci", false);
-        let answer = answer(&resource(), &[allocated(&device, false)]);
-        assert_eq!(answer.envs["PCIDEVICE_X_Y_VF"], "0000:01:10.0");
-        let info: Value = serde_json::from_str(&answer.envs["PCIDEVICE_X_Y_VF_INFO"]).unwrap();
-        assert_eq!(
-            info,
-            json!({ "0000:01:10.0": { "generic": { "deviceID": "0000:01:10.0" }, "extra": { "k": "one", "token": "a" },
-                "vfio": { "mount": "/dev/vfio/vfio", "dev-mount": "/dev/vfio/12" } } })
-        );
-        assert_eq!(
-            answer.nodes,
-            [
-                ("/dev/vfio/vfio".into(), "/dev/vfio/vfio".into()),
-                ("/dev/vfio/12".into(), "/dev/vfio/12".into())
-            ]
-        );
-    }
-
-    #[test]
-    fn a_group_without_iommu_has_another_name_on_the_host_and_vhost_net_is_given_where_asked() {
-        let device = device("mlx5_vfio_pci", true);
-        let nodes = answer(&resource(), &[allocated(&device, true)]).nodes;
-        assert!(nodes.contains(&("/dev/vfio/noiommu-12".into(), "/dev/vfio/12".into())));
-        assert!(nodes.contains(&("/dev/vhost-net".into(), "/dev/vhost-net".into())));
-    }
-
-    #[test]
-    fn the_file_names_the_pf() {
-        let device = device("igbvf", false);
-        let text = serde_json::to_string(&device_info(&allocated(&device, false))).unwrap();
-        assert_eq!(
-            text,
-            r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0","pf-pci-address":"0000:01:00.0"}}"#
-        );
-    }
-}
+mod tests;

@@ -1,18 +1,18 @@
 //! One gRPC server a pool: lists, allocations, preferences; and what it answers to kubelet's plugin watcher.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use sriov_config::resources::ResourceName;
 use sriov_device_info::Store;
-use sriov_host::{HostRoot, PciAddress, sysfs};
+use sriov_host::{HostRoot, PciAddress};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status};
 
-use crate::allocate::{self, Allocated};
+use crate::allocate::{self, Allocated, Node, NotUsable};
+use crate::observe::{ObserveError, observe};
 use crate::pools::{Pool, PoolDevice};
 use crate::prefer;
 use crate::proto::pluginregistration as watcher;
@@ -42,7 +42,7 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
         _: Request<api::Empty>,
     ) -> Result<Response<api::DevicePluginOptions>, Status> {
         Ok(Response::new(api::DevicePluginOptions {
-            pre_start_required: false,
+            pre_start_required: true,
             get_preferred_allocation_available: true,
         }))
     }
@@ -101,7 +101,9 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
         request: Request<api::PreStartContainerRequest>,
     ) -> Result<Response<api::PreStartContainerResponse>, Status> {
         let pool = self.pool.borrow().clone();
-        self.look_up(&pool, &request.into_inner().devices_ids)?;
+        let devices = self.look_up(&pool, &request.into_inner().devices_ids)?;
+        allocate::answer(&pool.resource, &devices)
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
         Ok(Response::new(api::PreStartContainerResponse {}))
     }
 }
@@ -113,26 +115,26 @@ impl PoolServer {
         ids: &[String],
     ) -> Result<api::ContainerAllocateResponse, Status> {
         let devices = self.look_up(pool, ids)?;
+        let refused = |error: NotUsable| Status::failed_precondition(error.to_string());
+        // All of the answer stands before the first file is written.
+        let answer = allocate::answer(&pool.resource, &devices).map_err(refused)?;
         for allocated in &devices {
             let path = self
                 .store
                 .path_of_device(&pool.resource.name, allocated.device.address);
+            let info = allocate::device_info(allocated).map_err(refused)?;
             self.store
-                .write(&path, &allocate::device_info(allocated))
+                .write(&path, &info)
                 .map_err(|error| Status::internal(crate::plugin::chain(&error)))?;
         }
-        let answer = allocate::answer(&pool.resource, &devices);
         tracing::info!("{}: allocated {}", pool.resource.name, ids.join(", "));
-        let nodes = answer
-            .nodes
-            .into_iter()
-            .map(|(host_path, container_path)| api::DeviceSpec {
-                container_path,
-                host_path,
-                permissions: "rw".to_owned(),
-            });
+        let node = |Node { host, container }| api::DeviceSpec {
+            container_path: container,
+            host_path: host,
+            permissions: "rw".to_owned(),
+        };
         Ok(api::ContainerAllocateResponse {
-            devices: nodes.collect(),
+            devices: answer.nodes.into_iter().map(node).collect(),
             envs: answer.envs.into_iter().collect(),
             ..api::ContainerAllocateResponse::default()
         })
@@ -165,30 +167,15 @@ impl PoolServer {
             .and_then(|address| pool.devices.iter().find(|device| device.address == address));
         let device =
             known.ok_or_else(|| Status::not_found(format!("`{id}` is no device of {name}")))?;
-        let function = sysfs::function(&self.host, device.address)
-            .map_err(|error| Status::internal(crate::plugin::chain(&error)))?;
-        let function = function
-            .ok_or_else(|| Status::failed_precondition(format!("device `{id}` is gone")))?;
-        match &function.driver {
-            Some(driver) if *driver == device.driver => {}
-            now => {
-                let now = now.as_deref().unwrap_or("none");
-                return Err(Status::failed_precondition(format!(
-                    "device `{id}` has the driver `{now}`, it was `{}`",
-                    device.driver
-                )));
-            }
-        }
-        let dir = sysfs::device_path(&self.host, device.address).join("uio");
-        let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let uio = entries
-            .next()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned());
-        Ok(Allocated {
-            device,
-            function,
-            uio,
-        })
+        observe(&self.host, device).map_err(|error| refusal(&error))
+    }
+}
+
+/// The code of a device that cannot be given.
+fn refusal(error: &ObserveError) -> Status {
+    match error {
+        ObserveError::NotUsable(why) => Status::failed_precondition(why.to_string()),
+        ObserveError::Read { .. } => Status::internal(crate::plugin::chain(error)),
     }
 }
 

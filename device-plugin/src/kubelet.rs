@@ -230,7 +230,7 @@ async fn register(kubelet: &Path, socket: &Path, name: &ResourceName) -> Result<
             .into_owned(),
         resource_name: name.to_string(),
         options: Some(DevicePluginOptions {
-            pre_start_required: false,
+            pre_start_required: true,
             get_preferred_allocation_available: true,
         }),
     };

@@ -9,6 +9,7 @@ pub mod allocate;
 pub mod args;
 pub mod grpc;
 pub mod kubelet;
+pub mod observe;
 pub mod plugin;
 pub mod pools;
 pub mod prefer;

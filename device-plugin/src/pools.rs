@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sriov_config::ResourceList;
-use sriov_config::resources::{DeviceType, Resource, Selector};
+use sriov_config::resources::{DeviceType, Resource, Selector, VdpaType};
 use sriov_host::snapshot::{HostSnapshot, PciFunction, SriovRole};
-use sriov_host::{PciAddress, VfIndex};
+use sriov_host::{IfName, PciAddress, VfIndex};
 
 /// The pools of a configuration on a machine, in the order of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +36,21 @@ pub struct PoolDevice {
     pub numa_node: Option<u32>,
     /// Its PF.
     pub pf: Option<PciAddress>,
-    /// Whether the pod gets `/dev/vhost-net` and `/dev/net/tun`.
+    /// Name of its representor in switchdev mode.
+    pub representor: Option<IfName>,
+    /// What the selector that chose it gives to the pod beside the device.
+    pub gives: Gives,
+}
+
+/// What a selector gives to the pod beside the device itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gives {
+    /// `/dev/vhost-net` and `/dev/net/tun`.
     pub vhost_net: bool,
+    /// The RDMA character devices.
+    pub rdma: bool,
+    /// The vDPA device of this kind.
+    pub vdpa: Option<VdpaType>,
 }
 
 /// Why a device is in no pool.
@@ -117,20 +130,46 @@ fn place<'a>(
         else {
             continue;
         };
-        let pf = snapshot.pf_of(function).map(|pf| pf.address);
-        let vhost_net = selector.net.need_vhost_net;
+        let pf = snapshot.pf_of(function);
+        let gives = Gives {
+            vhost_net: selector.net.need_vhost_net,
+            rdma: selector.net.is_rdma,
+            vdpa: selector.net.vdpa_type,
+        };
         return Ok((
             pool,
             PoolDevice {
                 address: function.address,
                 driver,
                 numa_node: function.numa_node,
-                pf,
-                vhost_net,
+                pf: pf.map(|pf| pf.address),
+                representor: pf
+                    .zip(vf_index(function))
+                    .and_then(|(pf, index)| representor(pf, index)),
+                gives,
             },
         ));
     }
     Err(LeftOut::NoSelector)
+}
+
+/// The network device of the PF that stands for a VF: `pf0vf3`, with a controller in front of it on a DPU `c1pf0vf3`
+/// (Documentation/networking/representors.rst; net/devlink/port.c, `__devlink_port_phys_port_name_get`).
+fn representor(pf: &PciFunction, index: VfIndex) -> Option<IfName> {
+    let end = format!("vf{}", index.get());
+    let stands_for = |name: &str| {
+        name.strip_suffix(&end)
+            .and_then(|rest| {
+                rest.trim_end_matches(|c: char| c.is_ascii_digit())
+                    .strip_suffix("pf")
+            })
+            .is_some_and(|controller| controller.is_empty() || controller.starts_with('c'))
+    };
+    let mut netdevs = pf.netdevs.iter();
+    let found = netdevs.find(|netdev| {
+        netdev.phys_switch_id.is_some() && netdev.phys_port_name.as_deref().is_some_and(stands_for)
+    });
+    found.map(|netdev| netdev.name.clone())
 }
 
 /// Base classes of the PCI Code and ID Assignment Specification: 02 network, 12 processing accelerators.

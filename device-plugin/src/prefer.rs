@@ -57,6 +57,7 @@ pub fn prefer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pools::Gives;
 
     fn devices() -> Vec<PoolDevice> {
         let device = |address: &str, node, pf: &str| PoolDevice {
@@ -64,7 +65,8 @@ mod tests {
             driver: String::new(),
             numa_node: Some(node),
             pf: Some(pf.parse().unwrap()),
-            vhost_net: false,
+            representor: None,
+            gives: Gives::default(),
         };
         vec![
             device("0000:01:10.0", 0, "0000:01:00.0"),

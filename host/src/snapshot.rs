@@ -91,6 +91,14 @@ pub struct IommuGroup {
     pub noiommu: bool,
 }
 
+impl IommuGroup {
+    /// Name of its node in the host's `/dev/vfio` (drivers/vfio/group.c, `vfio_group_alloc`).
+    pub fn node(self) -> String {
+        let prefix = if self.noiommu { "noiommu-" } else { "" };
+        format!("{prefix}{}", self.number)
+    }
+}
+
 /// Place of a function in the SR-IOV topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SriovRole {

@@ -4,6 +4,7 @@
 //! Attribute files are read through `sysfs-class`, class codes are named by `pci-info`.
 
 mod attribute;
+pub mod nodes;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -136,3 +136,33 @@ fn the_link_type_of_a_vf_without_netdev_is_its_pfs() {
         "]],
     );
 }
+
+#[test]
+fn a_representor_is_found_by_the_name_of_its_port() {
+    let port = |name: &str, port: &str, switch: Option<&str>| Netdev {
+        name: name.parse().unwrap(),
+        ifindex: 1,
+        link_type: LinkType::Ether,
+        phys_switch_id: switch.map(str::to_owned),
+        phys_port_name: Some(port.to_owned()),
+    };
+    let mut pf = function("0000:01:00.0", None, None, SriovRole::None);
+    pf.netdevs = vec![
+        port("up", "p0", Some("1")),
+        port("rep11", "pf0vf11", Some("1")),
+        port("rep1", "pf0vf1", Some("1")),
+        port("dpu2", "c1pf0vf2", Some("1")),
+        port("sf3", "pf0sf3", Some("1")),
+        port("legacy4", "pf0vf4", None),
+    ];
+    for (index, expected) in [
+        (1, Some("rep1")),
+        (11, Some("rep11")),
+        (2, Some("dpu2")),
+        (3, None),
+        (4, None),
+    ] {
+        let found = representor(&pf, VfIndex::new(index));
+        assert_eq!(found.as_ref().map(IfName::as_str), expected, "{index}");
+    }
+}

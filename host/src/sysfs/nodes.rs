@@ -1,0 +1,266 @@
+//! The character devices that the kernel shows for one function at this moment: uio, vfio, RDMA, vDPA; names only, nothing below `/dev` is read.
+//!
+//! A container's `/dev` is a snapshot of its own, so sysfs is asked and not `/dev`.
+
+use std::fs;
+
+use super::attribute::{AttributeError, Device};
+use super::{ScanError, device_path};
+use crate::pci::PciAddress;
+use crate::root::HostRoot;
+use crate::snapshot::IommuGroup;
+
+/// Character devices of one function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceNodes {
+    /// Names of its UIO devices: the `uio0` of `/dev/uio0`.
+    pub uio: Vec<String>,
+    /// Its vfio device: the `vfio0` of `/dev/vfio/devices/vfio0`; nothing when the kernel makes no node for it.
+    pub vfio_cdev: Option<String>,
+    /// Whether its IOMMU group has a node in `/dev/vfio`.
+    pub has_vfio_group: bool,
+    /// Its RDMA devices, sorted by name.
+    pub rdma: Vec<RdmaNodes>,
+    /// Its vDPA devices, sorted by name.
+    pub vdpa: Vec<VdpaNode>,
+}
+
+/// An RDMA device and its character devices in `/dev/infiniband`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RdmaNodes {
+    /// Its name, for instance `mlx5_2`.
+    pub name: String,
+    /// Names of its character devices by kind.
+    pub nodes: Vec<(RdmaKind, String)>,
+}
+
+/// Kind of RDMA character device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RdmaKind {
+    /// `uverbsN`.
+    Uverbs,
+    /// `umadN`.
+    Umad,
+    /// `issmN`.
+    Issm,
+    /// `ucmN`.
+    Ucm,
+}
+
+/// A vDPA device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VdpaNode {
+    /// Its name.
+    pub name: String,
+    /// Its driver, for instance `vhost_vdpa`.
+    pub driver: Option<String>,
+    /// Its character device: the `vhost-vdpa-0` of `/dev/vhost-vdpa-0`.
+    pub vhost: Option<String>,
+}
+
+/// Reads which character devices a function has now.
+///
+/// # Errors
+/// When something that is there cannot be read.
+pub fn nodes(
+    root: &HostRoot,
+    address: PciAddress,
+    group: Option<IommuGroup>,
+) -> Result<DeviceNodes, ScanError> {
+    let device = Device::new(device_path(root, address));
+    let mut nodes = DeviceNodes {
+        uio: sorted(&device, "uio")?,
+        rdma: rdma(&device)?,
+        vdpa: vdpa(&device)?,
+        ..DeviceNodes::default()
+    };
+    // Without CONFIG_VFIO_DEVICE_CDEV the device has no number (drivers/vfio/device_cdev.c, `vfio_init_device_cdev`).
+    nodes.vfio_cdev = sorted(&device, "vfio-dev")?
+        .into_iter()
+        .find(|name| device.path(&format!("vfio-dev/{name}/dev")).exists());
+    let group = group.map(IommuGroup::node);
+    nodes.has_vfio_group =
+        group.is_some_and(|name| root.join("sys/class/vfio").join(name).exists());
+    Ok(nodes)
+}
+
+/// Whether the kernel has this miscellaneous character device, for instance `rdma_cm`.
+pub fn has_misc(root: &HostRoot, name: &str) -> bool {
+    root.join("sys/class/misc").join(name).exists()
+}
+
+/// The children of a function in the classes of RDMA; each class device says in `ibdev` whose it is.
+fn rdma(device: &Device) -> Result<Vec<RdmaNodes>, ScanError> {
+    let mut all: Vec<RdmaNodes> = sorted(device, "infiniband")?
+        .into_iter()
+        .map(|name| RdmaNodes {
+            name,
+            nodes: Vec::new(),
+        })
+        .collect();
+    if all.is_empty() {
+        return Ok(all);
+    }
+    for class in ["infiniband_verbs", "infiniband_mad", "infiniband_cm"] {
+        for node in sorted(device, class)? {
+            let Some(kind) = RdmaKind::of(&node) else {
+                continue;
+            };
+            let owner = device.text(&format!("{class}/{node}/ibdev"))?;
+            let owner = all
+                .iter_mut()
+                .find(|rdma| owner.as_deref() == Some(&rdma.name));
+            if let Some(owner) = owner {
+                owner.nodes.push((kind, node));
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl RdmaKind {
+    fn of(node: &str) -> Option<Self> {
+        let kind = node.trim_end_matches(|c: char| c.is_ascii_digit());
+        match kind {
+            "uverbs" => Some(Self::Uverbs),
+            "umad" => Some(Self::Umad),
+            "issm" => Some(Self::Issm),
+            "ucm" => Some(Self::Ucm),
+            _ => None,
+        }
+    }
+}
+
+/// vDPA devices are children of the function on the bus `vdpa`; `vhost_vdpa` gives each a child of its own.
+fn vdpa(device: &Device) -> Result<Vec<VdpaNode>, ScanError> {
+    let mut found = Vec::new();
+    for name in sorted(device, ".")? {
+        let is_dir = fs::symlink_metadata(device.path(&name)).is_ok_and(|entry| entry.is_dir());
+        if !is_dir || device.link(&format!("{name}/subsystem"))?.as_deref() != Some("vdpa") {
+            continue;
+        }
+        let vhost = sorted(device, &name)?
+            .into_iter()
+            .find(|child| child.starts_with("vhost-vdpa-"));
+        found.push(VdpaNode {
+            driver: device.link(&format!("{name}/driver"))?,
+            vhost,
+            name,
+        });
+    }
+    Ok(found)
+}
+
+fn sorted(device: &Device, dir: &str) -> Result<Vec<String>, AttributeError> {
+    let mut names = device.names(dir)?;
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+
+    const ADDRESS: &str = "0000:01:10.0";
+
+    fn read(dirs: &[&str], files: &[(&str, &str)], links: &[(&str, &str)]) -> DeviceNodes {
+        let dir = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(dir.path());
+        let device = device_path(&root, ADDRESS.parse().unwrap());
+        let at = |path: &str| {
+            let path = if path.starts_with('/') {
+                root.join(path)
+            } else {
+                device.join(path)
+            };
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        for path in dirs {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        for (path, text) in files {
+            fs::write(at(path), text).unwrap();
+        }
+        for (path, target) in links {
+            symlink(Path::new(target), at(path)).unwrap();
+        }
+        let group = Some(IommuGroup {
+            number: 7,
+            noiommu: false,
+        });
+        nodes(&root, ADDRESS.parse().unwrap(), group).unwrap()
+    }
+
+    #[test]
+    fn a_function_without_any_has_none() {
+        assert_eq!(read(&[], &[], &[]), DeviceNodes::default());
+    }
+
+    #[test]
+    fn vfio_has_a_group_a_device_or_both() {
+        let found = read(
+            &["/sys/class/vfio/7"],
+            &[("vfio-dev/vfio3/dev", "511:3")],
+            &[],
+        );
+        assert_eq!(
+            (found.vfio_cdev.as_deref(), found.has_vfio_group),
+            (Some("vfio3"), true)
+        );
+        let found = read(&["vfio-dev/vfio3", "/sys/class/vfio/8"], &[], &[]);
+        assert_eq!((found.vfio_cdev, found.has_vfio_group), (None, false));
+    }
+
+    #[test]
+    fn an_rdma_device_has_what_names_it() {
+        let found = read(
+            &["infiniband/mlx5_2"],
+            &[
+                ("infiniband_verbs/uverbs2/ibdev", "mlx5_2\n"),
+                ("infiniband_mad/umad2/ibdev", "mlx5_2\n"),
+                ("infiniband_mad/issm2/ibdev", "mlx5_2\n"),
+                ("infiniband_mad/abi_version", "5\n"),
+                ("infiniband_cm/ucm9/ibdev", "mlx5_9\n"),
+            ],
+            &[],
+        );
+        let [rdma] = found.rdma.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(rdma.name, "mlx5_2");
+        assert_eq!(
+            rdma.nodes,
+            [
+                (RdmaKind::Uverbs, "uverbs2".to_owned()),
+                (RdmaKind::Issm, "issm2".to_owned()),
+                (RdmaKind::Umad, "umad2".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_vdpa_device_is_a_child_on_its_bus_whatever_it_is_called() {
+        let found = read(
+            &["mine/vhost-vdpa-4", "net/eth0", "uio/uio1"],
+            &[],
+            &[
+                ("mine/subsystem", "../../../../bus/vdpa"),
+                ("mine/driver", "../../../../bus/vdpa/drivers/vhost_vdpa"),
+                ("net/subsystem", "../../../../class/net"),
+            ],
+        );
+        let vdpa = VdpaNode {
+            name: "mine".into(),
+            driver: Some("vhost_vdpa".into()),
+            vhost: Some("vhost-vdpa-4".into()),
+        };
+        assert_eq!(
+            (found.vdpa, found.uio),
+            (vec![vdpa], vec!["uio1".to_owned()])
+        );
+    }
+}
