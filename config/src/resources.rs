@@ -30,6 +30,8 @@ pub struct Resource {
     pub device_type: DeviceType,
     /// Whether kubelet is not told of NUMA nodes.
     pub exclude_topology: bool,
+    /// Which devices kubelet is told to prefer.
+    pub allocation_policy: AllocationPolicy,
     /// A device is meant when one of these matches; the first that does decides on what is done with it.
     pub selectors: Vec<Selector>,
     /// Texts for the environment, by PCI address or `*`.
@@ -48,12 +50,25 @@ pub enum DeviceType {
     AuxNetDevice,
 }
 
+/// Which devices a container gets first, after those of one NUMA node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AllocationPolicy {
+    /// Of as few PFs as can be.
+    #[default]
+    Packed,
+    /// Evenly over the PFs, the least used first.
+    Spread,
+    /// Each of another PF as far as there are PFs, for bonds.
+    DistinctPf,
+}
+
 const TOP: &[&str] = &["resourceList"];
 const RESOURCE: &[&str] = &[
     "resourceName",
     "resourcePrefix",
     "deviceType",
     "excludeTopology",
+    "allocationPolicy",
     "selectors",
     "selectorObj",
     "selectorObjs",
@@ -149,10 +164,26 @@ fn resource(
     Some(Resource {
         device_type,
         exclude_topology: fields.flag("excludeTopology", findings),
+        allocation_policy: allocation_policy(fields, findings),
         selectors: selectors(fields, device_type, findings),
         additional_info: additional_info(fields, findings),
         name: name?,
     })
+}
+
+fn allocation_policy(fields: &Fields<'_>, findings: &mut Findings) -> AllocationPolicy {
+    match fields.text("allocationPolicy", findings) {
+        None | Some("packed") => AllocationPolicy::Packed,
+        Some("spread") => AllocationPolicy::Spread,
+        Some("distinct-pf") => AllocationPolicy::DistinctPf,
+        Some(other) => {
+            findings.mistake(
+                &fields.path("allocationPolicy"),
+                format!("`{other}` is not one of packed, spread, distinct-pf"),
+            );
+            AllocationPolicy::default()
+        }
+    }
 }
 
 /// `selectors` is an object or a list of objects.

@@ -71,6 +71,7 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
                     &container.available_device_i_ds,
                     &container.must_include_device_i_ds,
                     size,
+                    pool.resource.allocation_policy,
                 );
                 api::ContainerPreferredAllocationResponse {
                     device_i_ds: device_ids,
