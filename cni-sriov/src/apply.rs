@@ -90,7 +90,7 @@ impl Target {
     ) -> Result<Option<Link>, Failure> {
         let mut index = None;
         for step in steps {
-            tracing::info!("VF {}: {step}", self.device);
+            tracing::debug!("VF {}: {step}", self.device);
             match (step, link) {
                 (Step::Vf(change), _) => self.set(host, change).await?,
                 (Step::Move, Some(link)) => {

@@ -39,12 +39,14 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
     let netns_path = request.netns.clone().unwrap_or_default();
     let netns = pod_netns(request, &netns_path)?;
     let address = device::address(&conf.device)?;
-    device::identify(&setup.host, address, &conf.wanted)?;
+    let mut candidate = device::identify(&setup.host, address, &conf.wanted)?;
 
-    let _lock = journal.lock(address)?;
-    release_leftovers(setup, journal, request, address).await?;
+    let lock = journal.lock(address)?;
+    let was_released = release_leftovers(setup, journal, request, address).await?;
+    if lock.was_contended || was_released {
+        candidate = device::identify(&setup.host, address, &conf.wanted)?;
+    }
     let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
-    let candidate = device::identify(&setup.host, address, &conf.wanted)?;
     let view = device::observe(&host, candidate, &conf.wanted).await?;
     let link = netdev(&view);
     let id = netns.id();
@@ -202,18 +204,18 @@ fn pod_netns(request: &Request, path: &Path) -> Result<Netns, Failure> {
     Ok(netns)
 }
 
-/// A living attachment is in the way; one that died, in the middle or with its pod, is undone now.
+/// A living attachment is in the way; one that died, in the middle or with its pod, is undone now. Tells whether there was one.
 async fn release_leftovers(
     setup: &Setup,
     journal: &Journal,
     request: &Request,
     device: PciAddress,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let Some(saved) = journal.read(device).map_err(Failure::Journal)? else {
         // Only the Go plugin leaves an allocation without an entry in the journal.
         return match journal.allocated_to(device) {
             Some(_) => Err(Failure::BusyElsewhere(device)),
-            None => Ok(()),
+            None => Ok(false),
         };
     };
     let lives = saved.phase == Phase::Attached
@@ -234,12 +236,12 @@ async fn release_leftovers(
     );
     let ipam = Ipam::of_saved(&saved, &request.network.cni_path);
     match undo::undo(setup, journal, &saved, &ipam).await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
         Err(failure) => match journal.read(device).map_err(Failure::Journal)? {
             // The VF is what it was; addresses that cannot be given back now are no reason to keep it.
             Some(saved) if saved.phase == Phase::Released => {
                 tracing::warn!("VF {device}: {}", failure.chain());
-                journal.owe(&saved)
+                journal.owe(&saved).map(|()| true)
             }
             Some(_) | None => Err(failure),
         },

@@ -123,8 +123,8 @@ async fn compare(
         return Ok(drifts);
     };
     if saved.baseline.link.is_none() {
-        let function = sysfs::function(&setup.host, saved.device).map_err(Failure::Sysfs)?;
-        let driver = function.and_then(|function| function.driver);
+        let vf = sysfs::presence(&setup.host, saved.device).map_err(Failure::Sysfs)?;
+        let driver = vf.and_then(|vf| vf.driver);
         if !driver.as_deref().is_some_and(device::is_userspace) {
             drifts.push(drift(
                 format!("driver of the VF {}", saved.device),

@@ -2,7 +2,8 @@
 
 use sriov_config::netconf::{DeviceSource, Wanted};
 use sriov_host::netlink::{Link, Netlink};
-use sriov_host::snapshot::{LinkType, Netdev, PciFunction, SriovRole};
+use sriov_host::snapshot::{LinkType, Netdev};
+use sriov_host::sysfs::Presence;
 use sriov_host::vf::VfSettings;
 use sriov_host::{HostRoot, PciAddress, VfIndex, sysfs};
 
@@ -160,7 +161,7 @@ pub fn address(source: &DeviceSource) -> Result<PciAddress, Failure> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The VF.
-    pub function: PciFunction,
+    pub vf: Presence,
     /// Which VF of that address.
     pub incarnation: u64,
     /// Its PF.
@@ -179,19 +180,16 @@ pub fn identify(
     address: PciAddress,
     wanted: &Wanted,
 ) -> Result<Candidate, Failure> {
-    let function = sysfs::function(host, address).map_err(Failure::Sysfs)?;
-    let (Some(function), Some(incarnation)) = (function, sysfs::incarnation(host, address)) else {
+    let vf = sysfs::presence(host, address).map_err(Failure::Sysfs)?;
+    let (Some(vf), Some(incarnation)) = (vf, sysfs::incarnation(host, address)) else {
         return Err(DeviceError::Missing(address).into());
     };
-    let (pf, index) = place_of(&function)?;
-    let driver = function
-        .driver
-        .clone()
-        .ok_or(DeviceError::NoDriver(address))?;
-    let pf = sysfs::function(host, pf)
+    let (pf, index) = place_of(&vf)?;
+    let driver = vf.driver.clone().ok_or(DeviceError::NoDriver(address))?;
+    let pf = sysfs::presence(host, pf)
         .map_err(Failure::Sysfs)?
         .ok_or(DeviceError::Missing(pf))?;
-    ensure_of_kind(wanted, &function, &pf)?;
+    ensure_of_kind(wanted, &vf, &pf)?;
     let uplink = uplink(&pf).ok_or(DeviceError::PfWithoutNetdev(pf.address))?;
     if pf.netdevs.iter().any(is_representor) {
         return Err(DeviceError::Switchdev(pf.address).into());
@@ -201,7 +199,7 @@ pub fn identify(
         pf: pf_of(&pf, uplink),
         index,
         driver,
-        function,
+        vf,
     })
 }
 
@@ -212,22 +210,24 @@ pub async fn observe(
     wanted: &Wanted,
 ) -> Result<VfView, Failure> {
     let Candidate {
-        function,
+        vf,
         incarnation,
         pf,
         index,
         driver,
     } = candidate;
-    let address = function.address;
+    let address = vf.address;
     let failed = |source| Failure::Link {
         device: address,
         source,
     };
-    let side = match function.netdevs.first() {
+    let side = match vf.netdevs.first() {
         None if is_userspace(&driver) => VfSide::Userspace(driver),
         None => return Err(DeviceError::Away(address, driver).into()),
         Some(netdev) => {
             let link = netlink.link(netdev.ifindex).await.map_err(failed)?;
+            // Another call may have moved it since sysfs was read.
+            let link = link.filter(|link| link.device.is_none_or(|device| device == address));
             VfSide::Netdev(link.ok_or(DeviceError::Away(address, driver))?)
         }
     };
@@ -269,34 +269,31 @@ pub async fn observe(
 /// # Errors
 /// [`DeviceError`], or [`Failure::Sysfs`].
 pub fn place(host: &HostRoot, address: PciAddress) -> Result<(PciAddress, VfIndex), Failure> {
-    let function = sysfs::function(host, address)
+    let vf = sysfs::presence(host, address)
         .map_err(Failure::Sysfs)?
         .ok_or(DeviceError::Missing(address))?;
-    Ok(place_of(&function)?)
+    Ok(place_of(&vf)?)
 }
 
-fn place_of(function: &PciFunction) -> Result<(PciAddress, VfIndex), DeviceError> {
-    let vf = function.address;
-    match &function.role {
-        SriovRole::Vf { pf, index } => {
-            let index = index.ok_or(DeviceError::NotListed { vf, pf: *pf })?;
-            Ok((*pf, index))
-        }
-        SriovRole::Pf { .. } => Err(DeviceError::IsPf(vf)),
-        SriovRole::None => Err(DeviceError::NotVf(vf)),
+fn place_of(vf: &Presence) -> Result<(PciAddress, VfIndex), DeviceError> {
+    match vf.vf_of {
+        Some((pf, Some(index))) => Ok((pf, index)),
+        Some((pf, None)) => Err(DeviceError::NotListed { vf: vf.address, pf }),
+        None if vf.is_pf => Err(DeviceError::IsPf(vf.address)),
+        None => Err(DeviceError::NotVf(vf.address)),
     }
 }
 
 /// A PF with its uplink.
 pub fn pf_view(host: &HostRoot, address: PciAddress) -> Result<PfView, Failure> {
-    let pf = sysfs::function(host, address)
+    let pf = sysfs::presence(host, address)
         .map_err(Failure::Sysfs)?
         .ok_or(DeviceError::Missing(address))?;
     let uplink = uplink(&pf).ok_or(DeviceError::PfWithoutNetdev(address))?;
     Ok(pf_of(&pf, uplink))
 }
 
-fn pf_of(pf: &PciFunction, uplink: &Netdev) -> PfView {
+fn pf_of(pf: &Presence, uplink: &Netdev) -> PfView {
     PfView {
         address: pf.address,
         name: uplink.name.to_string(),
@@ -306,15 +303,11 @@ fn pf_of(pf: &PciFunction, uplink: &Netdev) -> PfView {
 }
 
 /// All keys that do not go with the VF, at once.
-fn ensure_of_kind(
-    wanted: &Wanted,
-    function: &PciFunction,
-    pf: &PciFunction,
-) -> Result<(), DeviceError> {
+fn ensure_of_kind(wanted: &Wanted, vf: &Presence, pf: &Presence) -> Result<(), DeviceError> {
     // The VF's own network device is away with a driver for user space: its PF has the same kind of link.
-    let netdev = function.netdevs.first().or_else(|| pf.netdevs.first());
+    let netdev = vf.netdevs.first().or_else(|| pf.netdevs.first());
     let is_infiniband = netdev.is_some_and(|netdev| netdev.link_type == LinkType::Infiniband);
-    let is_userspace = function.driver.as_deref().is_some_and(is_userspace);
+    let is_userspace = vf.driver.as_deref().is_some_and(is_userspace);
     let (ethernet, infiniband, userspace) = (
         "is an Ethernet one",
         "is an InfiniBand one",
@@ -340,7 +333,7 @@ fn ensure_of_kind(
         .filter(|(_, is_wrong, _)| *is_wrong)
         .map(|(key, _, kind)| DeviceError::NotOfKind {
             key,
-            vf: function.address,
+            vf: vf.address,
             kind,
         })
         .collect();
@@ -355,7 +348,7 @@ fn ensure_of_kind(
 }
 
 /// In switchdev mode representors are beside the uplink, whose port name is `p` and a number.
-fn uplink(pf: &PciFunction) -> Option<&Netdev> {
+fn uplink(pf: &Presence) -> Option<&Netdev> {
     let is_uplink = |port: &str| {
         port.strip_prefix('p')
             .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))

@@ -2,7 +2,7 @@
 //!
 //! The lock, the allocation file and a copy of the state are those of the Go plugin, so that both can run on one node (`go_state`).
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ pub struct Journal {
 #[derive(Debug)]
 pub struct VfLock {
     _file: File,
+    /// Whether another call had it first: what was seen before may have changed.
+    pub was_contended: bool,
 }
 
 /// A file of the journal.
@@ -90,19 +92,21 @@ impl Journal {
                 source,
             })
         };
-        make_dir(&dir).map_err(write)?;
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(write)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = open_in(&dir, &path, &options).map_err(write)?;
         let deadline = Instant::now() + self.lock_deadline;
+        let mut was_contended = false;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(VfLock { _file: file }),
+                Ok(()) => {
+                    return Ok(VfLock {
+                        _file: file,
+                        was_contended,
+                    });
+                }
                 Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    was_contended = true;
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(fs::TryLockError::WouldBlock) => return Err(Failure::Locked(device)),
@@ -273,14 +277,7 @@ impl Journal {
             let text = text?;
             let mut options = File::options();
             options.write(true).create(true).truncate(true).mode(0o600);
-            let opened = options.open(&temporary);
-            let mut file = match opened {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    make_dir(&self.dir)?;
-                    options.open(&temporary)?
-                }
-                opened => opened?,
-            };
+            let mut file = open_in(path.parent().unwrap_or(&self.dir), &temporary, &options)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&temporary, path)?;
@@ -309,6 +306,17 @@ impl Journal {
 fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.new"))
+}
+
+/// Opens a file, and makes its directory first where that is missing.
+fn open_in(dir: &Path, path: &Path, options: &OpenOptions) -> io::Result<File> {
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dir(dir)?;
+            options.open(path)
+        }
+        opened => opened,
+    }
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {

@@ -97,7 +97,7 @@ pub async fn of_go(
         ipam.del().map_err(Failure::Ipam)?;
         return journal.remove_go_state(&request.container_id, ifname, None);
     }
-    let saved = match sysfs::function(&setup.host, device).map_err(Failure::Sysfs)? {
+    let saved = match sysfs::presence(&setup.host, device).map_err(Failure::Sysfs)? {
         // A reboot, or the VF is gone: nothing is restored onto a fresh one.
         _ if is_before_boot(&setup.host, found.modified) => None,
         None => None,
@@ -135,7 +135,7 @@ async fn guess(
     device: PciAddress,
     is_torn: bool,
 ) -> Result<Option<SavedAttachmentV1>, Failure> {
-    let Some(function) = sysfs::function(&setup.host, device).map_err(Failure::Sysfs)? else {
+    let Some(vf) = sysfs::presence(&setup.host, device).map_err(Failure::Sysfs)? else {
         return Ok(None);
     };
     let own = request
@@ -147,7 +147,7 @@ async fn guess(
     if holder.is_some() && holder != own.as_ref().map(Netns::id) {
         return Ok(None);
     }
-    let in_pod = match (&own, function.netdevs.first()) {
+    let in_pod = match (&own, vf.netdevs.first()) {
         (Some(netns), None) => Netlink::in_netns(netns, setup.request_deadline)
             .map_err(Failure::Open)?
             .link_of_device(device)
@@ -155,23 +155,17 @@ async fn guess(
             .map_err(|source| Failure::Link { device, source })?,
         (Some(_) | None, _) => None,
     };
-    let left_behind = function
+    let left_behind = vf
         .netdevs
         .iter()
         .any(|netdev| netdev.name == request.ifname);
     let is_free_and_torn = is_torn
-        && (!function.netdevs.is_empty()
-            || function.driver.as_deref().is_some_and(device::is_userspace));
+        && (!vf.netdevs.is_empty() || vf.driver.as_deref().is_some_and(device::is_userspace));
     if in_pod.is_none() && !left_behind && !is_free_and_torn {
         return Ok(None);
     }
     let name = in_pod.as_ref().map_or_else(
-        || {
-            function
-                .netdevs
-                .first()
-                .map(|netdev| netdev.name.to_string())
-        },
+        || vf.netdevs.first().map(|netdev| netdev.name.to_string()),
         |link: &Link| Some(link.name.clone()),
     );
     let link = name.map(|name| SavedLink {

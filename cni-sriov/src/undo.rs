@@ -3,8 +3,7 @@
 mod link;
 
 use sriov_host::netlink::Netlink;
-use sriov_host::snapshot::PciFunction;
-use sriov_host::sysfs;
+use sriov_host::sysfs::{self, Presence};
 use sriov_host::vf::VfChange;
 
 pub use self::link::{rightful_name, spare_name};
@@ -59,7 +58,7 @@ async fn restore(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure
     if sysfs::incarnation(&setup.host, saved.device) != Some(saved.incarnation) {
         return Ok(());
     }
-    let Some(present) = sysfs::function(&setup.host, saved.device).map_err(Failure::Sysfs)? else {
+    let Some(present) = sysfs::presence(&setup.host, saved.device).map_err(Failure::Sysfs)? else {
         return Ok(());
     };
     let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
@@ -158,7 +157,7 @@ impl Settings {
 }
 
 /// Whether the VF, wherever its network device is, has a driver that makes one.
-fn has_netdev(function: &PciFunction) -> bool {
-    let driver = function.driver.as_deref();
-    !function.netdevs.is_empty() || driver.is_some_and(|driver| !device::is_userspace(driver))
+fn has_netdev(vf: &Presence) -> bool {
+    let driver = vf.driver.as_deref();
+    !vf.netdevs.is_empty() || driver.is_some_and(|driver| !device::is_userspace(driver))
 }

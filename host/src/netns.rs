@@ -169,7 +169,8 @@ pub fn has_name(name: &IfName) -> bool {
 
 /// Whether the namespace of the calling thread has a link of this index: a link that moves there keeps its index only when not.
 pub fn has_index(index: u32) -> bool {
-    if_indextoname(index).is_ok()
+    // nix gives an empty name where there is none.
+    if_indextoname(index).is_ok_and(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -188,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_has_no_name() {
-        assert!(!has_name(&"no-such-link".parse().unwrap()));
+    fn what_is_not_there_has_neither_name_nor_index() {
+        assert!(!has_name(&"no-such-link".parse().unwrap()) && !has_index(0x7fff_fff0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads sysfs below a [`HostRoot`] into a [`HostSnapshot`]: one pass, each attribute once, cost linear in the number of functions.
 //!
 //! A device that vanishes while it is read is simply not there; what is torn or unreadable is a [`ScanProblem`] and the scan goes on.
-//! Attribute files are read through `sysfs-class`, class codes are named by `pci-info`.
+//! Class codes are named by `pci-info`.
 
 mod attribute;
 pub mod nodes;
@@ -111,6 +111,53 @@ pub fn function(root: &HostRoot, address: PciAddress) -> Result<Option<PciFuncti
     Ok(Some(function))
 }
 
+/// What must be known of a function in order to use it now: cheap, whatever the number of its PF's VFs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Its address.
+    pub address: PciAddress,
+    /// Name of the bound driver.
+    pub driver: Option<String>,
+    /// Its PF and its index there, when it is a VF.
+    pub vf_of: Option<(PciAddress, Option<VfIndex>)>,
+    /// Whether it has the SR-IOV capability.
+    pub is_pf: bool,
+    /// Network devices in this network namespace, sorted by name.
+    pub netdevs: Vec<Netdev>,
+}
+
+/// Looks at one function; nothing when it is not there.
+///
+/// # Errors
+/// When an attribute is unreadable or torn.
+pub fn presence(root: &HostRoot, address: PciAddress) -> Result<Option<Presence>, ScanError> {
+    let device = Device::new(device_path(root, address));
+    let look = || -> Result<Presence, AttributeError> {
+        let physfn = device.link("physfn")?;
+        let pf = physfn.and_then(|pf| pf.parse().ok());
+        Ok(Presence {
+            address,
+            driver: device.link("driver")?,
+            vf_of: pf.map(|pf| (pf, vf_index(root, pf, address))),
+            is_pf: pf.is_none() && device.path("sriov_totalvfs").exists(),
+            netdevs: netdevs(&device)?,
+        })
+    };
+    match look() {
+        // A function without anything is one that is not there.
+        Ok(presence) if presence.driver.is_none() && !device.exists() => Ok(None),
+        Ok(presence) => Ok(Some(presence)),
+        Err(_) if !device.exists() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Interface index of the network device of a function, when it is in this network namespace.
+pub fn netdev_index(root: &HostRoot, address: PciAddress) -> Result<Option<u32>, ScanError> {
+    let device = Device::new(device_path(root, address));
+    Ok(netdevs(&device)?.first().map(|netdev| netdev.ifindex))
+}
+
 /// The boot id: another one means that the kernel forgot all that was set before.
 pub fn boot_id(root: &HostRoot) -> Result<String, ScanError> {
     let path = root.join("proc/sys/kernel/random/boot_id");
@@ -217,42 +264,43 @@ fn virtfns(device: &Device) -> Result<BTreeMap<VfIndex, PciAddress>, AttributeEr
 
 /// Network devices below `net/`, or for a virtio function below the virtio device.
 fn netdevs(device: &Device) -> Result<Vec<Netdev>, AttributeError> {
-    let mut dirs = vec!["net".to_owned()];
-    if !device.path("net").exists() {
-        dirs = device
-            .names(".")?
-            .into_iter()
-            .filter(|name| name.starts_with("virtio"))
-            .map(|name| format!("{name}/net"))
-            .collect();
-    }
-    let mut netdevs = Vec::new();
-    for dir in dirs {
-        for name in device.names(&dir)? {
-            let below = |attribute: &str| format!("{dir}/{name}/{attribute}");
-            let Ok(name) = name.parse::<IfName>() else {
-                continue;
-            };
-            let (Some(ifindex), Some(kind)) = (
-                device.decimal(&below("ifindex"))?,
-                device.decimal(&below("type"))?,
-            ) else {
-                continue;
-            };
-            netdevs.push(Netdev {
-                ifindex,
-                link_type: LinkType::from_arphrd(kind),
-                phys_switch_id: device
-                    .text(&below("phys_switch_id"))?
-                    .filter(|text| !text.is_empty()),
-                phys_port_name: device
-                    .text(&below("phys_port_name"))?
-                    .filter(|text| !text.is_empty()),
-                name,
-            });
+    let mut netdevs = netdevs_in(device, "net")?;
+    if netdevs.is_empty() && device.link("driver")?.as_deref() == Some("virtio-pci") {
+        for name in device.names(".")? {
+            if name.starts_with("virtio") {
+                netdevs.extend(netdevs_in(device, &format!("{name}/net"))?);
+            }
         }
     }
     netdevs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(netdevs)
+}
+
+fn netdevs_in(device: &Device, dir: &str) -> Result<Vec<Netdev>, AttributeError> {
+    let mut netdevs = Vec::new();
+    for name in device.names(dir)? {
+        let below = |attribute: &str| format!("{dir}/{name}/{attribute}");
+        let Ok(name) = name.parse::<IfName>() else {
+            continue;
+        };
+        let (Some(ifindex), Some(kind)) = (
+            device.decimal(&below("ifindex"))?,
+            device.decimal(&below("type"))?,
+        ) else {
+            continue;
+        };
+        netdevs.push(Netdev {
+            ifindex,
+            link_type: LinkType::from_arphrd(kind),
+            phys_switch_id: device
+                .text(&below("phys_switch_id"))?
+                .filter(|text| !text.is_empty()),
+            phys_port_name: device
+                .text(&below("phys_port_name"))?
+                .filter(|text| !text.is_empty()),
+            name,
+        });
+    }
     Ok(netdevs)
 }
 

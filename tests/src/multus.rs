@@ -158,9 +158,39 @@ pub fn call(
     config: &Value,
     attachment: &Attachment,
 ) -> Result<Answer> {
+    call_with(bin_dir, command, config, attachment, &[])
+}
+
+/// The same with other variables; an empty one is taken out of the environment.
+pub fn call_with(
+    bin_dir: &Path,
+    command: &str,
+    config: &Value,
+    attachment: &Attachment,
+    variables: &[(&str, &str)],
+) -> Result<Answer> {
     let Some(kind) = config.get("type").and_then(Value::as_str) else {
         bail!("the configuration has no type")
     };
+    let mut program = Command::new(bin_dir.join(kind));
+    set_environment(&mut program, bin_dir, command, attachment);
+    for (name, value) in variables {
+        if value.is_empty() {
+            program.env_remove(name);
+        } else {
+            program.env(name, value);
+        }
+    }
+    answer(program, &config.to_string())
+}
+
+/// Gives a command the environment of a call.
+pub fn set_environment(
+    program: &mut Command,
+    bin_dir: &Path,
+    command: &str,
+    attachment: &Attachment,
+) {
     let Attachment {
         pod,
         container_id,
@@ -171,7 +201,7 @@ pub fn call(
     let args = format!(
         "IgnoreUnknown=true;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod};K8S_POD_INFRA_CONTAINER_ID={container_id};K8S_POD_UID=uid-of-{pod}"
     );
-    let mut child = Command::new(bin_dir.join(kind))
+    program
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("CNI_COMMAND", command)
@@ -179,14 +209,20 @@ pub fn call(
         .env("CNI_NETNS", netns)
         .env("CNI_IFNAME", ifname)
         .env("CNI_ARGS", args)
-        .env("CNI_PATH", bin_dir)
+        .env("CNI_PATH", bin_dir);
+}
+
+/// Runs a plugin with this standard input.
+pub fn answer(mut program: Command, stdin: &str) -> Result<Answer> {
+    let mut child = program
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot start {kind} in {}", bin_dir.display()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(config.to_string().as_bytes())?;
+        .with_context(|| format!("cannot start {}", program.get_program().display()))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // One that is killed before it reads is an answer too.
+        let _ = pipe.write_all(stdin.as_bytes());
     }
     let output = child.wait_with_output()?;
     let document = match output.stdout.as_slice() {

@@ -12,91 +12,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::multus::{Answer, Attachment, call};
+use sriov_tests::cni::{BIN, assert_nothing_left, at_pf, attachment, in_pod, refuse, succeed};
+use sriov_tests::multus::{Attachment, call};
 use sriov_tests::node::{Netns, Pf, ip, ip_json, netdev_of};
-
-const BIN: &str = "/opt/cni/bin";
-const STATE: &str = "/var/lib/cni/sriov";
-
-fn attachment(pod: &Netns, device: &str) -> Attachment {
-    Attachment {
-        pod: pod.name.clone(),
-        container_id: format!("c-{}", pod.name),
-        netns: pod.path(),
-        ifname: "net1".into(),
-        device_id: device.into(),
-        mac: None,
-    }
-}
-
-fn config(device: &str, fields: &Value) -> Value {
-    let mut config =
-        json!({ "cniVersion": "1.0.0", "name": "test", "type": "sriov", "deviceID": device });
-    config
-        .as_object_mut()
-        .unwrap()
-        .extend(fields.as_object().unwrap().clone());
-    config
-}
-
-fn run(verb: &str, fields: &Value, attachment: &Attachment) -> Answer {
-    call(
-        Path::new(BIN),
-        verb,
-        &config(&attachment.device_id, fields),
-        attachment,
-    )
-    .unwrap()
-}
-
-fn succeed(verb: &str, fields: &Value, attachment: &Attachment) -> Value {
-    let answer = run(verb, fields, attachment);
-    assert_eq!(
-        answer.code,
-        Some(0),
-        "{verb}: {} {}",
-        answer.document,
-        answer.log
-    );
-    answer.document
-}
-
-fn refuse(fields: &Value, attachment: &Attachment) -> Value {
-    let answer = run("ADD", fields, attachment);
-    assert_eq!(answer.code, Some(1), "{} {}", answer.document, answer.log);
-    answer.document
-}
-
-/// The VF at its PF, as iproute2 shows it.
-fn at_pf(pf: &Pf, index: usize) -> Value {
-    ip_json(None, &["link", "show", "dev", &pf.netdev]).unwrap()[0]["vfinfo_list"][index].clone()
-}
-
-fn in_pod(pod: &Netns) -> Value {
-    ip_json(Some(&pod.name), &["address", "show", "dev", "net1"]).unwrap()[0].clone()
-}
-
-/// No entry of the journal and no allocation is left.
-fn assert_nothing_left() {
-    let files = std::fs::read_dir(STATE)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().into_string().unwrap());
-    assert_eq!(
-        files.filter(|name| name != "pci").collect::<Vec<_>>(),
-        Vec::<String>::new()
-    );
-    let pci = std::fs::read_dir(format!("{STATE}/pci"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().into_string().unwrap());
-    assert_eq!(
-        pci.filter(|name| name != "vf_lock").collect::<Vec<_>>(),
-        Vec::<String>::new()
-    );
-}
 
 fn everything() -> Value {
     json!({ "vlan": 100, "vlanQoS": 3, "mac": "02:00:00:00:01:01", "spoofchk": "off", "trust": "on", "max_tx_rate": 50, "mtu": 1400 })

@@ -112,8 +112,7 @@ async fn keep_claim(
 }
 
 fn index_on_host(setup: &Setup, device: PciAddress) -> Result<Option<u32>, Failure> {
-    let function = sysfs::function(&setup.host, device).map_err(Failure::Sysfs)?;
-    Ok(function.and_then(|function| function.netdevs.first().map(|netdev| netdev.ifindex)))
+    sysfs::netdev_index(&setup.host, device).map_err(Failure::Sysfs)
 }
 
 /// Moves the device out of the pod, whatever it is called there; nothing to do when the pod or the device in it is gone.

@@ -1,11 +1,12 @@
-//! One device directory of sysfs and its attribute files, by the vocabulary of `sysfs-class`.
+//! One device directory of sysfs and its attribute files: three system calls an attribute, one a link.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use sysfs_class::SysClass;
+/// An attribute is at most a page long and comes whole with the first read (Documentation/filesystems/sysfs.rst).
+const PAGE: usize = 4096;
 
 /// A device directory.
 #[derive(Debug)]
@@ -16,28 +17,6 @@ pub(super) struct Device(PathBuf);
 pub(super) enum AttributeError {
     Read { path: PathBuf, source: io::Error },
     Torn { path: PathBuf, text: String },
-}
-
-impl SysClass for Device {
-    fn base() -> &'static str {
-        "bus"
-    }
-
-    fn class() -> &'static str {
-        "pci/devices"
-    }
-
-    #[expect(
-        unsafe_code,
-        reason = "the trait declares it unsafe; making a path is not"
-    )]
-    unsafe fn from_path_unchecked(path: PathBuf) -> Self {
-        Self(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
 }
 
 impl Device {
@@ -55,7 +34,7 @@ impl Device {
 
     /// The text of an attribute without white space at its ends; nothing when the kernel has no such attribute or cannot tell it now.
     pub(super) fn text(&self, attribute: &str) -> Result<Option<String>, AttributeError> {
-        self.optional(attribute, self.trim_file(attribute))
+        self.optional(attribute, self.read(attribute))
     }
 
     /// A decimal number.
@@ -77,7 +56,7 @@ impl Device {
         attribute: &str,
     ) -> Result<T, AttributeError> {
         let text = self
-            .trim_file(attribute)
+            .read(attribute)
             .map_err(|source| AttributeError::Read {
                 path: self.path(attribute),
                 source,
@@ -108,6 +87,13 @@ impl Device {
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect())
+    }
+
+    fn read(&self, attribute: &str) -> io::Result<String> {
+        let mut page = [0; PAGE];
+        let length = File::open(self.path(attribute))?.read(&mut page)?;
+        let text = page.get(..length).unwrap_or_default();
+        Ok(String::from_utf8_lossy(text).trim().to_owned())
     }
 
     fn optional<T>(&self, name: &str, read: io::Result<T>) -> Result<Option<T>, AttributeError> {

@@ -174,3 +174,47 @@ fn thousands_of_functions_are_scanned() {
         .filter(|function| matches!(function.role, SriovRole::Vf { index: Some(_), .. }));
     assert_eq!((indexed.count(), snapshot.functions.len()), (2048, 2056));
 }
+
+#[test]
+fn a_presence_says_the_same_as_a_scan() {
+    let tree = igb();
+    let scanned = scan(&tree.root()).unwrap();
+    for (address, function) in &scanned.functions {
+        let presence = presence(&tree.root(), *address).unwrap().unwrap();
+        assert_eq!(presence.driver, function.driver);
+        assert_eq!(presence.netdevs, function.netdevs);
+        match &function.role {
+            SriovRole::Vf { pf, index } => assert_eq!(presence.vf_of, Some((*pf, *index))),
+            SriovRole::Pf { .. } => assert!(presence.is_pf && presence.vf_of.is_none()),
+            SriovRole::None => assert!(!presence.is_pf && presence.vf_of.is_none()),
+        }
+        let index = netdev_index(&tree.root(), *address).unwrap();
+        assert_eq!(index, function.netdevs.first().map(|netdev| netdev.ifindex));
+    }
+    let nowhere = "0000:7f:00.0".parse().unwrap();
+    assert_eq!(presence(&tree.root(), nowhere).unwrap(), None);
+    assert_eq!(netdev_index(&tree.root(), nowhere).unwrap(), None);
+}
+
+#[test]
+fn a_virtio_function_has_its_netdev_one_level_deeper() {
+    let tree = Tree::new(
+        "0000:02:00.0/driver>virtio-pci 0000:02:00.0/virtio3/net/eth9/ifindex=9 0000:02:00.0/virtio3/net/eth9/type=1",
+    );
+    tree.function("0000:02:00.0");
+    let function = "0000:02:00.0".parse().unwrap();
+    assert_eq!(netdev_index(&tree.root(), function).unwrap(), Some(9));
+}
+
+#[test]
+fn a_device_that_is_made_again_is_another_incarnation() {
+    let tree = igb();
+    let vf = "0000:01:10.0".parse().unwrap();
+    let first = incarnation(&tree.root(), vf);
+    assert!(first.is_some());
+    assert_eq!(incarnation(&tree.root(), vf), first);
+    assert_eq!(
+        incarnation(&tree.root(), "0000:7f:00.0".parse().unwrap()),
+        None
+    );
+}
