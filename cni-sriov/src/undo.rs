@@ -16,6 +16,9 @@ use crate::journal::Journal;
 use crate::plan::{self, UndoPlan};
 use crate::saved::{Phase, SavedAttachmentV1};
 
+/// Tries to bring back what a driver accepted and then reports otherwise.
+const TRIES: u32 = 3;
+
 /// Brings a VF back to what it was, gives its addresses back and forgets the attachment; does all it can and tells what it could not.
 ///
 /// # Errors
@@ -29,7 +32,7 @@ pub async fn undo(
     let mut failures = Vec::new();
     let mut phase = Phase::Released;
     if saved.phase != Phase::Released
-        && let Err(failure) = restore(setup, saved).await
+        && let Err(failure) = restore_stubbornly(setup, saved).await
     {
         failures.push(failure);
         phase = Phase::Dirty;
@@ -46,6 +49,20 @@ pub async fn undo(
         failures.extend(journal.write(&now).err());
     }
     Failure::all(failures)
+}
+
+/// A driver may accept what it then loses: igbvf does not hear whether a message to its PF was answered.
+async fn restore_stubbornly(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure> {
+    let mut tries = 1;
+    loop {
+        match restore(setup, saved).await {
+            Err(failure @ Failure::Dirty { .. }) if tries < TRIES => {
+                tracing::warn!("{failure}; trying again");
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Brings the VF back to what it was, and reads it back.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// A PF of the node, brought to a number of VFs; its VFs go when it does.
+/// A PF of the node, brought to a number of VFs, which stay for the next test.
 #[derive(Debug)]
 pub struct Pf {
     /// PCI address.
@@ -27,7 +27,10 @@ impl Pf {
             address,
             netdev: format!("pf{port}"),
         };
-        pf.set_vfs(vfs)?;
+        // Making VFs costs seconds of carrier: those of the test before do as well, if it left them as they should be.
+        if vfs == 0 || !pf.is_ready(vfs) {
+            pf.set_vfs(vfs)?;
+        }
         Ok(pf)
     }
 
@@ -43,15 +46,14 @@ impl Pf {
         // Creating VFs resets the PF: its carrier drops for a second.
         wait_for(
             "all VFs have network devices and the PF has carrier",
-            || {
-                let present =
-                    (0..count).all(|index| self.vf(index).is_ok_and(|vf| netdev_of(&vf).is_ok()));
-                let carrier =
-                    std::fs::read_to_string(format!("/sys/class/net/{}/carrier", self.netdev))
-                        .unwrap_or_default();
-                present && carrier.trim() == "1" && self.vf(count).is_err()
-            },
+            || self.is_ready(count),
         )
+    }
+
+    fn is_ready(&self, count: usize) -> bool {
+        let present = (0..count).all(|index| self.vf(index).is_ok_and(|vf| netdev_of(&vf).is_ok()));
+        let carrier = std::fs::read_to_string(format!("/sys/class/net/{}/carrier", self.netdev));
+        present && self.vf(count).is_err() && carrier.unwrap_or_default().trim() == "1"
     }
 
     /// PCI address of a VF.
@@ -91,7 +93,10 @@ impl Pf {
 
 impl Drop for Pf {
     fn drop(&mut self) {
-        let _ = std::fs::write(self.sysfs("sriov_numvfs"), "0");
+        // What a failing test left of its VFs must not let the next one fail.
+        if std::thread::panicking() {
+            let _ = std::fs::write(self.sysfs("sriov_numvfs"), "0");
+        }
     }
 }
 
@@ -125,6 +130,56 @@ impl Netns {
 impl Drop for Netns {
     fn drop(&mut self) {
         let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+/// A PCI function that is bound to another driver than its own, or to none, for as long as this lives.
+#[derive(Debug)]
+pub struct Driver {
+    address: String,
+    is_netdev: bool,
+}
+
+impl Driver {
+    /// Binds `driver` in the place of the present one.
+    pub fn bind(address: &str, driver: &str) -> Result<Self> {
+        let bound = Self::unbind(address)?;
+        std::fs::write(bound.attribute("driver_override"), driver)?;
+        std::fs::write("/sys/bus/pci/drivers_probe", address)
+            .with_context(|| format!("cannot bind {driver}"))?;
+        let link = std::fs::read_link(bound.attribute("driver"))
+            .with_context(|| format!("{driver} did not take {address}"))?;
+        if !link.ends_with(driver) {
+            bail!("{address} has {} instead of {driver}", link.display());
+        }
+        Ok(bound)
+    }
+
+    /// Takes the present driver away.
+    pub fn unbind(address: &str) -> Result<Self> {
+        let bound = Self {
+            address: address.to_owned(),
+            is_netdev: netdev_of(address).is_ok(),
+        };
+        std::fs::write(bound.attribute("driver/unbind"), address).context("cannot unbind")?;
+        Ok(bound)
+    }
+
+    fn attribute(&self, name: &str) -> PathBuf {
+        Path::new("/sys/bus/pci/devices")
+            .join(&self.address)
+            .join(name)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.attribute("driver/unbind"), &self.address);
+        let _ = std::fs::write(self.attribute("driver_override"), "\n");
+        let _ = std::fs::write("/sys/bus/pci/drivers_probe", &self.address);
+        let _ = wait_for("the network device is back", || {
+            !self.is_netdev || netdev_of(&self.address).is_ok()
+        });
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn bring_home(
         let is_taken = |error: &NetlinkError| error.errno() == Some(Errno::EEXIST);
         match (change, done) {
             (LinkChange::Name(_), Err(error)) if is_taken(&error) => {
-                keep_claim(host, index, saved.device, &name).await?;
+                keep_claim(host, &link, saved.device, &name).await?;
             }
             // Another took the alternative name meanwhile, or udev was quicker.
             (LinkChange::AddAltName(other), Err(error)) if is_taken(&error) => {
@@ -93,22 +93,28 @@ pub(super) async fn bring_home(
     }
 }
 
-/// The name is another's now: the device stays under the one it has, and keeps a claim on its own.
+/// The name is another's now: the device gets one that is in nobody's way, and keeps a claim on its own.
 async fn keep_claim(
     host: &Netlink,
-    index: u32,
+    link: &Link,
     device: PciAddress,
     name: &IfName,
 ) -> Result<(), Failure> {
     tracing::warn!("VF {device}: the name `{name}` is taken, the claim to it is kept");
-    let claim = LinkChange::AddAltName(format!("{RIGHTFUL}{name}"));
-    match host.set_link(index, &claim).await {
-        Err(error) if error.errno() != Some(Errno::EEXIST) => Err(Failure::Link {
-            device,
-            source: error,
-        }),
-        Ok(()) | Err(_) => Ok(()),
+    let spare = spare_name(device);
+    let mut changes = vec![LinkChange::AddAltName(format!("{RIGHTFUL}{name}"))];
+    if let Some(spare) = spare.parse().ok().filter(|_| link.name != spare) {
+        changes.push(LinkChange::Name(spare));
     }
+    for change in changes {
+        match host.set_link(link.index, &change).await {
+            Err(source) if source.errno() != Some(Errno::EEXIST) => {
+                return Err(Failure::Link { device, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn index_on_host(setup: &Setup, device: PciAddress) -> Result<Option<u32>, Failure> {
@@ -158,18 +164,25 @@ async fn move_home(
         Err(error) if error.errno() == Some(Errno::EEXIST) => error,
         done => return done,
     };
+    // The kernel moves first and renames then (net/core/rtnetlink.c, `do_setlink`): with the name taken it has moved.
+    let still = pod.link(link.index).await?;
+    if still.is_none_or(|still| still.device != Some(device)) {
+        return Ok(());
+    }
+    // It has not: an alternative name, or the one of the pod, is taken too.
     let Ok(spare) = spare_name(device).parse() else {
         return Err(refused);
     };
-    match pod.move_link(link.index, host, &spare).await {
-        Err(error) if error.errno() == Some(Errno::EEXIST) => {}
-        done => return done,
-    }
     for altname in &link.altnames {
         let dropped = LinkChange::DropAltName(altname.clone());
         pod.set_link(link.index, &dropped).await?;
     }
-    pod.move_link(link.index, host, &spare).await
+    pod.set_link(link.index, &LinkChange::Down).await?;
+    pod.set_link(link.index, &LinkChange::Name(spare)).await?;
+    match pod.move_link(link.index, host, name).await {
+        Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
+        done => done,
+    }
 }
 
 /// A name that says which device it is; at most 15 bytes, as the kernel wants it.

@@ -1,0 +1,517 @@
+//! DEL on real VFs, whatever happened since ADD: renamed, lost, torn, taken over, rebooted, made again.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sriov_tests::cni::{
+    BIN, RECORDER_BIN, Recorder, STATE, assert_nothing_left, at_pf, attachment, in_pod, refuse,
+    refuse_verb, run, run_with, state, succeed,
+};
+use sriov_tests::node::{Netns, Pf, ip, ip_json, netdev_of, wait_for};
+
+fn fields() -> Value {
+    json!({ "cniVersion": "1.1.0", "vlan": 100, "vlanQoS": 2, "mac": "02:00:00:00:06:01", "spoofchk": "off", "trust": "on", "mtu": 1400 })
+}
+
+fn journal(vf: &str) -> String {
+    format!("{STATE}/{vf}.json")
+}
+
+fn edit(vf: &str, change: impl FnOnce(&mut Value)) {
+    let mut saved: Value = serde_json::from_str(&fs::read_to_string(journal(vf)).unwrap()).unwrap();
+    change(&mut saved);
+    fs::write(journal(vf), saved.to_string()).unwrap();
+}
+
+#[test]
+fn whatever_the_pod_did_to_the_link() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
+    ip(&["link", "property", "add", "dev", &name, "altname", "feed-a"]).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("renamed").unwrap();
+    let attachment = attachment(&pod, &vf);
+    succeed("ADD", &fields(), &attachment);
+    for args in [
+        vec!["link", "set", "net1", "down"],
+        vec!["link", "set", "net1", "mtu", "1000"],
+        vec!["link", "set", "net1", "name", "mine"],
+        vec![
+            "link", "property", "del", "dev", "mine", "altname", "feed-a",
+        ],
+        vec![
+            "link", "property", "add", "dev", "mine", "altname", "theirs",
+        ],
+        vec!["link", "add", "net1", "type", "dummy"],
+    ] {
+        ip(&[vec!["-netns", "renamed"], args].concat()).unwrap();
+    }
+    succeed("DEL", &fields(), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    // The pod's own `net1` is none of ours.
+    assert_eq!(in_pod(&pod)["ifname"], "net1");
+    assert_nothing_left();
+    succeed("DEL", &fields(), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn the_pods_own_device_of_the_same_index_is_no_obstacle() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let index =
+        ip_json(None, &["link", "show", "dev", &netdev_of(&vf).unwrap()]).unwrap()[0]["ifindex"]
+            .to_string();
+    let pod = Netns::new("same-index").unwrap();
+    ip(&[
+        "-netns",
+        "same-index",
+        "link",
+        "add",
+        "theirs",
+        "index",
+        &index,
+        "type",
+        "dummy",
+    ])
+    .unwrap();
+    let attachment = attachment(&pod, &vf);
+    let result = succeed("ADD", &fields(), &attachment);
+    assert_eq!(result["interfaces"][0]["mac"], "02:00:00:00:06:01");
+    let link = in_pod(&pod);
+    assert_eq!(
+        (&link["parentdev"], &link["mtu"]),
+        (&json!(vf), &json!(1400))
+    );
+    assert_ne!(link["ifindex"].to_string(), index);
+    succeed("DEL", &fields(), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn a_name_that_was_taken_is_regained_later() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let name = netdev_of(&vf).unwrap();
+    let pod = Netns::new("taken-name").unwrap();
+    let attachment = attachment(&pod, &vf);
+    succeed("ADD", &fields(), &attachment);
+    ip(&["link", "add", &name, "type", "dummy"]).unwrap();
+    succeed("DEL", &fields(), &attachment);
+    assert_nothing_left();
+    // It left the pod, is reachable by its claim, and has its settings back.
+    let spare = netdev_of(&vf).unwrap();
+    assert_ne!(spare, name);
+    let link = ip_json(None, &["link", "show", "dev", &spare]).unwrap();
+    assert!(
+        link[0]["altnames"]
+            .as_array()
+            .unwrap()
+            .contains(&json!(format!("was.{name}"))),
+        "{link}"
+    );
+    assert_eq!(
+        at_pf(&pf, 0)["vlan_list"][0]["vlan"].as_u64().unwrap_or(0),
+        0
+    );
+    // Still taken: the claim stays.
+    succeed("ADD", &fields(), &attachment);
+    succeed("DEL", &fields(), &attachment);
+    assert_eq!(netdev_of(&vf).unwrap(), spare);
+    ip(&["link", "del", &name]).unwrap();
+    succeed("ADD", &fields(), &attachment);
+    succeed("DEL", &fields(), &attachment);
+    assert_eq!(netdev_of(&vf).unwrap(), name);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn without_a_namespace_in_the_call() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("no-netns").unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    succeed("ADD", &fields(), &attachment);
+    // The journal knows where the device is, though the call does not say it.
+    let answer = run_with(
+        "DEL",
+        &fields(),
+        &attachment,
+        &[("CNI_NETNS", ""), ("CNI_PATH", "")],
+    );
+    assert_eq!(answer.code, Some(0), "{}", answer.document);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn with_a_configuration_that_says_nothing_or_nonsense() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("no-config").unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    for other in [
+        json!({ "deviceID": "" }),
+        json!({ "vlan": 5000, "mac": "x", "deviceID": 7 }),
+    ] {
+        succeed("ADD", &fields(), &attachment);
+        succeed("DEL", &other, &attachment);
+        assert_eq!(pf.baseline().unwrap(), before);
+        assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_lost_journal_is_made_up_for_by_what_the_pod_holds() {
+    let pf = Pf::with_vfs(0, 2).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
+    let mut fields = fields();
+    // Without the journal nobody knows the address of before; it is left out here.
+    fields.as_object_mut().unwrap().remove("mac");
+    for torn in [false, true] {
+        let pod = Netns::new("lost-journal").unwrap();
+        let attachment = attachment(&pod, &vf);
+        let result = succeed("ADD", &fields, &attachment);
+        for file in state() {
+            let _ = fs::remove_file(Path::new(STATE).join(&file));
+            let _ = fs::remove_file(Path::new(STATE).join("pci").join(&file));
+        }
+        if torn {
+            fs::write(journal(&vf), "{\"version\":1,").unwrap();
+        }
+        let with_result = {
+            let mut all = fields.clone();
+            all["prevResult"] = result;
+            all["deviceID"] = json!("");
+            all
+        };
+        succeed(
+            "DEL",
+            if torn { &fields } else { &with_result },
+            &attachment,
+        );
+        assert_eq!(in_pod(&pod), Value::Null);
+        let at_pf = at_pf(&pf, 0);
+        assert_eq!(
+            (
+                &at_pf["vlan_list"][0]["vlan"],
+                &at_pf["spoofchk"],
+                &at_pf["trust"]
+            ),
+            (&Value::Null, &json!(true), &json!(false)),
+            "{at_pf}"
+        );
+        assert_nothing_left();
+        let here = netdev_of(&vf).unwrap();
+        if here != name {
+            ip(&["link", "set", &here, "name", &name]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_torn_journal_whose_pod_died() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let pod = Netns::new("torn-dead").unwrap();
+    let attachment = attachment(&pod, &vf);
+    succeed("ADD", &json!({ "vlan": 100 }), &attachment);
+    fs::write(journal(&vf), "{").unwrap();
+    fs::remove_file(format!("{STATE}/c-torn-dead-net1")).unwrap();
+    pod.delete().unwrap();
+    wait_for("the VF is back", || netdev_of(&vf).is_ok()).unwrap();
+    let error = refuse(&json!({}), &attachment);
+    assert!(error["code"] == 3 || error["code"] == 102, "{error}");
+    succeed("DEL", &json!({ "vlan": 100 }), &attachment);
+    assert_eq!(
+        at_pf(&pf, 0)["vlan_list"][0]["vlan"].as_u64().unwrap_or(0),
+        0
+    );
+    assert_ne!(netdev_of(&vf).unwrap(), "net1");
+    assert_nothing_left();
+}
+
+#[test]
+fn a_del_of_something_never_added_touches_nothing() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    // What an operator set on a free VF is the baseline of the next attachment.
+    ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "42"]).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("never").unwrap();
+    succeed("DEL", &fields(), &attachment(&pod, &vf));
+    pod.delete().unwrap();
+    succeed("DEL", &fields(), &attachment(&pod, &vf));
+    assert_eq!(pf.baseline().unwrap(), before);
+    let other = Netns::new("never-2").unwrap();
+    succeed("ADD", &json!({ "vlan": 43 }), &attachment(&other, &vf));
+    succeed("DEL", &json!({ "vlan": 43 }), &attachment(&other, &vf));
+    assert_eq!(pf.baseline().unwrap(), before);
+    ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "0"]).unwrap();
+    assert_nothing_left();
+}
+
+#[test]
+fn after_a_reboot_nothing_is_restored_onto_a_fresh_vf() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let pod = Netns::new("reboot").unwrap();
+    let attachment = attachment(&pod, &vf);
+    // Another boot, or the VF was destroyed and made again.
+    for (key, other) in [("boot_id", json!("another")), ("incarnation", json!(1))] {
+        succeed("ADD", &json!({ "vlan": 100 }), &attachment);
+        edit(&vf, |saved| {
+            saved[key] = other;
+            saved["baseline"]["settings"]["vlan"]["id"] = json!(77);
+        });
+        let fresh = at_pf(&pf, 0);
+        succeed("DEL", &json!({ "vlan": 100 }), &attachment);
+        assert_eq!(at_pf(&pf, 0), fresh);
+        assert_nothing_left();
+        // As after a boot: the VF is on the host, with its driver's settings.
+        let name =
+            ip_json(Some("reboot"), &["link", "show", "dev", "net1"]).unwrap()[0]["ifname"].clone();
+        assert_eq!(name, "net1");
+        ip(&[
+            "-netns", "reboot", "link", "set", "net1", "netns", "1", "name", "eth9",
+        ])
+        .unwrap();
+        ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "0"]).unwrap();
+    }
+}
+
+#[test]
+fn a_vf_that_was_made_again_is_free() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let pod = Netns::new("made-again").unwrap();
+    succeed("ADD", &fields(), &attachment(&pod, &vf));
+    pf.set_vfs(1).unwrap();
+    let before = pf.baseline().unwrap();
+    // The old pod lives on without it; the VF of that address is another one.
+    let next = Netns::new("made-again-2").unwrap();
+    succeed("ADD", &fields(), &attachment(&next, &vf));
+    succeed("DEL", &fields(), &attachment(&pod, &vf));
+    assert_eq!(in_pod(&next)["parentdev"], json!(vf));
+    succeed("DEL", &fields(), &attachment(&next, &vf));
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn a_vf_that_cannot_be_restored_is_held_and_tried_again() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("dirty").unwrap();
+    let attachment = attachment(&pod, &vf);
+    succeed("ADD", &fields(), &attachment);
+    // A baseline that igb refuses stands for a driver that fails.
+    let good = fs::read_to_string(journal(&vf)).unwrap();
+    edit(&vf, |saved| {
+        saved["baseline"]["settings"]["vlan"]["proto"] = json!("802.1ad");
+    });
+    let error = refuse_verb("DEL", &fields(), &attachment);
+    assert_eq!(error["code"], 100, "{error}");
+    assert!(
+        error["msg"].as_str().unwrap().contains("vlan: igb on"),
+        "{error}"
+    );
+    // It is out of the pod all the same, and never handed out.
+    assert_eq!(in_pod(&pod), Value::Null);
+    edit(&vf, |saved| assert_eq!(saved["phase"], "dirty"));
+    let next = Netns::new("dirty-2").unwrap();
+    let mut next_attachment = attachment.clone();
+    next_attachment.netns = next.path();
+    next_attachment.container_id = "c-next".into();
+    refuse(&json!({}), &next_attachment);
+    assert!(netdev_of(&vf).is_ok());
+    let error = refuse_verb("STATUS", &json!({ "cniVersion": "1.1.0" }), &attachment);
+    assert_eq!(error["code"], 50, "{error}");
+    assert!(
+        error["details"].as_str().unwrap().contains("vlan"),
+        "{error}"
+    );
+    // When the cause is gone the next one to come by heals it.
+    let proto =
+        serde_json::from_str::<Value>(&good).unwrap()["baseline"]["settings"]["vlan"]["proto"]
+            .clone();
+    edit(&vf, |saved| {
+        saved["baseline"]["settings"]["vlan"]["proto"] = proto;
+    });
+    succeed("STATUS", &json!({ "cniVersion": "1.1.0" }), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+    succeed("ADD", &fields(), &next_attachment);
+    succeed("DEL", &fields(), &next_attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn a_queued_add_survives_the_late_dels_of_the_pod_before() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let recorder =
+        Recorder::new(&json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }] }))
+            .unwrap();
+    let (first, second) = (
+        Netns::new("queue-1").unwrap(),
+        Netns::new("queue-2").unwrap(),
+    );
+    let (old, new) = (attachment(&first, &vf), attachment(&second, &vf));
+    let fields =
+        |vlan: u16| json!({ "cniVersion": "1.1.0", "vlan": vlan, "ipam": { "type": "recorder" } });
+    let path = format!("{RECORDER_BIN}:{BIN}");
+    let call = |verb: &str, vlan: u16, attachment| {
+        run_with(verb, &fields(vlan), attachment, &[("CNI_PATH", &path)])
+    };
+    assert_eq!(call("ADD", 7, &old).code, Some(0));
+    recorder.slow("DEL").unwrap();
+    std::thread::scope(|scope| {
+        let del = scope.spawn(|| call("DEL", 7, &old));
+        wait_for("the DEL is with IPAM", || recorder.verbs().len() == 2).unwrap();
+        // The VF's lock is held: the ADD of the next pod waits, and so does the DEL that is tried again.
+        let add = scope.spawn(|| call("ADD", 1234, &new));
+        let again = scope.spawn(|| call("DEL", 7, &old));
+        for answer in [del, add, again] {
+            let answer = answer.join().unwrap();
+            assert_eq!(answer.code, Some(0), "{}", answer.document);
+        }
+    });
+    assert_eq!(at_pf(&pf, 0)["vlan_list"][0]["vlan"], 1234);
+    assert_eq!(in_pod(&second)["parentdev"], json!(vf));
+    assert_eq!(call("DEL", 1234, &new).code, Some(0));
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+/// What `sriov-cni` 2.8 leaves of an ADD with VLAN, trust and a moved network device.
+fn as_go_did(pf: &Pf, vf: &str, pod: &Netns, container_id: &str) {
+    let name = netdev_of(vf).unwrap();
+    let link = ip_json(None, &["link", "show", "dev", &name]).unwrap()[0].clone();
+    let state = json!({
+        "cniVersion": "1.0.0", "name": "test", "type": "sriov", "deviceID": vf, "vlan": 100, "vlanQoS": 0, "vlanProto": "802.1q", "trust": "on",
+        "OrigVfState": { "HostIFName": name, "SpoofChk": true, "Trust": false, "AdminMAC": at_pf(pf, 0)["address"], "EffectiveMAC": link["address"],
+                         "Vlan": 0, "VlanQoS": 0, "VlanProto": 33024, "MinTxRate": 0, "MaxTxRate": 0, "LinkState": 0, "MTU": link["mtu"] },
+        "Master": pf.netdev, "VFID": 0, "MAC": "" });
+    fs::create_dir_all(format!("{STATE}/pci/vf_lock")).unwrap();
+    ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "100"]).unwrap();
+    ip(&["link", "set", &pf.netdev, "vf", "0", "trust", "on"]).unwrap();
+    ip(&["link", "set", &name, "netns", &pod.name, "name", "net1"]).unwrap();
+    ip(&[
+        "-netns", &pod.name, "link", "set", "net1", "mtu", "1300", "up",
+    ])
+    .unwrap();
+    fs::write(format!("{STATE}/{container_id}-net1"), state.to_string()).unwrap();
+    fs::write(format!("{STATE}/pci/{vf}"), pod.path().to_str().unwrap()).unwrap();
+}
+
+#[test]
+fn what_the_go_plugin_attached_is_respected_and_released() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("go-pod").unwrap();
+    let attachment = attachment(&pod, &vf);
+    as_go_did(&pf, &vf, &pod, "c-go-pod");
+    let next = Netns::new("go-next").unwrap();
+    let error = refuse(&json!({}), &sriov_tests::cni::attachment(&next, &vf));
+    assert_eq!(error["code"], 11, "{error}");
+    succeed("DEL", &json!({ "vlan": 100, "trust": "on" }), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+
+    // The same, but its namespace died before.
+    as_go_did(&pf, &vf, &pod, "c-go-pod");
+    pod.delete().unwrap();
+    wait_for("the VF is back", || netdev_of(&vf).is_ok()).unwrap();
+    succeed("DEL", &json!({ "vlan": 100, "trust": "on" }), &attachment);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+
+    // The same, and the runtime forgot it: GC.
+    let pod = Netns::new("go-pod").unwrap();
+    as_go_did(&pf, &vf, &pod, "c-go-pod");
+    succeed(
+        "GC",
+        &json!({ "cniVersion": "1.1.0", "cni.dev/valid-attachments": [{ "containerID": "c-go-pod", "ifname": "net1" }] }),
+        &attachment,
+    );
+    assert_eq!(in_pod(&pod)["ifname"], "net1");
+    succeed(
+        "GC",
+        &json!({ "cniVersion": "1.1.0", "cni.dev/valid-attachments": [] }),
+        &attachment,
+    );
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+#[test]
+fn the_go_plugin_finds_what_it_needs_of_ours() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
+    let before = at_pf(&pf, 0);
+    let link = ip_json(None, &["link", "show", "dev", &name]).unwrap()[0].clone();
+    let pod = Netns::new("for-go").unwrap();
+    let attachment = attachment(&pod, &vf);
+    succeed("ADD", &fields(), &attachment);
+    assert_eq!(
+        fs::read_to_string(format!("{STATE}/pci/{vf}")).unwrap(),
+        "/run/netns/for-go"
+    );
+    let state: Value =
+        serde_json::from_str(&fs::read_to_string(format!("{STATE}/c-for-go-net1")).unwrap())
+            .unwrap();
+    let was = &state["OrigVfState"];
+    assert_eq!(
+        (&was["HostIFName"], &was["EffectiveMAC"], &was["MTU"]),
+        (&json!(name), &link["address"], &link["mtu"])
+    );
+    assert_eq!(
+        (&was["SpoofChk"], &was["AdminMAC"]),
+        (&before["spoofchk"], &before["address"])
+    );
+    assert_eq!(
+        (
+            &state["Master"],
+            &state["VFID"],
+            &state["vlan"],
+            &state["deviceID"]
+        ),
+        (&json!(pf.netdev), &json!(0), &json!(100), &json!(vf))
+    );
+    succeed("DEL", &fields(), &attachment);
+    assert_nothing_left();
+}
+
+#[test]
+fn what_was_never_finished_is_swept() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let pod = Netns::new("unfinished").unwrap();
+    let attachment = attachment(&pod, &vf);
+    succeed("DEL", &json!({}), &attachment);
+    fs::write(format!("{STATE}/.{vf}.json.new"), "{").unwrap();
+    succeed("DEL", &json!({}), &attachment);
+    assert_nothing_left();
+    assert!(run("DEL", &json!({}), &attachment).log.is_empty());
+}

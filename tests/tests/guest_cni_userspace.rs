@@ -1,0 +1,116 @@
+//! VFs whose driver is for user space, and VFs that cannot be attached, on real ones.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use serde_json::{Value, json};
+use sriov_tests::cni::{
+    assert_nothing_left, at_pf, attachment, in_pod, refuse, refuse_verb, succeed,
+};
+use sriov_tests::node::{Driver, Netns, Pf, ip, netdev_of};
+
+#[test]
+fn a_vf_for_user_space_gets_its_settings_at_the_pf_and_no_interface() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    for driver in ["vfio-pci", "uio_pci_generic"] {
+        let bound = Driver::bind(&vf, driver).unwrap();
+        let before = pf.baseline().unwrap();
+        let pod = Netns::new("user-space").unwrap();
+        let attachment = attachment(&pod, &vf);
+        let fields = json!({ "cniVersion": "1.1.0", "vlan": 100, "mac": "02:00:00:00:08:01", "trust": "on", "spoofchk": "off" });
+        let result = succeed("ADD", &fields, &attachment);
+        assert_eq!(
+            result["interfaces"],
+            json!([{ "name": "net1", "mac": "02:00:00:00:08:01", "sandbox": "/run/netns/user-space", "pciID": vf }])
+        );
+        let now = at_pf(&pf, 0);
+        assert_eq!(
+            (&now["address"], &now["vlan_list"][0]["vlan"], &now["trust"]),
+            (&json!("02:00:00:00:08:01"), &json!(100), &json!(true))
+        );
+        assert_eq!(in_pod(&pod), Value::Null);
+        let mut check = fields.clone();
+        check["prevResult"] = result;
+        succeed("CHECK", &check, &attachment);
+        ip(&["link", "set", &pf.netdev, "vf", "0", "trust", "off"]).unwrap();
+        let drift = refuse_verb("CHECK", &check, &attachment);
+        assert!(drift["msg"].as_str().unwrap().contains("trust"), "{drift}");
+        succeed("DEL", &fields, &attachment);
+        assert_eq!(pf.baseline().unwrap(), before, "{driver}");
+        assert_nothing_left();
+        let error = refuse(&json!({ "mtu": 9000 }), &attachment);
+        assert_eq!(error["code"], 7);
+        assert!(
+            error["msg"].as_str().unwrap().starts_with("mtu: the VF"),
+            "{error}"
+        );
+        drop(bound);
+    }
+    assert!(netdev_of(&vf).is_ok());
+}
+
+#[test]
+fn a_vf_that_was_rebound_while_a_pod_had_it_is_released() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let pod = Netns::new("rebound").unwrap();
+    let attachment = attachment(&pod, &vf);
+    let fields = json!({ "vlan": 100, "trust": "on" });
+    succeed("ADD", &fields, &attachment);
+    let bound = Driver::bind(&vf, "vfio-pci").unwrap();
+    succeed("DEL", &fields, &attachment);
+    let now = at_pf(&pf, 0);
+    assert_eq!(
+        (&now["vlan_list"][0]["vlan"], &now["trust"]),
+        (&Value::Null, &json!(false))
+    );
+    assert_nothing_left();
+    drop(bound);
+}
+
+#[test]
+fn each_vf_that_cannot_be_attached_has_its_sentence() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("sentences").unwrap();
+    let attachment = attachment(&pod, &vf);
+    let says = |words: &str, code: u32| {
+        let error = refuse(&json!({ "vlan": 100 }), &attachment);
+        assert!(error["msg"].as_str().unwrap().contains(words), "{error}");
+        assert_eq!(error["code"], code, "{error}");
+        assert_nothing_left();
+    };
+    let unbound = Driver::unbind(&vf).unwrap();
+    says("no driver is bound", 7);
+    drop(unbound);
+
+    ip(&["link", "set", &pf.netdev, "down"]).unwrap();
+    says("is down", 11);
+    ip(&["link", "set", &pf.netdev, "up"]).unwrap();
+
+    let away = Netns::new("pf-away").unwrap();
+    ip(&["link", "set", &pf.netdev, "netns", &away.name]).unwrap();
+    says("moved to another network namespace", 7);
+    ip(&[
+        "-netns", &away.name, "link", "set", &pf.netdev, "netns", "1",
+    ])
+    .unwrap();
+    ip(&["link", "set", &pf.netdev, "up"]).unwrap();
+
+    let name = netdev_of(&vf).unwrap();
+    ip(&["link", "set", &name, "netns", &away.name]).unwrap();
+    says("is not on the host", 7);
+    ip(&["-netns", &away.name, "link", "set", &name, "netns", "1"]).unwrap();
+    sriov_tests::node::wait_for("the PF is as it was", || {
+        pf.baseline().is_ok_and(|now| now == before)
+    })
+    .unwrap();
+}
