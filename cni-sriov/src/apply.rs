@@ -154,7 +154,14 @@ impl Target {
             match other {
                 None => return Ok(()),
                 Some(_) if Instant::now() < deadline => tokio::time::sleep(SETTLE_STEP).await,
-                Some(change) => return Err(self.not_kept(change.setting())),
+                Some(change) => {
+                    let found = change.found(&settings).map(|found| found.to_string());
+                    return Err(self.not_kept(
+                        change.setting(),
+                        change.to_string(),
+                        found.unwrap_or_default(),
+                    ));
+                }
             }
         }
     }
@@ -209,7 +216,8 @@ impl Target {
                 return Ok(link);
             }
             if Instant::now() > deadline {
-                return Err(self.not_kept("mac"));
+                let text = |mac: Option<MacAddr>| mac.unwrap_or(MacAddr::ZERO).to_string();
+                return Err(self.not_kept("mac", text(mac), text(link.mac)));
             }
             tokio::time::sleep(SETTLE_STEP).await;
         }
@@ -228,9 +236,11 @@ impl Target {
             .map_err(|source| self.link_failure(source))
     }
 
-    fn not_kept(&self, setting: &'static str) -> Failure {
+    fn not_kept(&self, setting: &'static str, wanted: String, found: String) -> Failure {
         Failure::NotKept {
             setting,
+            wanted,
+            found,
             driver: self.pf.driver.clone(),
             pf: self.pf.address,
             vf: self.vf.get(),

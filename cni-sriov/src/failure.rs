@@ -117,10 +117,16 @@ pub enum Failure {
         source: NetlinkError,
     },
     /// A setting was accepted and is not what was asked for.
-    #[error("{setting}: {driver} on {pf} accepted it for VF {vf} and reports another value")]
+    #[error(
+        "{setting}: {driver} on {pf} accepted it for VF {vf} and reports {found}, wanted {wanted}"
+    )]
     NotKept {
         /// The setting, as in the configuration.
         setting: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// What is reported.
+        found: String,
         /// Driver of the PF.
         driver: String,
         /// The PF.

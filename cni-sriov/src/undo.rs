@@ -162,10 +162,10 @@ impl Settings {
         let Err(failure) = target.verify(host, &wanted).await else {
             return Ok(());
         };
-        Err(if let Failure::NotKept { setting, .. } = failure {
+        Err(if let Failure::NotKept { wanted, found, .. } = failure {
             Failure::Dirty {
                 device: saved.device,
-                what: setting.to_owned(),
+                what: format!("it had {wanted}, its PF reports {found}"),
             }
         } else {
             failure

@@ -249,7 +249,7 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
 }
 
 /// Takes out what changes by itself: the operational state follows the carrier, and igbvf's `permaddr` is whatever it last read from its PF.
-fn without_noise(value: &mut Value) {
+pub fn without_noise(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(without_noise),
         Value::Object(fields) => {

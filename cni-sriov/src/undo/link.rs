@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use sriov_host::ifname::InvalidIfName;
 use sriov_host::netlink::{Link, LinkChange, Netlink, NetlinkError};
 use sriov_host::netns::Netns;
-use sriov_host::{IfName, PciAddress, sysfs};
+use sriov_host::{IfName, MacAddr, PciAddress, sysfs};
 
 use crate::Setup;
 use crate::failure::Failure;
@@ -232,11 +232,23 @@ fn changes_home(link: &Link, was: &SavedLink, name: &IfName, is_unpinned: bool) 
 
 /// What of the device is still not as it was; its names may be another's for good.
 fn difference(link: &Link, was: &SavedLink) -> Option<String> {
-    let mac = was.mac.filter(|mac| link.mac != Some(*mac));
-    let mtu = was.mtu.filter(|mtu| *mtu != link.mtu);
-    mac.map(|mac| format!("mac of the network device (it was {mac})"))
-        .or(mtu.map(|mtu| format!("mtu of the network device (it was {mtu})")))
-        .or((link.is_up != was.is_up).then(|| "state of the network device".to_owned()))
+    let text = |mac: Option<MacAddr>| mac.unwrap_or(MacAddr::ZERO).to_string();
+    if was.mac.is_some() && link.mac != was.mac {
+        let (was, is) = (text(was.mac), text(link.mac));
+        return Some(format!("its network device had mac {was}, it has {is}"));
+    }
+    match was.mtu {
+        Some(mtu) if mtu != link.mtu => {
+            return Some(format!(
+                "its network device had mtu {mtu}, it has {}",
+                link.mtu
+            ));
+        }
+        Some(_) | None => {}
+    }
+    let state = |is_up| if is_up { "up" } else { "down" };
+    let (was, is) = (state(was.is_up), state(link.is_up));
+    (was != is).then(|| format!("its network device was {was}, it is {is}"))
 }
 
 #[cfg(test)]
@@ -409,7 +421,7 @@ mod tests {
         };
         assert_eq!(
             difference(&other, &was()).unwrap(),
-            "mtu of the network device (it was 1500)"
+            "its network device had mtu 1500, it has 9000"
         );
     }
 }

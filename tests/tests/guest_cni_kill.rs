@@ -1,0 +1,267 @@
+//! `kill -9` at every system call of ADD and of DEL, on real VFs: one DEL afterwards leaves nothing, each time.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use sriov_tests::cni::{
+    BIN, RECORDER_BIN, Recorder, assert_nothing_left, at_pf, attachment, config, in_pod, run_with,
+};
+use sriov_tests::multus::{Answer, Attachment, answer, set_environment};
+use sriov_tests::node::{Netns, Pf, ip_json, netdev_of, without_noise};
+
+/// VFs that are worked on at the same time.
+const WORKERS: usize = 4;
+
+fn path() -> String {
+    format!("{RECORDER_BIN}:{BIN}")
+}
+
+fn fields(index: usize) -> Value {
+    json!({ "cniVersion": "1.1.0", "vlan": 100 + index, "mac": format!("02:00:00:00:09:{index:02x}"), "spoofchk": "off", "trust": "on",
+        "ipam": { "type": "recorder" } })
+}
+
+/// A system call of the main thread: the nth of its name. strace counts each name by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Call {
+    name: String,
+    nth: usize,
+}
+
+/// The calls that a verb makes when nothing kills it, in their order.
+fn trace(verb: &str, fields: &Value, attachment: &Attachment) -> Vec<Call> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let to = ["-o", file.path().to_str().unwrap()];
+    let done = strace(verb, fields, attachment, &to);
+    assert_eq!(done.code, Some(0), "{} {}", done.document, done.log);
+    let mut seen = BTreeMap::new();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_once('('))
+        .map(|(name, _)| name);
+    names
+        .filter(|name| !name.contains(' '))
+        .map(|name| {
+            let nth = seen.entry(name.to_owned()).or_insert(0);
+            *nth += 1;
+            Call {
+                name: name.to_owned(),
+                nth: *nth,
+            }
+        })
+        .collect()
+}
+
+/// Runs a verb and kills it as it enters a call.
+fn killed(verb: &str, fields: &Value, attachment: &Attachment, call: &Call) -> Answer {
+    let Call { name, nth } = call;
+    let inject = format!("--inject={name}:signal=KILL:when={nth}");
+    strace(verb, fields, attachment, &["-o", "/dev/null", &inject])
+}
+
+fn strace(verb: &str, fields: &Value, attachment: &Attachment, options: &[&str]) -> Answer {
+    let mut program = Command::new("/usr/bin/strace");
+    set_environment(&mut program, Path::new(BIN), verb, attachment);
+    program
+        .env("CNI_PATH", path())
+        .args(options)
+        .arg(format!("{BIN}/sriov"));
+    answer(program, &config(&attachment.device_id, fields).to_string()).unwrap()
+}
+
+fn call(verb: &str, fields: &Value, attachment: &Attachment) -> Answer {
+    run_with(verb, fields, attachment, &[("CNI_PATH", &path())])
+}
+
+/// One VF with its pod, and what is true of it while nobody has it.
+struct Place<'a> {
+    pf: &'a Pf,
+    index: usize,
+    vf: String,
+    before: Value,
+    recorder: &'a Recorder,
+}
+
+impl<'a> Place<'a> {
+    fn new(pf: &'a Pf, index: usize, recorder: &'a Recorder) -> Self {
+        let mut place = Self {
+            pf,
+            index,
+            vf: pf.vf(index).unwrap(),
+            before: Value::Null,
+            recorder,
+        };
+        place.before = place.now();
+        place
+    }
+
+    fn now(&self) -> Value {
+        let mut link = netdev_of(&self.vf)
+            .and_then(|name| ip_json(None, &["link", "show", "dev", &name]))
+            .unwrap_or_default();
+        without_noise(&mut link);
+        json!([link, at_pf(self.pf, self.index)])
+    }
+
+    /// A pod gets the VF and loses it, and one of the two calls is `interrupted`; one DEL afterwards must leave nothing.
+    fn round(&self, verb: &str, at: &str, interrupted: impl FnOnce(&Value, &Attachment)) {
+        let pod = Netns::new(&format!("kill-{}", self.index)).unwrap();
+        let attachment = Attachment {
+            container_id: format!("c-{}-{}", self.index, at.replace([' ', '/'], "-")),
+            ..attachment(&pod, &self.vf)
+        };
+        let fields = fields(self.index);
+        if verb == "DEL" {
+            let added = call("ADD", &fields, &attachment);
+            assert_eq!(added.code, Some(0), "{} {}", added.document, added.log);
+        }
+        interrupted(&fields, &attachment);
+        // A pod whose namespace died first is as good as one whose has not.
+        let is_dead = at.len().is_multiple_of(2);
+        if is_dead {
+            pod.delete().unwrap();
+        }
+        let deleted = call("DEL", &fields, &attachment);
+        let at = format!("{verb} killed at {at} on VF {}", self.index);
+        assert_eq!(
+            deleted.code,
+            Some(0),
+            "{at}: {} {}",
+            deleted.document,
+            deleted.log
+        );
+        assert_eq!(self.now(), self.before, "{at}");
+        assert!(is_dead || in_pod(&pod) == Value::Null, "{at}");
+        let calls = self.recorder.calls();
+        let is_own = |call: &&String| call.split(' ').nth(1) == Some(&attachment.container_id);
+        let mut own = calls.iter().filter(is_own);
+        let added = own.clone().any(|call| call.starts_with("ADD"));
+        assert!(
+            !added || own.next_back().unwrap().starts_with("DEL"),
+            "{at}: {calls:?}"
+        );
+    }
+}
+
+/// Kills at every call that the verb makes, on several VFs at once.
+fn kill_everywhere(verb: &str) {
+    let pf = Pf::with_vfs(0, WORKERS).unwrap();
+    let recorder =
+        Recorder::new(&json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }] }))
+            .unwrap();
+    let places: Vec<Place<'_>> = (0..WORKERS)
+        .map(|index| Place::new(&pf, index, &recorder))
+        .collect();
+    let calls = Mutex::new(Vec::new());
+    places[0].round(verb, "nothing", |fields, attachment| {
+        *calls.lock().unwrap() = trace(verb, fields, attachment);
+    });
+    let calls = calls.into_inner().unwrap();
+    let (next, reached) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for place in &places {
+            scope.spawn(|| {
+                while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    place.round(
+                        verb,
+                        &format!("{} {}", call.name, call.nth),
+                        |fields, attachment| {
+                            let answer = killed(verb, fields, attachment, call);
+                            if answer.code.is_none() {
+                                reached.fetch_add(1, Ordering::Relaxed);
+                            }
+                        },
+                    );
+                }
+            });
+        }
+    });
+    let reached = reached.into_inner();
+    println!(
+        "{verb}: killed at {reached} of {} system calls",
+        calls.len()
+    );
+    // How often it waits for the kernel differs from run to run; all others are reached every time.
+    let waits = calls.iter().filter(|call| {
+        matches!(
+            call.name.as_str(),
+            "epoll_wait" | "recvfrom" | "futex" | "wait4" | "poll" | "brk"
+        )
+    });
+    assert!(
+        reached >= calls.len() - waits.count() && reached > 100,
+        "{reached} of {}",
+        calls.len()
+    );
+    assert_nothing_left();
+}
+
+#[test]
+fn add_may_be_killed_anywhere() {
+    kill_everywhere("ADD");
+}
+
+#[test]
+fn del_may_be_killed_anywhere() {
+    kill_everywhere("DEL");
+}
+
+#[test]
+fn the_threads_in_the_pod_may_be_killed_too() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let recorder =
+        Recorder::new(&json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }] }))
+            .unwrap();
+    let place = Place::new(&pf, 0, &recorder);
+    for (verb, at, options) in [
+        (
+            "ADD",
+            "setns",
+            ["-f", "--inject=setns:signal=KILL:when=1"].as_slice(),
+        ),
+        (
+            "ADD",
+            "arp_notify",
+            &[
+                "-f",
+                "--trace-path=/proc/sys/net/ipv4/conf/net1/arp_notify",
+                "--inject=%file:signal=KILL",
+            ],
+        ),
+        (
+            "ADD",
+            "ndisc_notify",
+            &[
+                "-f",
+                "--trace-path=/proc/sys/net/ipv6/conf/net1/ndisc_notify",
+                "--inject=%file:signal=KILL",
+            ],
+        ),
+        ("DEL", "setns", &["-f", "--inject=setns:signal=KILL:when=1"]),
+    ] {
+        place.round(verb, at, |fields, attachment| {
+            let all = [["-o", "/dev/null"].as_slice(), options].concat();
+            let answer = strace(verb, fields, attachment, &all);
+            assert_eq!(
+                answer.code, None,
+                "{at}: {} {}",
+                answer.document, answer.log
+            );
+        });
+    }
+    assert_nothing_left();
+}
