@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod atomic;
 pub mod info;
 pub mod store;
 

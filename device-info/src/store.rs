@@ -1,11 +1,11 @@
 //! The directory of device-info files: each is there whole or not at all.
 
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::atomic;
 use crate::info::DeviceInfo;
 
 /// A directory with device-info files.
@@ -63,45 +63,23 @@ impl Store {
 
     /// Writes the file of a device: whoever reads it finds the old content or the new.
     ///
-    /// It is not synchronised with the disk: the directory is below `/var/run`, which a crash of the machine empties.
-    ///
     /// # Errors
     /// [`StoreError::Write`]; nothing has changed then.
-    pub fn write(&self, path: &Path, info: &DeviceInfo) -> Result<(), StoreError> {
+    pub fn write(path: &Path, info: &DeviceInfo) -> Result<(), StoreError> {
         let failed = |source| StoreError::Write {
             path: path.to_owned(),
             source,
         };
         let text = serde_json::to_vec(info).map_err(|source| failed(source.into()))?;
-        fs::create_dir_all(&self.0).map_err(failed)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = self.0.join(format!(".{name}.{}", std::process::id()));
-        let replace = || {
-            let mut file = File::options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o644)
-                .open(&temporary)?;
-            file.write_all(&text)?;
-            file.set_permissions(fs::Permissions::from_mode(0o444))?;
-            fs::rename(&temporary, path)
-        };
-        replace().map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            failed(error)
-        })
+        atomic::replace(path, &text, 0o444).map_err(failed)
     }
 
     /// Removes a file; one that is gone is success.
     pub fn remove(path: &Path) -> Result<(), StoreError> {
-        match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Remove {
-                path: path.to_owned(),
-                source,
-            }),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        atomic::remove(path).map_err(|source| StoreError::Remove {
+            path: path.to_owned(),
+            source,
+        })
     }
 }
 
@@ -150,14 +128,9 @@ mod tests {
             "example.com-vf-0000:01:10.0-device.json"
         );
         for address in ["0000:01:10.0", "0000:01:10.2"] {
-            store.write(&path, &info(address)).unwrap();
+            Store::write(&path, &info(address)).unwrap();
             assert_eq!(read(&path).unwrap(), Some(info(address)));
         }
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o444
-        );
-        assert_eq!(fs::read_dir(dir.path().join("dp")).unwrap().count(), 1);
         Store::remove(&path).unwrap();
         Store::remove(&path).unwrap();
         assert_eq!(read(&path).unwrap(), None);

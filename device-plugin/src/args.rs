@@ -27,6 +27,8 @@ pub struct Setup {
     pub kubelet_dir: PathBuf,
     /// Directory of the device-info files.
     pub devinfo_dir: PathBuf,
+    /// Directory of the CDI specifications, when devices are given by them.
+    pub cdi_dir: Option<PathBuf>,
     /// The machine.
     pub host: HostRoot,
     /// How to register.
@@ -53,6 +55,7 @@ impl Default for Setup {
             resource_prefix: "intel.com".to_owned(),
             kubelet_dir: "/var/lib/kubelet".into(),
             devinfo_dir: "/var/run/k8s.cni.cncf.io/devinfo/dp".into(),
+            cdi_dir: None,
             host: HostRoot::default(),
             registration: Registration::Auto,
             log_level: LevelFilter::INFO,
@@ -76,9 +79,6 @@ pub enum ArgsError {
         /// What it can have.
         allowed: &'static str,
     },
-    /// CDI mode is asked for.
-    #[error("--use-cdi is not served by this version: devices are given by their nodes")]
-    Cdi,
 }
 
 const HELP: &str = "\
@@ -88,6 +88,8 @@ usage: sriov-device-plugin [FLAGS]
   --resource-prefix PREFIX  prefix of resources that name none (default intel.com)
   --kubelet-dir DIR         kubelet's root directory (default /var/lib/kubelet)
   --devinfo-dir DIR         device-info files (default /var/run/k8s.cni.cncf.io/devinfo/dp)
+  --use-cdi                 give devices by CDI specifications instead of device nodes
+  --cdi-dir DIR             CDI specifications (default /var/run/cdi)
   --host-root DIR           root below which sys, proc and dev are read (default /)
   --registration MODE       auto, watcher or legacy (default auto)
   --log-level LEVEL         error, warn, info, debug, trace, or a number as the Go program takes it
@@ -110,6 +112,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
     });
     let mut parser = lexopt::Parser::from_iter(words);
     let mut setup = Setup::default();
+    let (mut use_cdi, mut cdi_dir) = (false, PathBuf::from("/var/run/cdi"));
     while let Some(argument) = parser.next()? {
         match argument {
             Long("config-file") => setup.config_file = parser.value()?.into(),
@@ -119,15 +122,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
             Long("host-root") => setup.host = HostRoot::new(PathBuf::from(parser.value()?)),
             Long("registration") => setup.registration = registration(&parser.value()?.string()?)?,
             Long("log-level") => setup.log_level = log_level(&parser.value()?.string()?)?,
-            Long("use-cdi") => match parser
-                .optional_value()
-                .map(ValueExt::string)
-                .transpose()?
-                .as_deref()
-            {
-                Some("false") => {}
-                Some(_) | None => return Err(ArgsError::Cdi),
-            },
+            Long("use-cdi") => {
+                let value = parser.optional_value().map(ValueExt::string).transpose()?;
+                use_cdi = is_true("use-cdi", value.as_deref())?;
+            }
+            Long("cdi-dir") => cdi_dir = parser.value()?.into(),
             Long(
                 "log-dir" | "log_dir" | "log_backtrace_at" | "log_link" | "logbuflevel"
                 | "stderrthreshold" | "v" | "vmodule",
@@ -150,7 +149,21 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
             }
         }
     }
+    setup.cdi_dir = use_cdi.then_some(cdi_dir);
     Ok(Asked::Run(setup))
+}
+
+/// A flag with or without value, as Go's `flag` takes it (`strconv.ParseBool`).
+fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, ArgsError> {
+    match value {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some(value) => Err(ArgsError::Value {
+            flag,
+            value: value.to_owned(),
+            allowed: "true, false",
+        }),
+    }
 }
 
 fn registration(value: &str) -> Result<Registration, ArgsError> {
@@ -214,12 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn cdi_mode_is_asked_for_as_go_asks() {
+        for (line, dir) in [
+            ("--use-cdi", Some("/var/run/cdi")),
+            ("-use-cdi=true --cdi-dir /d", Some("/d")),
+            ("--use-cdi=false", None),
+            ("--cdi-dir /d", None),
+        ] {
+            let Ok(Asked::Run(setup)) = read(line) else {
+                panic!("{line}")
+            };
+            assert_eq!(setup.cdi_dir, dir.map(PathBuf::from), "{line}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_followed_is_named() {
         for (line, word) in [
             ("--nonsense", "nonsense"),
             ("--registration=x", "`x`"),
             ("--log-level=x", "`x`"),
-            ("--use-cdi", "use-cdi"),
+            ("--use-cdi=maybe", "`maybe`"),
             ("word", "word"),
         ] {
             assert!(read(line).unwrap_err().to_string().contains(word), "{line}");

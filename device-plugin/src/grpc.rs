@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use sriov_config::resources::ResourceName;
-use sriov_device_info::Store;
+use sriov_device_info::{DeviceInfo, Store, StoreError};
 use sriov_host::{HostRoot, PciAddress};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status};
 
 use crate::allocate::{self, Allocated, Node, NotUsable};
+use crate::cdi::{CdiDir, CdiError};
 use crate::observe::{ObserveError, observe};
 use crate::pools::{Pool, PoolDevice};
 use crate::prefer;
@@ -23,14 +24,23 @@ use crate::proto::v1beta1 as api;
 pub struct PoolServer {
     /// The pool as it is now.
     pub pool: watch::Receiver<Arc<Pool>>,
-    /// The machine.
-    pub host: HostRoot,
-    /// The device-info files.
-    pub store: Store,
+    /// What it answers with.
+    pub means: Means,
     /// Path of the socket that it is served on.
     pub endpoint: String,
     /// Told when kubelet refuses the registration.
     pub refused: mpsc::Sender<ResourceName>,
+}
+
+/// What the servers of all pools answer with.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// The machine.
+    pub host: HostRoot,
+    /// The device-info files.
+    pub store: Store,
+    /// The CDI specifications, when devices are given by them.
+    pub cdi: Option<CdiDir>,
 }
 
 type List = Pin<Box<dyn Stream<Item = Result<api::ListAndWatchResponse, Status>> + Send>>;
@@ -109,6 +119,38 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
     }
 }
 
+/// The files of a device could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// Its device-info file.
+    #[error("the device information is not there")]
+    DeviceInfo(#[source] StoreError),
+    /// Its CDI specification.
+    #[error("the CDI specification is not there")]
+    Cdi(#[source] CdiError),
+}
+
+impl Means {
+    /// Writes what others read about a device that a pod has; in CDI mode the name of the CDI device, when it has nodes.
+    ///
+    /// # Errors
+    /// The first file that could not be written.
+    pub fn write_files(
+        &self,
+        resource: &ResourceName,
+        id: &str,
+        info: &DeviceInfo,
+        nodes: &[Node],
+    ) -> Result<Option<String>, FilesError> {
+        let path = self.store.path_of_device(resource, id);
+        Store::write(&path, info).map_err(FilesError::DeviceInfo)?;
+        match &self.cdi {
+            Some(cdi) => cdi.write(resource, id, nodes).map_err(FilesError::Cdi),
+            None => Ok(None),
+        }
+    }
+}
+
 impl PoolServer {
     fn allocate_one(
         &self,
@@ -119,14 +161,15 @@ impl PoolServer {
         let refused = |error: NotUsable| Status::failed_precondition(error.to_string());
         // All of the answer stands before the first file is written.
         let answer = allocate::answer(&pool.resource, &devices).map_err(refused)?;
+        let mut cdi_devices = Vec::new();
         for allocated in &devices {
-            let path = self
-                .store
-                .path_of_device(&pool.resource.name, allocated.device.address);
             let info = allocate::device_info(allocated).map_err(refused)?;
-            self.store
-                .write(&path, &info)
+            let share = allocate::share(&pool.resource, allocated).map_err(refused)?;
+            let name = self
+                .means
+                .write_files(&pool.resource.name, &allocated.id(), &info, &share.nodes)
                 .map_err(|error| Status::internal(crate::plugin::chain(&error)))?;
+            cdi_devices.extend(name.map(|name| api::CdiDevice { name }));
         }
         tracing::info!("{}: allocated {}", pool.resource.name, ids.join(", "));
         let node = |Node { host, container }| api::DeviceSpec {
@@ -134,9 +177,14 @@ impl PoolServer {
             host_path: host,
             permissions: "rw".to_owned(),
         };
+        let nodes = answer
+            .nodes
+            .into_iter()
+            .filter(|_| self.means.cdi.is_none());
         Ok(api::ContainerAllocateResponse {
-            devices: answer.nodes.into_iter().map(node).collect(),
+            devices: nodes.map(node).collect(),
             envs: answer.envs.into_iter().collect(),
+            cdi_devices,
             ..api::ContainerAllocateResponse::default()
         })
     }
@@ -168,7 +216,7 @@ impl PoolServer {
             .and_then(|address| pool.devices.iter().find(|device| device.address == address));
         let device =
             known.ok_or_else(|| Status::not_found(format!("`{id}` is no device of {name}")))?;
-        observe(&self.host, device).map_err(|error| refusal(&error))
+        observe(&self.means.host, device).map_err(|error| refusal(&error))
     }
 }
 

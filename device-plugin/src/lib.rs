@@ -7,6 +7,7 @@
 
 pub mod allocate;
 pub mod args;
+pub mod cdi;
 pub mod grpc;
 pub mod kubelet;
 pub mod observe;

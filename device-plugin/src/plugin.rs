@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::args::Setup;
-use crate::grpc::PoolServer;
+use crate::cdi::CdiDir;
+use crate::grpc::{Means, PoolServer};
 use crate::kubelet::{self, DirEvents, Place};
 use crate::pools::{Pool, Pools, plan_pools};
 use crate::uplinks;
@@ -180,8 +181,11 @@ impl Plugin {
         let (stop, stopped) = watch::channel(false);
         let server = PoolServer {
             pool: receive,
-            host: self.setup.host.clone(),
-            store: Store::new(&self.setup.devinfo_dir),
+            means: Means {
+                host: self.setup.host.clone(),
+                store: Store::new(&self.setup.devinfo_dir),
+                cdi: self.setup.cdi_dir.clone().map(CdiDir::new),
+            },
             endpoint,
             refused,
         };

@@ -17,7 +17,8 @@ use sriov_device_plugin::proto::pluginregistration::{InfoRequest, RegistrationSt
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{
     AllocateRequest, ContainerAllocateRequest, ContainerAllocateResponse,
-    ContainerPreferredAllocationRequest, Device, PreferredAllocationRequest,
+    ContainerPreferredAllocationRequest, Device, PreStartContainerRequest,
+    PreferredAllocationRequest,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -169,6 +170,16 @@ impl Kubelet {
             .into_iter()
             .next()
             .context("an answer for no container")
+    }
+
+    /// Asks whether a container with these devices may start.
+    pub fn pre_start(&self, resource: &str, ids: &[&str]) -> Result<()> {
+        let request = PreStartContainerRequest {
+            devices_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let mut client = self.client(resource)?;
+        self.runtime.block_on(client.pre_start_container(request))?;
+        Ok(())
     }
 
     /// Asks which devices the plugin would choose.

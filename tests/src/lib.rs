@@ -16,3 +16,4 @@ pub mod lab;
 pub mod multus;
 pub mod node;
 pub mod plugin;
+pub mod tree;

@@ -1,13 +1,34 @@
 //! A running device plugin: the real binary, ended with its owner.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::lab::build::{cargo, workspace};
 use crate::node::wait_for;
+
+/// The binary as cargo builds it for the tests of this machine.
+pub fn binary() -> Result<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| {
+        let build = cargo()
+            .args(["build", "--quiet", "--package", "sriov-device-plugin"])
+            .status();
+        match build {
+            Ok(status) if status.success() => {
+                let target = std::env::var_os("CARGO_TARGET_DIR")
+                    .map_or_else(|| workspace().join("target"), PathBuf::from);
+                Ok(target.join("debug/sriov-device-plugin"))
+            }
+            other => Err(format!("cannot build the device plugin: {other:?}")),
+        }
+    });
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
 
 /// The process.
 #[derive(Debug)]

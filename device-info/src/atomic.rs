@@ -1,0 +1,74 @@
+//! Replaces a file whole: whoever reads it finds the old content or the new; nothing of what the content means.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Writes a file with a mode; directories that are missing are made.
+///
+/// The temporary name begins with a dot and ends in the process id, so that watchers of `.json` files do not take it for one.
+/// Nothing is synchronised with the disk: these files live below `/var/run`, which a crash of the machine empties.
+///
+/// # Errors
+/// The file is what it was then.
+pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(text)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+/// Removes a file; one that is gone is success.
+///
+/// # Errors
+/// When it is still there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_with_its_mode_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made/file.json");
+        for text in ["long content", "short"] {
+            replace(&path, text.as_bytes(), 0o444).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o444);
+        assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 1);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+    }
+
+    #[test]
+    fn a_failure_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("is-a-directory");
+        fs::create_dir_all(path.join("inner")).unwrap();
+        assert!(replace(&path, b"text", 0o644).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! CDI mode: one specification file a device, one kind a resource; the runtime finds the device nodes when it starts the container.
+//!
+//! A name stays the same over a reboot while the nodes behind it may change, for kubelet answers for running pods from memory.
+//! Specification: `cncf-tags/container-device-interface`, SPEC.md.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sriov_config::resources::ResourceName;
+use sriov_device_info::atomic;
+
+use crate::allocate::Node;
+
+/// The least version with `hostPath` and names that begin with a digit.
+const VERSION: &str = "0.5.0";
+/// How the names of our files begin.
+const OURS: &str = "virtfn-";
+
+/// The directory of specifications, for instance `/var/run/cdi`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CdiDir(PathBuf);
+
+/// A specification could not be written or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot change the CDI specification `{}`", path.display())]
+pub struct CdiError {
+    /// The file.
+    path: PathBuf,
+    /// Why.
+    source: io::Error,
+}
+
+impl CdiDir {
+    /// Takes the directory; it is made when something is written.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// How the files of a resource begin.
+    pub fn stem(resource: &ResourceName) -> String {
+        format!("{OURS}{}_", resource.socket_stem())
+    }
+
+    /// The file of a device.
+    pub fn path_of_device(&self, resource: &ResourceName, id: &str) -> PathBuf {
+        self.0.join(format!("{}{id}.json", Self::stem(resource)))
+    }
+
+    /// Writes the specification of a device and gives its qualified name; nothing for a device without nodes, as an empty one is invalid.
+    ///
+    /// # Errors
+    /// What was there is there still.
+    pub fn write(
+        &self,
+        resource: &ResourceName,
+        id: &str,
+        nodes: &[Node],
+    ) -> Result<Option<String>, CdiError> {
+        if nodes.is_empty() {
+            return Ok(None);
+        }
+        let path = self.path_of_device(resource, id);
+        let text = specification(resource, id, nodes).to_string();
+        match atomic::replace(&path, text.as_bytes(), 0o644) {
+            Ok(()) => Ok(Some(format!("{}={id}", kind(resource)))),
+            Err(source) => Err(CdiError { path, source }),
+        }
+    }
+
+    /// Removes a file; one that is gone is success.
+    ///
+    /// # Errors
+    /// When it is still there.
+    pub fn remove(path: &Path) -> Result<(), CdiError> {
+        atomic::remove(path).map_err(|source| CdiError {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// The kind of a resource: its name, where the parts follow the specification's rule for vendor and class.
+pub fn kind(resource: &ResourceName) -> String {
+    let full = resource.to_string();
+    let (prefix, name) = full.split_once('/').unwrap_or(("", &full));
+    // Both begin with a letter; Go's parser panics on a single character.
+    let is_fine =
+        |part: &str| part.len() > 1 && part.starts_with(|c: char| c.is_ascii_alphabetic());
+    let or = |part: &str, fallback: &str| {
+        if is_fine(part) {
+            part.to_owned()
+        } else {
+            format!("{fallback}{part}")
+        }
+    };
+    format!("{}/{}", or(prefix, "sriov."), or(name, "sriov-"))
+}
+
+fn specification(resource: &ResourceName, id: &str, nodes: &[Node]) -> Value {
+    let node = |Node { host, container }: &Node| {
+        let mut node = json!({ "path": container, "permissions": "rw" });
+        if let (true, Some(fields)) = (host != container, node.as_object_mut()) {
+            fields.insert("hostPath".to_owned(), json!(host));
+        }
+        node
+    };
+    let nodes: Vec<Value> = nodes.iter().map(node).collect();
+    json!({ "cdiVersion": VERSION, "kind": kind(resource),
+        "devices": [{ "name": id, "containerEdits": { "deviceNodes": nodes } }] })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_specification_is_what_runtimes_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let cdi = CdiDir::new(dir.path().join("cdi"));
+        let resource = ResourceName::new("intel.com", "vf").unwrap();
+        let node = |host: &str, container: &str| Node {
+            host: host.into(),
+            container: container.into(),
+        };
+        let nodes = [
+            node("/dev/vfio/vfio", "/dev/vfio/vfio"),
+            node("/dev/vfio/noiommu-7", "/dev/vfio/7"),
+        ];
+        let name = cdi.write(&resource, "0000:01:10.0", &nodes).unwrap();
+        assert_eq!(name.as_deref(), Some("intel.com/vf=0000:01:10.0"));
+        let path = cdi.path_of_device(&resource, "0000:01:10.0");
+        assert!(path.ends_with("virtfn-intel.com_vf_0000:01:10.0.json"));
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            r#"{"cdiVersion":"0.5.0","devices":[{"containerEdits":{"deviceNodes":[{"path":"/dev/vfio/vfio","permissions":"rw"},{"hostPath":"/dev/vfio/noiommu-7","path":"/dev/vfio/7","permissions":"rw"}]},"name":"0000:01:10.0"}],"kind":"intel.com/vf"}"#
+        );
+        assert_eq!(cdi.write(&resource, "0000:01:10.2", &[]).unwrap(), None);
+        CdiDir::remove(&path).unwrap();
+        assert_eq!(fs::read_dir(cdi.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_kind_follows_the_rule_whatever_the_resource_is_called() {
+        for (prefix, name, expected) in [
+            ("intel.com", "vf_a-1", "intel.com/vf_a-1"),
+            ("3com.example", "9", "sriov.3com.example/sriov-9"),
+            ("x", "v", "sriov.x/sriov-v"),
+        ] {
+            assert_eq!(kind(&ResourceName::new(prefix, name).unwrap()), expected);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A constructed machine: the part of sysfs that the programs read, below a directory; for what the emulated NIC lacks.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The machine below a directory.
+#[derive(Clone, Debug)]
+pub struct Tree(PathBuf);
+
+impl Tree {
+    /// Takes the directory that gets `sys`.
+    pub fn new(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+
+    /// The directory of a function.
+    pub fn device(&self, address: &str) -> PathBuf {
+        self.0.join("sys/bus/pci/devices").join(address)
+    }
+
+    /// A network function of Intel on NUMA node 1, with a driver.
+    pub fn function(&self, address: &str, driver: &str) -> Result<()> {
+        for (attribute, text) in [
+            ("vendor", "0x8086"),
+            ("device", "0x10ca"),
+            ("class", "0x020000"),
+            ("numa_node", "1"),
+        ] {
+            self.file(&format!("{address}/{attribute}"), text)?;
+        }
+        self.bind(address, driver)
+    }
+
+    /// A PF that can have `total` VFs and has none.
+    pub fn pf(&self, address: &str, driver: &str, total: u16) -> Result<()> {
+        self.function(address, driver)?;
+        self.file(&format!("{address}/sriov_totalvfs"), &total.to_string())?;
+        self.file(&format!("{address}/sriov_numvfs"), "0")
+    }
+
+    /// The next VF of a PF.
+    pub fn vf(&self, pf: &str, address: &str, driver: &str) -> Result<()> {
+        self.function(address, driver)?;
+        self.link(&format!("{address}/physfn"), &format!("../{pf}"))?;
+        let count = fs::read_to_string(self.device(pf).join("sriov_numvfs"))?;
+        let index: u16 = count.trim().parse()?;
+        self.link(&format!("{pf}/virtfn{index}"), &format!("../{address}"))?;
+        self.file(&format!("{pf}/sriov_numvfs"), &(index + 1).to_string())
+    }
+
+    /// Binds a function to a driver, whatever it was bound to.
+    pub fn bind(&self, address: &str, driver: &str) -> Result<()> {
+        let _ = fs::remove_file(self.device(address).join("driver"));
+        self.link(
+            &format!("{address}/driver"),
+            &format!("../../drivers/{driver}"),
+        )
+    }
+
+    /// Takes a function away.
+    pub fn remove(&self, address: &str) -> Result<()> {
+        Ok(fs::remove_dir_all(self.device(address))?)
+    }
+
+    /// A file; a relative path is that of a function's attribute.
+    pub fn file(&self, path: &str, text: &str) -> Result<()> {
+        let path = self.at(path)?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// A link.
+    pub fn link(&self, path: &str, target: &str) -> Result<()> {
+        let path = self.at(path)?;
+        symlink(target, &path).with_context(|| format!("cannot link {}", path.display()))
+    }
+
+    /// A directory.
+    pub fn dir(&self, path: &str) -> Result<()> {
+        Ok(fs::create_dir_all(self.at(path)?)?)
+    }
+
+    fn at(&self, path: &str) -> Result<PathBuf> {
+        let path = match path.strip_prefix('/') {
+            Some(absolute) => self.0.join(absolute),
+            None => self.device(path),
+        };
+        fs::create_dir_all(path.parent().context("a path without a directory")?)?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,236 @@
+//! What a pod is given, over the real protocol, on constructed trees: for the devices that the emulated NIC lacks, and for those that changed meanwhile.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use sriov_device_plugin::proto::v1beta1::ContainerAllocateResponse;
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::plugin::{self, Plugin};
+use sriov_tests::tree::Tree;
+use tonic::{Code, Status};
+
+const PF: &str = "0000:01:00.0";
+const VF0: &str = "0000:01:10.0";
+const VF1: &str = "0000:01:10.2";
+const RESOURCE: &str = "x.y/vf";
+
+/// A constructed machine with its kubelet and the plugin.
+struct Node {
+    dir: tempfile::TempDir,
+    tree: Tree,
+    kubelet: Kubelet,
+    plugin: Plugin,
+}
+
+impl Node {
+    /// Two VFs with a driver, in one resource with these selectors.
+    fn start(driver: &str, selectors: &Value, flags: &[&str], prepare: impl Fn(&Tree)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path());
+        tree.pf(PF, "igb", 7).unwrap();
+        for address in [VF0, VF1] {
+            tree.vf(PF, address, driver).unwrap();
+        }
+        prepare(&tree);
+        let config = json!({ "resourceList": [{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": selectors }] });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+        let mut all = vec![
+            flag("config-file", "config.json"),
+            flag("kubelet-dir", "kubelet"),
+            flag("devinfo-dir", "devinfo"),
+            flag("cdi-dir", "cdi"),
+            flag("host-root", ""),
+        ];
+        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let plugin =
+            Plugin::start(plugin::binary().unwrap(), &all, &dir.path().join("log")).unwrap();
+        let node = Self {
+            dir,
+            tree,
+            kubelet,
+            plugin,
+        };
+        let listed = |known: &sriov_tests::kubelet::Resources| {
+            known
+                .get(RESOURCE)
+                .is_some_and(|known| known.ids() == [VF0, VF1])
+        };
+        node.kubelet
+            .wait_for("both VFs are listed", listed)
+            .unwrap();
+        node
+    }
+
+    fn allocate(&self, ids: &[&str]) -> ContainerAllocateResponse {
+        self.kubelet.allocate(RESOURCE, ids).unwrap()
+    }
+
+    /// The code and the words of a refusal.
+    fn refusal(&self, ids: &[&str]) -> (Code, String) {
+        let error = self.kubelet.allocate(RESOURCE, ids).unwrap_err();
+        let status = error.downcast_ref::<Status>().unwrap();
+        (status.code(), status.message().to_owned())
+    }
+
+    fn device_info(&self, id: &str) -> PathBuf {
+        self.dir
+            .path()
+            .join(format!("devinfo/x.y-vf-{id}-device.json"))
+    }
+}
+
+/// Nodes of an answer as `host>container`.
+fn nodes(answer: &ContainerAllocateResponse) -> Vec<String> {
+    let node = |node: &sriov_device_plugin::proto::v1beta1::DeviceSpec| {
+        assert_eq!(node.permissions, "rw");
+        format!("{}>{}", node.host_path, node.container_path)
+    };
+    answer.devices.iter().map(node).collect()
+}
+
+fn info(answer: &ContainerAllocateResponse) -> Value {
+    serde_json::from_str(&answer.envs["PCIDEVICE_X_Y_VF_INFO"]).unwrap()
+}
+
+fn with_group(tree: &Tree, name: &str) {
+    for (address, group) in [(VF0, 7), (VF1, 8)] {
+        tree.link(
+            &format!("{address}/iommu_group"),
+            &format!("../../../../kernel/iommu_groups/{group}"),
+        )
+        .unwrap();
+        tree.file(&format!("/sys/kernel/iommu_groups/{group}/name"), name)
+            .unwrap();
+    }
+}
+
+#[test]
+fn vfio_devices_are_given_with_their_groups_and_iommufd() {
+    let node = Node::start(
+        "vfio-pci",
+        &json!({ "drivers": ["vfio-pci"] }),
+        &[],
+        |tree| {
+            with_group(tree, "");
+            tree.file(&format!("{VF1}/vfio-dev/vfio0/dev"), "511:0")
+                .unwrap();
+            tree.dir("/sys/class/vfio/8").unwrap();
+        },
+    );
+    let answer = node.allocate(&[VF1, VF0]);
+    assert_eq!(
+        answer.envs["PCIDEVICE_X_Y_VF"],
+        format!("{VF1},{VF0}"),
+        "the order is that of the request"
+    );
+    assert_eq!(
+        nodes(&answer),
+        [
+            "/dev/vfio/vfio>/dev/vfio/vfio",
+            "/dev/vfio/8>/dev/vfio/8",
+            "/dev/iommu>/dev/iommu",
+            "/dev/vfio/devices/vfio0>/dev/vfio/devices/vfio0",
+            "/dev/vfio/7>/dev/vfio/7"
+        ]
+    );
+    assert_eq!(
+        info(&answer)[VF0]["vfio"],
+        json!({ "mount": "/dev/vfio/vfio", "dev-mount": "/dev/vfio/7" })
+    );
+}
+
+#[test]
+fn what_changed_since_it_was_listed_is_refused_by_code() {
+    let node = Node::start(
+        "vfio-pci",
+        &json!({ "drivers": ["vfio-pci"] }),
+        &[],
+        |tree| {
+            with_group(tree, "vfio-noiommu");
+        },
+    );
+    assert!(nodes(&node.allocate(&[VF0])).contains(&"/dev/vfio/noiommu-7>/dev/vfio/7".to_owned()));
+    node.kubelet.pre_start(RESOURCE, &[VF0]).unwrap();
+    let check = |ids: &[&str], code: Code, words: &str| {
+        let refusal = node.refusal(ids);
+        assert!(
+            refusal.0 == code && refusal.1.contains(words),
+            "{refusal:?}"
+        );
+    };
+    check(&[VF0, VF0], Code::InvalidArgument, "twice");
+    check(&[], Code::InvalidArgument, "no device");
+    check(&["0000:09:10.0"], Code::NotFound, "no device of");
+    check(&["nonsense"], Code::NotFound, "no device of");
+    fs::remove_file(node.tree.device(VF0).join("iommu_group")).unwrap();
+    check(&[VF0], Code::FailedPrecondition, "no vfio device");
+    node.tree.bind(VF0, "igbvf").unwrap();
+    check(&[VF1, VF0], Code::FailedPrecondition, "`igbvf`");
+    assert!(
+        !node.device_info(VF1).exists(),
+        "half an answer left a file"
+    );
+    let error = node.kubelet.pre_start(RESOURCE, &[VF0]).unwrap_err();
+    assert!(format!("{error:#}").contains("`igbvf`"), "{error:#}");
+    node.tree.remove(VF1).unwrap();
+    let (code, _) = node.refusal(&[VF1]);
+    assert!(matches!(code, Code::FailedPrecondition | Code::NotFound));
+    node.plugin.stop().unwrap();
+}
+
+#[test]
+fn cdi_mode_names_devices_and_leaves_specifications_for_running_pods() {
+    let node = Node::start(
+        "vfio-pci",
+        &json!({ "drivers": ["vfio-pci"] }),
+        &["--use-cdi"],
+        |tree| with_group(tree, ""),
+    );
+    let answer = node.allocate(&[VF0, VF1]);
+    let names: Vec<&str> = answer
+        .cdi_devices
+        .iter()
+        .map(|device| device.name.as_str())
+        .collect();
+    assert_eq!(names, [VF0, VF1].map(|id| format!("x.y/vf={id}")));
+    assert!(answer.devices.is_empty() && answer.annotations.is_empty());
+    assert_eq!(
+        info(&answer)[VF0]["vfio"]["dev-mount"],
+        json!("/dev/vfio/7")
+    );
+    let dir = node.dir.path().join("cdi");
+    let files = || {
+        let mut files: Vec<String> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        files
+    };
+    assert_eq!(
+        files(),
+        [VF0, VF1].map(|id| format!("virtfn-x.y_vf_{id}.json"))
+    );
+    let text = fs::read_to_string(dir.join(format!("virtfn-x.y_vf_{VF1}.json"))).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["kind"], json!("x.y/vf"));
+    assert_eq!(
+        document["devices"][0]["containerEdits"]["deviceNodes"][1],
+        json!({ "path": "/dev/vfio/8", "permissions": "rw" })
+    );
+    node.plugin.stop().unwrap();
+    assert_eq!(files().len(), 2, "a running pod lost its specification");
+}
