@@ -1,0 +1,232 @@
+//! What an attachment says on the wire, and the addresses and routes that it gets, on real VFs.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use sriov_tests::cni::{
+    BIN, RECORDER_BIN, Recorder, assert_nothing_left, attachment, in_pod, run_with,
+};
+use sriov_tests::node::{Netns, Pf, ip, ip_json, wait_for};
+
+/// tcpdump on one interface, writing lines into a file.
+struct Tap {
+    tcpdump: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Tap {
+    fn new(netns: Option<&str>, interface: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| fs::File::create(dir.path().join(name)).unwrap();
+        let mut command = match netns {
+            None => Command::new("/usr/bin/tcpdump"),
+            Some(netns) => {
+                let mut command = Command::new("/usr/sbin/ip");
+                command.args(["netns", "exec", netns, "/usr/bin/tcpdump"]);
+                command
+            }
+        };
+        let tcpdump = command
+            .args([
+                "-i",
+                interface,
+                "-e",
+                "-nn",
+                "-l",
+                "--immediate-mode",
+                "-Z",
+                "root",
+                "arp",
+                "or",
+                "icmp6",
+            ])
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .unwrap();
+        let tap = Self { tcpdump, dir };
+        wait_for("tcpdump listens", || {
+            tap.read("err").contains("listening on")
+        })
+        .unwrap();
+        tap
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+
+    /// Whether a line has all of these words.
+    fn heard(&self, words: &[&str]) -> bool {
+        self.read("out")
+            .lines()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}
+
+#[test]
+fn addresses_are_announced_through_the_vf_and_nowhere_else() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    // The other PF hears broadcasts as long as it has no VFs.
+    let other = Pf::with_vfs(1, 0).unwrap();
+    let pod = Netns::new("announce").unwrap();
+    ip(&["-netns", "announce", "link", "add", "eth0", "type", "dummy"]).unwrap();
+    ip(&["-netns", "announce", "link", "set", "eth0", "up"]).unwrap();
+    ip(&[
+        "-netns",
+        "announce",
+        "address",
+        "add",
+        "10.0.0.7/8",
+        "dev",
+        "eth0",
+    ])
+    .unwrap();
+    let recorder = Recorder::new(&json!({ "cniVersion": "1.1.0",
+        "ips": [{ "address": "192.0.2.10/24", "gateway": "192.0.2.1" }, { "address": "192.0.2.11/24" }, { "address": "2001:db8::10/64", "gateway": "2001:db8::1" }] })).unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    let fields = json!({ "cniVersion": "1.1.0", "mac": "02:00:00:00:0b:01", "ipam": { "type": "recorder" } });
+    let path = format!("{RECORDER_BIN}:{BIN}");
+    let (wire, inside) = (
+        Tap::new(None, &other.netdev),
+        Tap::new(Some("announce"), "eth0"),
+    );
+    let added = run_with("ADD", &fields, &attachment, &[("CNI_PATH", &path)]);
+    assert_eq!(added.code, Some(0), "{} {}", added.document, added.log);
+    for address in ["192.0.2.10", "192.0.2.11"] {
+        wait_for("the IPv4 address is announced", || {
+            wire.heard(&[
+                "02:00:00:00:0b:01 > ff:ff:ff:ff:ff:ff",
+                &format!("who-has {address}"),
+                &format!("tell {address}"),
+            ])
+        })
+        .unwrap();
+    }
+    wait_for("the IPv6 address is announced", || {
+        wire.heard(&[
+            "02:00:00:00:0b:01 >",
+            "neighbor advertisement",
+            "tgt is 2001:db8::10",
+        ])
+    })
+    .unwrap();
+    let elsewhere = inside.read("out");
+    assert!(
+        !elsewhere.contains("192.0.2.1") && !elsewhere.contains("2001:db8::"),
+        "{elsewhere}"
+    );
+    let deleted = run_with("DEL", &fields, &attachment, &[("CNI_PATH", &path)]);
+    assert_eq!(deleted.code, Some(0), "{}", deleted.document);
+    assert_eq!(recorder.verbs(), ["ADD", "DEL"]);
+    assert_nothing_left();
+}
+
+#[test]
+fn routes_have_all_that_the_result_says_of_them() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let pod = Netns::new("routes").unwrap();
+    let routes = json!([
+        { "dst": "198.51.100.0/24", "gw": "192.0.2.1", "mtu": 1300, "advmss": 1200, "priority": 7, "table": 1000 },
+        { "dst": "203.0.113.0/24", "scope": 253 },
+        { "dst": "203.0.114.0/24" },
+        { "dst": "2001:db8:1::/48", "gw": "2001:db8::1", "mtu": 1280, "priority": 9 },
+    ]);
+    let recorder = Recorder::new(&json!({ "cniVersion": "1.1.0", "routes": routes,
+        "ips": [{ "address": "192.0.2.10/24", "gateway": "192.0.2.1" }, { "address": "2001:db8::10/64", "gateway": "2001:db8::1" }] })).unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    let mut fields = json!({ "cniVersion": "1.1.0", "ipam": { "type": "recorder" } });
+    let path = format!("{RECORDER_BIN}:{BIN}");
+    let call =
+        |verb: &str, fields: &Value| run_with(verb, fields, &attachment, &[("CNI_PATH", &path)]);
+    let added = call("ADD", &fields);
+    assert_eq!(added.code, Some(0), "{} {}", added.document, added.log);
+    assert_eq!(added.document["routes"], routes);
+    let shown = |args: &[&str]| {
+        let mut all = ip_json(Some("routes"), args).unwrap();
+        all.as_array_mut()
+            .unwrap()
+            .retain(|route| route["dev"] == "net1");
+        all[0].clone()
+    };
+    let route = shown(&["route", "show", "table", "1000", "198.51.100.0/24"]);
+    assert_eq!(
+        (&route["gateway"], &route["metric"]),
+        (&json!("192.0.2.1"), &json!(7)),
+        "{route}"
+    );
+    assert_eq!(
+        (&route["metrics"][0]["mtu"], &route["metrics"][0]["advmss"]),
+        (&json!(1300), &json!(1200)),
+        "{route}"
+    );
+    let route = shown(&["route", "show", "203.0.113.0/24"]);
+    assert_eq!(
+        (&route["gateway"], &route["scope"]),
+        (&Value::Null, &json!("link")),
+        "{route}"
+    );
+    assert_eq!(
+        shown(&["route", "show", "203.0.114.0/24"])["gateway"],
+        "192.0.2.1"
+    );
+    let route = shown(&["-6", "route", "show", "2001:db8:1::/48"]);
+    assert_eq!(
+        (
+            &route["gateway"],
+            &route["metric"],
+            &route["metrics"][0]["mtu"]
+        ),
+        (&json!("2001:db8::1"), &json!(9), &json!(1280)),
+        "{route}"
+    );
+    fields["prevResult"] = added.document;
+    assert_eq!(call("CHECK", &fields).code, Some(0));
+    ip(&[
+        "-netns",
+        "routes",
+        "route",
+        "change",
+        "198.51.100.0/24",
+        "via",
+        "192.0.2.1",
+        "metric",
+        "7",
+        "table",
+        "1000",
+    ])
+    .unwrap();
+    let drifted = call("CHECK", &fields);
+    assert!(
+        drifted.document["msg"]
+            .as_str()
+            .unwrap()
+            .contains("route: wanted 198.51.100.0/24"),
+        "{}",
+        drifted.document
+    );
+    assert_eq!(call("DEL", &fields).code, Some(0));
+    assert_eq!(recorder.verbs().len(), 4);
+    assert_eq!(in_pod(&pod), Value::Null);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
