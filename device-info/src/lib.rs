@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod attachments;
 pub mod info;
 pub mod store;
 

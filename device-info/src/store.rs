@@ -61,6 +61,18 @@ impl Store {
             .join(format!("{resource}-{device}-device.json").replace('/', "-"))
     }
 
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The device in the name of a file, when it is one of the resource.
+    pub fn id_in(file: &str, resource: &impl Display) -> Option<String> {
+        let stem = format!("{resource}-").replace('/', "-");
+        let id = file.strip_prefix(&stem)?.strip_suffix("-device.json")?;
+        Some(id.to_owned())
+    }
+
     /// Writes the file of a device: whoever reads it finds the old content or the new.
     ///
     /// # Errors
@@ -126,6 +138,10 @@ mod tests {
         assert_eq!(
             path.file_name().unwrap(),
             "example.com-vf-0000:01:10.0-device.json"
+        );
+        assert_eq!(
+            Store::id_in("example.com-vf-0000:01:10.0-device.json", &"example.com/vf").as_deref(),
+            Some("0000:01:10.0")
         );
         for address in ["0000:01:10.0", "0000:01:10.2"] {
             Store::write(&path, &info(address)).unwrap();

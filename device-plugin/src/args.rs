@@ -29,6 +29,8 @@ pub struct Setup {
     pub devinfo_dir: PathBuf,
     /// Directory of the CDI specifications, when devices are given by them.
     pub cdi_dir: Option<PathBuf>,
+    /// State directory of the CNI plugin; only read.
+    pub cni_dir: PathBuf,
     /// The machine.
     pub host: HostRoot,
     /// How to register.
@@ -56,6 +58,7 @@ impl Default for Setup {
             kubelet_dir: "/var/lib/kubelet".into(),
             devinfo_dir: "/var/run/k8s.cni.cncf.io/devinfo/dp".into(),
             cdi_dir: None,
+            cni_dir: "/var/lib/cni/sriov".into(),
             host: HostRoot::default(),
             registration: Registration::Auto,
             log_level: LevelFilter::INFO,
@@ -90,6 +93,7 @@ usage: sriov-device-plugin [FLAGS]
   --devinfo-dir DIR         device-info files (default /var/run/k8s.cni.cncf.io/devinfo/dp)
   --use-cdi                 give devices by CDI specifications instead of device nodes
   --cdi-dir DIR             CDI specifications (default /var/run/cdi)
+  --cni-dir DIR             the CNI plugin's state, only read (default /var/lib/cni/sriov)
   --host-root DIR           root below which sys, proc and dev are read (default /)
   --registration MODE       auto, watcher or legacy (default auto)
   --log-level LEVEL         error, warn, info, debug, trace, or a number as the Go program takes it
@@ -126,6 +130,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
                 let value = parser.optional_value().map(ValueExt::string).transpose()?;
                 use_cdi = is_true("use-cdi", value.as_deref())?;
             }
+            Long("cni-dir") => setup.cni_dir = parser.value()?.into(),
             Long("cdi-dir") => cdi_dir = parser.value()?.into(),
             Long(
                 "log-dir" | "log_dir" | "log_backtrace_at" | "log_link" | "logbuflevel"

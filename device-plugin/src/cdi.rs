@@ -21,9 +21,9 @@ const OURS: &str = "virtfn-";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CdiDir(PathBuf);
 
-/// A specification could not be written or removed.
+/// A specification could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot change the CDI specification `{}`", path.display())]
+#[error("cannot write the CDI specification `{}`", path.display())]
 pub struct CdiError {
     /// The file.
     path: PathBuf,
@@ -42,14 +42,15 @@ impl CdiDir {
         &self.0
     }
 
-    /// How the files of a resource begin.
-    pub fn stem(resource: &ResourceName) -> String {
-        format!("{OURS}{}_", resource.socket_stem())
-    }
-
     /// The file of a device.
     pub fn path_of_device(&self, resource: &ResourceName, id: &str) -> PathBuf {
-        self.0.join(format!("{}{id}.json", Self::stem(resource)))
+        self.0.join(format!("{}{id}.json", stem(resource)))
+    }
+
+    /// The device in the name of a file, when it is one of the resource.
+    pub fn id_in(file: &str, resource: &ResourceName) -> Option<String> {
+        let id = file.strip_prefix(&stem(resource))?.strip_suffix(".json")?;
+        Some(id.to_owned())
     }
 
     /// Writes the specification of a device and gives its qualified name; nothing for a device without nodes, as an empty one is invalid.
@@ -72,17 +73,11 @@ impl CdiDir {
             Err(source) => Err(CdiError { path, source }),
         }
     }
+}
 
-    /// Removes a file; one that is gone is success.
-    ///
-    /// # Errors
-    /// When it is still there.
-    pub fn remove(path: &Path) -> Result<(), CdiError> {
-        atomic::remove(path).map_err(|source| CdiError {
-            path: path.to_owned(),
-            source,
-        })
-    }
+/// How the files of a resource begin.
+fn stem(resource: &ResourceName) -> String {
+    format!("{OURS}{}_", resource.socket_stem())
 }
 
 /// The kind of a resource: its name, where the parts follow the specification's rule for vendor and class.
@@ -144,8 +139,11 @@ mod tests {
             r#"{"cdiVersion":"0.5.0","devices":[{"containerEdits":{"deviceNodes":[{"path":"/dev/vfio/vfio","permissions":"rw"},{"hostPath":"/dev/vfio/noiommu-7","path":"/dev/vfio/7","permissions":"rw"}]},"name":"0000:01:10.0"}],"kind":"intel.com/vf"}"#
         );
         assert_eq!(cdi.write(&resource, "0000:01:10.2", &[]).unwrap(), None);
-        CdiDir::remove(&path).unwrap();
-        assert_eq!(fs::read_dir(cdi.path()).unwrap().count(), 0);
+        let file = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(
+            CdiDir::id_in(file, &resource).as_deref(),
+            Some("0000:01:10.0")
+        );
     }
 
     #[test]

@@ -5,14 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use sriov_config::resources::ResourceName;
-use sriov_device_info::{DeviceInfo, Store, StoreError};
-use sriov_host::{HostRoot, PciAddress};
+use sriov_host::PciAddress;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status};
 
 use crate::allocate::{self, Allocated, Node, NotUsable};
-use crate::cdi::{CdiDir, CdiError};
+use crate::means::{FilesError, Means};
 use crate::observe::{ObserveError, observe};
 use crate::pools::{Pool, PoolDevice};
 use crate::prefer;
@@ -30,17 +29,6 @@ pub struct PoolServer {
     pub endpoint: String,
     /// Told when kubelet refuses the registration.
     pub refused: mpsc::Sender<ResourceName>,
-}
-
-/// What the servers of all pools answer with.
-#[derive(Clone, Debug)]
-pub struct Means {
-    /// The machine.
-    pub host: HostRoot,
-    /// The device-info files.
-    pub store: Store,
-    /// The CDI specifications, when devices are given by them.
-    pub cdi: Option<CdiDir>,
 }
 
 type List = Pin<Box<dyn Stream<Item = Result<api::ListAndWatchResponse, Status>> + Send>>;
@@ -119,38 +107,6 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
     }
 }
 
-/// The files of a device could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum FilesError {
-    /// Its device-info file.
-    #[error("the device information is not there")]
-    DeviceInfo(#[source] StoreError),
-    /// Its CDI specification.
-    #[error("the CDI specification is not there")]
-    Cdi(#[source] CdiError),
-}
-
-impl Means {
-    /// Writes what others read about a device that a pod has; in CDI mode the name of the CDI device, when it has nodes.
-    ///
-    /// # Errors
-    /// The first file that could not be written.
-    pub fn write_files(
-        &self,
-        resource: &ResourceName,
-        id: &str,
-        info: &DeviceInfo,
-        nodes: &[Node],
-    ) -> Result<Option<String>, FilesError> {
-        let path = self.store.path_of_device(resource, id);
-        Store::write(&path, info).map_err(FilesError::DeviceInfo)?;
-        match &self.cdi {
-            Some(cdi) => cdi.write(resource, id, nodes).map_err(FilesError::Cdi),
-            None => Ok(None),
-        }
-    }
-}
-
 impl PoolServer {
     fn allocate_one(
         &self,
@@ -161,14 +117,18 @@ impl PoolServer {
         let refused = |error: NotUsable| Status::failed_precondition(error.to_string());
         // All of the answer stands before the first file is written.
         let answer = allocate::answer(&pool.resource, &devices).map_err(refused)?;
+        // Told first: until a pod shows them, these files are not nobody's.
+        let told = (pool.resource.name.clone(), ids.to_vec());
+        let _ = self.means.allocated.send(told);
         let mut cdi_devices = Vec::new();
         for allocated in &devices {
             let info = allocate::device_info(allocated).map_err(refused)?;
             let share = allocate::share(&pool.resource, allocated).map_err(refused)?;
-            let name = self
-                .means
-                .write_files(&pool.resource.name, &allocated.id(), &info, &share.nodes)
-                .map_err(|error| Status::internal(crate::plugin::chain(&error)))?;
+            let (name, id) = (&pool.resource.name, allocated.id());
+            let internal = |error: FilesError| Status::internal(crate::plugin::chain(&error));
+            self.means.write_info(name, &id, &info).map_err(internal)?;
+            let name = self.means.write_cdi(name, &id, &share.nodes);
+            let name = name.map_err(internal)?;
             cdi_devices.extend(name.map(|name| api::CdiDevice { name }));
         }
         tracing::info!("{}: allocated {}", pool.resource.name, ids.join(", "));

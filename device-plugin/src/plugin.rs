@@ -18,8 +18,11 @@ use tokio::task::JoinHandle;
 
 use crate::args::Setup;
 use crate::cdi::CdiDir;
-use crate::grpc::{Means, PoolServer};
+use crate::grpc::PoolServer;
 use crate::kubelet::{self, DirEvents, Place};
+use crate::means::Means;
+use crate::ownership::{self, Owners, Sources};
+use crate::podresources;
 use crate::pools::{Pool, Pools, plan_pools};
 use crate::uplinks;
 
@@ -86,11 +89,30 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         source,
     })?;
     let pools = scan(&setup, &config)?;
+    let (told, allocated) = mpsc::unbounded_channel();
+    let means = Means {
+        host: setup.host.clone(),
+        store: Store::new(&setup.devinfo_dir),
+        cdi: setup.cdi_dir.clone().map(CdiDir::new),
+        allocated: told,
+    };
+    let (all_pools, seen_pools) = watch::channel(Arc::default());
+    let (owners, _) = watch::channel(Arc::<Owners>::default());
+    let sources = Sources {
+        socket: podresources::socket(&setup.kubelet_dir),
+        cni_dir: setup.cni_dir.clone(),
+        pools: seen_pools,
+        allocated,
+        means: means.clone(),
+    };
+    let ownership = tokio::spawn(ownership::keep(sources, owners));
     let mut plugin = Plugin {
         setup,
         config,
         place,
         events,
+        means,
+        all_pools,
         running: BTreeMap::new(),
     };
     plugin.publish(pools).await;
@@ -105,6 +127,8 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         plugin.refresh(is_hup).await;
     }
     plugin.end().await;
+    ownership.abort();
+    let _ = ownership.await;
     Ok(())
 }
 
@@ -114,6 +138,9 @@ struct Plugin {
     config: ResourceList,
     place: Place,
     events: DirEvents,
+    means: Means,
+    /// All pools, for whoever needs more than one.
+    all_pools: watch::Sender<Arc<Pools>>,
     running: BTreeMap<ResourceName, Running>,
 }
 
@@ -143,6 +170,13 @@ impl Plugin {
 
     /// Sends what changed; starts a pool with its first devices, and stops what the configuration no longer names.
     async fn publish(&mut self, pools: Pools) {
+        self.all_pools.send_if_modified(|now| {
+            let is_changed = **now != pools;
+            if is_changed {
+                *now = Arc::new(pools.clone());
+            }
+            is_changed
+        });
         let mut gone = std::mem::take(&mut self.running);
         for pool in pools.pools {
             let name = pool.resource.name.clone();
@@ -181,11 +215,7 @@ impl Plugin {
         let (stop, stopped) = watch::channel(false);
         let server = PoolServer {
             pool: receive,
-            means: Means {
-                host: self.setup.host.clone(),
-                store: Store::new(&self.setup.devinfo_dir),
-                cdi: self.setup.cdi_dir.clone().map(CdiDir::new),
-            },
+            means: self.means.clone(),
             endpoint,
             refused,
         };

@@ -13,3 +13,5 @@
 pub mod v1beta1;
 #[rustfmt::skip]
 pub mod pluginregistration;
+#[rustfmt::skip]
+pub mod v1;

@@ -18,6 +18,7 @@ fn generated_code_is_current() {
     for (file, generated) in [
         ("deviceplugin.proto", "v1beta1.rs"),
         ("pluginregistration.proto", "pluginregistration.rs"),
+        ("podresources.proto", "v1.rs"),
     ] {
         let descriptors = protox::compile([file], [package.join("proto")]).unwrap();
         tonic_prost_build::configure()

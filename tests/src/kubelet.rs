@@ -3,12 +3,13 @@
 //! It behaves as `pkg/kubelet/cm/devicemanager` does: it calls back inside Register, opens one ListAndWatch a resource,
 //! and on a restart removes all sockets and makes its own anew.
 
+mod pods;
 mod service;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +25,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
+
+pub use self::pods::{Pod, Pods};
 
 /// What the double knows of a resource.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +60,9 @@ pub struct Kubelet {
     root: PathBuf,
     runtime: Runtime,
     resources: Arc<watch::Sender<Resources>>,
+    pods: Arc<Mutex<Pods>>,
     server: Option<JoinHandle<()>>,
+    pod_server: Option<JoinHandle<()>>,
 }
 
 impl Kubelet {
@@ -75,7 +80,9 @@ impl Kubelet {
             root: root.to_owned(),
             runtime,
             resources: Arc::new(watch::channel(Resources::new()).0),
+            pods: Arc::default(),
             server: None,
+            pod_server: None,
         };
         kubelet.listen()?;
         Ok(kubelet)
@@ -96,7 +103,21 @@ impl Kubelet {
             }
         }
         self.resources.send_modify(Resources::clear);
+        self.silence();
         self.listen()
+    }
+
+    /// Changes which pods have which devices, and how that is told.
+    pub fn pods(&self, change: impl FnOnce(&mut Pods)) {
+        change(&mut self.pods.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Tells no more which pods have which devices, until a restart.
+    pub fn silence(&mut self) {
+        if let Some(server) = self.pod_server.take() {
+            server.abort();
+        }
+        let _ = fs::remove_file(self.root.join("pod-resources/kubelet.sock"));
     }
 
     /// Waits until what it knows is as wanted, and gives it.
@@ -220,6 +241,11 @@ impl Kubelet {
         let _guard = self.runtime.enter();
         self.server = Some(service::listen(
             &self.root.join("device-plugins"),
+            Arc::clone(&self.resources),
+        )?);
+        self.pod_server = Some(pods::listen(
+            &self.root.join("pod-resources"),
+            Arc::clone(&self.pods),
             Arc::clone(&self.resources),
         )?);
         Ok(())

@@ -45,12 +45,19 @@ impl Node {
         let config = json!({ "resourceList": [{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": selectors }] });
         fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+        Self::with(dir, kubelet, flags)
+    }
+
+    /// The plugin on a machine that is there.
+    fn with(dir: tempfile::TempDir, kubelet: Kubelet, flags: &[&str]) -> Self {
+        let tree = Tree::new(dir.path());
         let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
         let mut all = vec![
             flag("config-file", "config.json"),
             flag("kubelet-dir", "kubelet"),
             flag("devinfo-dir", "devinfo"),
             flag("cdi-dir", "cdi"),
+            flag("cni-dir", "cni"),
             flag("host-root", ""),
         ];
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
@@ -72,6 +79,19 @@ impl Node {
             .wait_for("both VFs are listed", listed)
             .unwrap();
         node
+    }
+
+    /// The plugin dies without a chance to clean up, and starts again.
+    fn restarted(self, flags: &[&str]) -> Self {
+        let Self {
+            dir,
+            mut kubelet,
+            plugin,
+            ..
+        } = self;
+        drop(plugin);
+        kubelet.restart().unwrap();
+        Self::with(dir, kubelet, flags)
     }
 
     fn allocate(&self, ids: &[&str]) -> ContainerAllocateResponse {
@@ -233,4 +253,42 @@ fn cdi_mode_names_devices_and_leaves_specifications_for_running_pods() {
     );
     node.plugin.stop().unwrap();
     assert_eq!(files().len(), 2, "a running pod lost its specification");
+}
+
+#[test]
+fn files_of_running_pods_are_rebuilt_and_those_of_nobody_go() {
+    let flags = ["--use-cdi"];
+    let node = Node::start(
+        "vfio-pci",
+        &json!({ "drivers": ["vfio-pci"] }),
+        &flags,
+        |tree| with_group(tree, ""),
+    );
+    node.allocate(&[VF0, VF1]);
+    let cdi = node
+        .dir
+        .path()
+        .join(format!("cdi/virtfn-x.y_vf_{VF0}.json"));
+    let (held, unheld) = (node.device_info(VF0), node.device_info(VF1));
+    let before = [&held, &cdi].map(|path| fs::read_to_string(path).unwrap());
+    node.kubelet.pods(|pods| pods.run("runs", RESOURCE, &[VF0]));
+
+    // A reboot empties /var/run; kubelet then answers for the pod from memory.
+    fs::remove_file(&held).unwrap();
+    fs::remove_file(&cdi).unwrap();
+    let mut node = node.restarted(&flags);
+    sriov_tests::node::wait_for("the files of the running pod are there again", || {
+        held.exists() && cdi.exists()
+    })
+    .unwrap();
+    let after = [&held, &cdi].map(|path| fs::read_to_string(path).unwrap());
+    assert_eq!(after, before);
+    sriov_tests::node::wait_for("the files of no pod are gone", || !unheld.exists()).unwrap();
+    assert!(held.exists() && cdi.exists());
+
+    // A kubelet that tells nothing is no reason to remove anything.
+    node.kubelet.silence();
+    node.allocate(&[VF1]);
+    node.plugin.stop().unwrap();
+    assert!(held.exists() && cdi.exists() && unheld.exists());
 }

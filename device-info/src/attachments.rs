@@ -1,0 +1,125 @@
+//! Reads the CNI plugin's journal: which container has which VF, as the CNI plugin sees it; nothing here writes it.
+//!
+//! The format is the CNI plugin's own (`SavedAttachmentV1`); only the fields that others need are read, so that a newer file does no harm.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Deserialize;
+use sriov_host::{PciAddress, VfIndex};
+
+/// One attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Attachment {
+    /// How far it is.
+    pub phase: Phase,
+    /// Name of the network.
+    pub network: String,
+    /// Id of the container.
+    pub container_id: String,
+    /// Name of the interface in the pod.
+    pub ifname: String,
+    /// The pod's namespace.
+    pub netns: Netns,
+    /// The VF's PF.
+    pub pf: PciAddress,
+    /// Its index there.
+    pub vf: VfIndex,
+}
+
+/// The pod's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Netns {
+    /// Its path.
+    pub path: String,
+}
+
+/// How far an attachment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Being made, or abandoned while it was.
+    Prepared,
+    /// Done.
+    Attached,
+    /// The VF could not be brought back: it is kept back.
+    Dirty,
+    /// The VF is free, its addresses are not.
+    Released,
+    /// One that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// Reads all attachments of a state directory, for instance `/var/lib/cni/sriov`, by VF; a directory that is missing has none.
+///
+/// A torn file is no attachment: the CNI plugin's next call deals with it.
+///
+/// # Errors
+/// When the directory is there and cannot be read.
+pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        other => other?,
+    };
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let device = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".json")?.parse::<PciAddress>().ok());
+        let Some(device) = device else { continue };
+        let text = fs::read(dir.join(&name)).unwrap_or_default();
+        if let Ok(attachment) = serde_json::from_slice(&text) {
+            found.insert(device, attachment);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAVED: &str = r#"{"version":1,"phase":"attached","boot_id":"b","network":"n","container_id":"c","ifname":"net1","netns":{"path":"/run/netns/p","id":{"dev":4,"ino":7}},"device":"0000:01:10.0","incarnation":4711,"pf":"0000:01:00.0","vf":0,"baseline":{"settings":null,"link":null},"wanted":[],"ipam":null,"result":null}"#;
+
+    #[test]
+    fn the_journal_is_read_and_what_is_torn_newer_or_foreign_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("0000:01:10.0.json", SAVED),
+            ("0000:01:10.2.json", &SAVED.replace("attached", "paused")),
+            ("0000:01:10.4.json", &SAVED[..40]),
+            (".0000:01:10.6.json", SAVED),
+            ("c-net1", "{}"),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        fs::create_dir(dir.path().join("pci")).unwrap();
+        let found = read(dir.path()).unwrap();
+        let phases: Vec<(String, Phase)> = found
+            .iter()
+            .map(|(device, attachment)| (device.to_string(), attachment.phase))
+            .collect();
+        assert_eq!(
+            phases,
+            [
+                ("0000:01:10.0".to_owned(), Phase::Attached),
+                ("0000:01:10.2".to_owned(), Phase::Other)
+            ]
+        );
+        let first = found.values().next().unwrap();
+        assert_eq!(
+            (first.ifname.as_str(), first.netns.path.as_str()),
+            ("net1", "/run/netns/p")
+        );
+    }
+
+    #[test]
+    fn no_directory_is_no_attachment() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read(&dir.path().join("missing")).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,93 @@
+//! Asks kubelet which pod has which device, and what it believes it can allocate; nothing is kept here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tonic::transport::Endpoint;
+
+use crate::ownership::{Holder, PodDevices};
+use crate::proto::v1::pod_resources_lister_client::PodResourcesListerClient;
+use crate::proto::v1::{
+    AllocatableResourcesRequest, AllocatableResourcesResponse, ListPodResourcesRequest,
+    ListPodResourcesResponse,
+};
+
+/// kubelet answers within milliseconds, or is not well.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The bound that kubelet's own clients use; the default of 4 MiB is too small for a large node.
+const LARGEST: usize = 16 * 1024 * 1024;
+
+/// kubelet did not say which pod has what.
+#[derive(Debug, thiserror::Error)]
+pub enum PodResourcesError {
+    /// It could not be reached.
+    #[error("cannot reach kubelet's pod resources on `{}`", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// It refused.
+    #[error("kubelet does not tell its pod resources: {}", .0.message())]
+    Refused(Box<tonic::Status>),
+}
+
+/// The socket below kubelet's root directory.
+pub fn socket(kubelet_dir: &Path) -> PathBuf {
+    kubelet_dir.join("pod-resources/kubelet.sock")
+}
+
+/// Asks kubelet; one connection for both questions.
+///
+/// # Errors
+/// What was known before stays true as far as anybody can tell.
+pub async fn ask(socket: &Path) -> Result<PodDevices, PodResourcesError> {
+    let connect = |source| PodResourcesError::Connect {
+        path: socket.to_owned(),
+        source,
+    };
+    let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))
+        .map_err(connect)?
+        .connect_timeout(DEADLINE)
+        .timeout(DEADLINE)
+        .connect()
+        .await
+        .map_err(connect)?;
+    let mut client = PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST);
+    let refused = |status| PodResourcesError::Refused(Box::new(status));
+    let pods = client
+        .list(ListPodResourcesRequest {})
+        .await
+        .map_err(refused)?;
+    let allocatable = client
+        .get_allocatable_resources(AllocatableResourcesRequest {})
+        .await
+        .map_err(refused)?;
+    Ok(read(pods.into_inner(), allocatable.into_inner()))
+}
+
+fn read(pods: ListPodResourcesResponse, allocatable: AllocatableResourcesResponse) -> PodDevices {
+    let mut read = PodDevices::default();
+    for pod in pods.pod_resources {
+        for container in pod.containers {
+            for devices in container.devices {
+                for id in devices.device_ids {
+                    let holders = read.holders.entry(id).or_default();
+                    holders.push(Holder {
+                        resource: devices.resource_name.clone(),
+                        namespace: pod.namespace.clone(),
+                        pod: pod.name.clone(),
+                        container: container.name.clone(),
+                    });
+                }
+            }
+        }
+    }
+    for devices in allocatable.devices {
+        // kubelet says one entry a NUMA node of a resource.
+        let ids = read.allocatable.entry(devices.resource_name).or_default();
+        ids.extend(devices.device_ids);
+    }
+    read
+}
