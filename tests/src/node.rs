@@ -1,11 +1,13 @@
 //! The node as its tests use it: PFs, VFs, namespaces, `ip`; only in the guest, as root.
 
+pub mod monitor;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -52,8 +54,46 @@ impl Pf {
 
     fn is_ready(&self, count: usize) -> bool {
         let present = (0..count).all(|index| self.vf(index).is_ok_and(|vf| netdev_of(&vf).is_ok()));
+        present && self.vf(count).is_err() && self.carrier() == "1"
+    }
+
+    /// Pulls the PF's cable or plugs it in, and waits until the PF saw it.
+    pub fn set_carrier(&self, on: bool) -> Result<()> {
+        monitor::command("set_link", &json!({ "name": self.netdev, "up": on }))?;
+        let wanted = if on { "1" } else { "0" };
+        wait_for(&format!("{} has carrier {wanted}", self.netdev), || {
+            self.carrier() == wanted
+        })
+    }
+
+    /// Pulls the card without a word to its driver's users, as a broken one goes, and waits until the kernel saw it.
+    pub fn unplug(&self) -> Result<()> {
+        monitor::command("device_del", &json!({ "id": self.netdev }))?;
+        let device = self.sysfs("");
+        // The monitor has it a little longer than the kernel.
+        let card = json!({ "path": format!("/machine/peripheral/{}", self.netdev) });
+        wait_for(&format!("{} is gone", device.display()), || {
+            !device.exists() && monitor::command("qom-list", &card).is_err()
+        })
+    }
+
+    /// Puts the card back where it was, under its old name, up and with carrier.
+    pub fn plug(&self) -> Result<()> {
+        let port = self.netdev.trim_start_matches("pf");
+        monitor::plug(port)?;
+        wait_for("the PF has a network device", || {
+            netdev_of(&self.address).is_ok()
+        })?;
+        let name = netdev_of(&self.address)?;
+        ip(&["link", "set", &name, "down"])?;
+        ip(&["link", "set", &name, "name", &self.netdev])?;
+        ip(&["link", "set", &self.netdev, "up"])?;
+        wait_for("the PF has carrier", || self.carrier() == "1")
+    }
+
+    fn carrier(&self) -> String {
         let carrier = std::fs::read_to_string(format!("/sys/class/net/{}/carrier", self.netdev));
-        present && self.vf(count).is_err() && carrier.unwrap_or_default().trim() == "1"
+        carrier.unwrap_or_default().trim().to_owned()
     }
 
     /// PCI address of a VF.

@@ -11,7 +11,8 @@
 
 use std::path::Path;
 
-use sriov_tests::node::{Pf, netdev_of};
+use serde_json::json;
+use sriov_tests::node::{Pf, monitor, netdev_of};
 
 #[test]
 fn both_pfs_make_and_lose_seven_vfs() {
@@ -34,8 +35,40 @@ fn both_pfs_make_and_lose_seven_vfs() {
             assert!(driver.ends_with("igbvf"), "{}", driver.display());
             netdev_of(&vf).unwrap();
         }
-        let sysfs = device.join("sriov_numvfs");
-        drop(pf);
-        assert_eq!(std::fs::read_to_string(sysfs).unwrap().trim(), "0");
+        pf.set_vfs(0).unwrap();
+        assert_eq!(read("sriov_numvfs"), "0");
     }
+}
+
+#[test]
+fn a_pulled_cable_takes_the_carrier_of_this_pf_only() {
+    let (pf, other) = (Pf::with_vfs(0, 1).unwrap(), Pf::with_vfs(1, 0).unwrap());
+    let before = (pf.baseline().unwrap(), other.baseline().unwrap());
+    pf.set_carrier(false).unwrap();
+    let carrier = |pf: &Pf| {
+        let path = format!("/sys/class/net/{}/carrier", pf.netdev);
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    };
+    assert_eq!((carrier(&pf), carrier(&other)), ("0".into(), "1".into()));
+    pf.set_carrier(true).unwrap();
+    assert_eq!((pf.baseline().unwrap(), other.baseline().unwrap()), before);
+}
+
+#[test]
+fn a_pulled_card_goes_with_its_vfs_and_comes_back() {
+    let pf = Pf::with_vfs(1, 0).unwrap();
+    let before = pf.baseline().unwrap();
+    pf.set_vfs(2).unwrap();
+    let vf = Path::new("/sys/bus/pci/devices").join(pf.vf(1).unwrap());
+    pf.unplug().unwrap();
+    assert!(!vf.exists());
+    pf.plug().unwrap();
+    pf.set_vfs(0).unwrap();
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn the_monitor_says_what_it_refuses() {
+    let error = monitor::command("set_link", &json!({ "name": "nobody", "up": true })).unwrap_err();
+    assert!(error.to_string().contains("nobody"), "{error}");
 }

@@ -34,6 +34,10 @@ impl Cache {
                 root.display()
             )
         })?;
+        // QEMU is started in another directory and gets these paths too.
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("cannot open the cache {}", root.display()))?;
         Ok(Self { root })
     }
 

@@ -21,6 +21,18 @@ const KVM_BOOT: Duration = Duration::from_secs(30);
 /// Time that a job may be silent.
 const SILENCE: Duration = Duration::from_mins(3);
 
+/// The guest's own way to the monitor, through which tests pull the cable and the card: `node::monitor`.
+const MONITOR: [&str; 8] = [
+    "-chardev",
+    "socket,id=monitor,path=monitor,server=on,wait=off",
+    "-mon",
+    "chardev=monitor,mode=control",
+    "-chardev",
+    "socket,id=guest-monitor,path=monitor",
+    "-device",
+    "virtserialport,chardev=guest-monitor,nr=2,name=monitor",
+];
+
 /// One program to run on the node.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -149,9 +161,7 @@ impl Node {
                 "-chardev",
                 "stdio,id=jobs,signal=off",
                 "-device",
-                "virtio-serial-pci,bus=pcie.0",
-                "-device",
-                "virtserialport,chardev=jobs,name=virtfn",
+                "virtserialport,chardev=jobs,nr=1,name=virtfn",
             ])
             // The port counts as closed, and the node's writes block, once standard input ends.
             .stdin(Stdio::piped())
@@ -243,6 +253,8 @@ impl Node {
         // The parent-death signal is what ends QEMU when the lab is killed.
         let mut command = Command::new("setpriv");
         command
+            // The monitor's socket has a short, relative name: a socket's path may have 107 bytes at most.
+            .current_dir(self.run.join(""))
             .args(["--pdeathsig", "KILL", "--"])
             .args(image::command_in(&self.qemu)?);
         command.arg(self.qemu.join("usr/bin/qemu-system-x86_64"));
@@ -273,6 +285,8 @@ impl Node {
             ]);
         }
         command.args(["-device", "intel-iommu,intremap=on"]);
+        command.args(["-device", "virtio-serial-pci,bus=pcie.0"]);
+        command.args(MONITOR);
         for port in 0..2 {
             let bus = 32 * (port + 1);
             command.args([
