@@ -7,18 +7,23 @@
 mod addresses;
 mod announce;
 mod error;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod links;
 mod socket;
 mod vfs;
 
 use std::num::NonZeroI32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::AsyncSocket;
 use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
@@ -39,6 +44,7 @@ pub struct Netlink {
     handle: rtnetlink::Handle,
     connection: JoinHandle<()>,
     deadline: Duration,
+    requests: AtomicUsize,
 }
 
 /// The socket could not be opened.
@@ -84,13 +90,21 @@ impl Netlink {
         Ok((Self::over(socket, deadline), done))
     }
 
-    fn over(socket: DatagramSocket, deadline: Duration) -> Self {
-        let (connection, handle, _unsolicited) = rtnetlink::from_socket(socket);
+    fn over<S: AsyncSocket + Send + 'static>(socket: S, deadline: Duration) -> Self {
+        let (mut connection, handle, _unsolicited) = rtnetlink::from_socket(socket);
+        // The end of a list carries the error of a list that was not finished.
+        connection.set_forward_done(true);
         Self {
             handle,
             connection: tokio::spawn(connection),
             deadline,
+            requests: AtomicUsize::new(0),
         }
+    }
+
+    /// How many requests were sent until now, each repetition counted; a request is one datagram.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Sends a request that the kernel acknowledges.
@@ -127,66 +141,70 @@ impl Netlink {
         self.exchange(operation, message, NLM_F_DUMP).await
     }
 
-    /// Sends a request, and again while the driver is busy.
+    /// Sends a request, and again while the driver is busy or the list changes under the kernel's hands.
     async fn exchange(
         &self,
         operation: &str,
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | flags;
         let mut tries = 1;
         loop {
-            match self.exchange_once(operation, message.clone(), flags).await {
-                Err(error) if error.is_passing() && tries < TRIES => {
-                    tries += 1;
-                    tracing::debug!("{error}, trying again");
-                    tokio::time::sleep(BETWEEN_TRIES).await;
-                }
-                done => return done,
+            let kind = match tokio::time::timeout(self.deadline, self.ask(request.clone())).await {
+                Ok(Ok(answers)) => return Ok(answers),
+                Ok(Err(kind)) => kind,
+                Err(_elapsed) => NetlinkErrorKind::Deadline,
+            };
+            let error = NetlinkError::new(operation, kind);
+            if !error.is_passing() || tries >= TRIES {
+                return Err(error);
             }
+            tries += 1;
+            tracing::debug!("{error}, trying again");
+            tokio::time::sleep(BETWEEN_TRIES).await;
         }
     }
 
-    async fn exchange_once(
+    /// Sends a request once.
+    async fn ask(
         &self,
-        operation: &str,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let failed = |kind| NetlinkError::new(operation, kind);
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | flags;
-        let collect = async {
-            let mut replies = self
-                .handle
-                .clone()
-                .request(request)
-                .map_err(|_closed| failed(NetlinkErrorKind::Closed))?;
-            let mut answers = Vec::new();
-            while let Some(reply) = replies.next().await {
-                let flags = reply.header.flags;
-                match reply.payload {
-                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                    NetlinkPayload::Error(ErrorMessage {
-                        code: Some(code),
-                        header,
-                        ..
-                    }) => {
-                        return Err(failed(refusal(code, flags, &header)));
+        request: NetlinkMessage<RouteNetlinkMessage>,
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkErrorKind> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut replies = self
+            .handle
+            .clone()
+            .request(request)
+            .map_err(|_closed| NetlinkErrorKind::Closed)?;
+        let mut answers = Vec::new();
+        let mut is_consistent = true;
+        while let Some(reply) = replies.next().await {
+            let flags = reply.header.flags;
+            is_consistent &= flags & NLM_F_DUMP_INTR == 0;
+            match reply.payload {
+                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                NetlinkPayload::Error(ErrorMessage {
+                    code: Some(code),
+                    header,
+                    ..
+                }) => return Err(refusal(code, flags, &header)),
+                NetlinkPayload::Done(done) => {
+                    if let Some(code) = NonZeroI32::new(done.code).filter(|code| code.get() < 0) {
+                        return Err(refusal(code, 0, &[]));
                     }
-                    // An acknowledgement, the end of a dump, and what the kernel may send between.
-                    NetlinkPayload::Error(_)
-                    | NetlinkPayload::Done(_)
-                    | NetlinkPayload::Noop
-                    | NetlinkPayload::Overrun(_)
-                    | _ => {}
                 }
+                NetlinkPayload::Overrun(_) => is_consistent = false,
+                // An acknowledgement, and what the kernel may send between.
+                NetlinkPayload::Error(_) | NetlinkPayload::Noop | _ => {}
             }
+        }
+        if is_consistent {
             Ok(answers)
-        };
-        tokio::time::timeout(self.deadline, collect)
-            .await
-            .unwrap_or_else(|_elapsed| Err(failed(NetlinkErrorKind::Deadline)))
+        } else {
+            Err(NetlinkErrorKind::Interrupted)
+        }
     }
 }
 
@@ -202,3 +220,6 @@ fn refusal(code: NonZeroI32, flags: u16, request: &[u8]) -> NetlinkErrorKind {
         text: error::kernel_text(flags, request),
     }
 }
+
+#[cfg(test)]
+mod tests;

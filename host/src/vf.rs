@@ -15,7 +15,7 @@ pub struct VfIndex(u16);
 
 impl VfIndex {
     /// Takes the number as sysfs and netlink use it.
-    pub fn new(index: u16) -> Self {
+    pub const fn new(index: u16) -> Self {
         Self(index)
     }
 

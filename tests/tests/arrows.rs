@@ -121,3 +121,29 @@ fn what_is_forbidden_to_one_is_seen_in_the_other() {
     assert!(linked("sriov-cni").contains("rtnetlink"));
     assert!(linked("sriov-device-plugin").contains("tonic"));
 }
+
+/// Whether a program that ships has a feature of `sriov-host`.
+fn has_host_feature(package: &str, feature: &str) -> bool {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .args(["tree", "--offline", "--locked", "--package", package])
+        .args(["--edges", "normal,build", "--prefix", "none"])
+        .args(["--format", "{p} with {f}"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let host = text.lines().find(|line| line.starts_with("sriov-host "));
+    let (_, features) = host.unwrap().split_once(" with ").unwrap();
+    features
+        .trim_end_matches(" (*)")
+        .split(',')
+        .any(|held| held == feature)
+}
+
+#[test]
+fn no_program_that_ships_holds_the_kernel_in_memory() {
+    for package in ["sriov-cni", "sriov-device-plugin"] {
+        assert!(has_host_feature(package, "sysfs"));
+        assert!(!has_host_feature(package, "fake"), "{package}");
+    }
+}

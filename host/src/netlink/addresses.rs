@@ -43,23 +43,7 @@ impl fmt::Display for Route {
 impl Netlink {
     /// Adds an address to a link.
     pub async fn add_address(&self, link: u32, address: IpNet) -> Result<(), NetlinkError> {
-        let mut message = AddressMessage::default();
-        message.header.index = link;
-        message.header.prefix_len = address.prefix_len();
-        message.header.family = family(address.addr());
-        message
-            .attributes
-            .push(AddressAttribute::Address(address.addr()));
-        message
-            .attributes
-            .push(AddressAttribute::Local(address.addr()));
-        if let IpNet::V4(v4) = address
-            && v4.prefix_len() < 31
-        {
-            message
-                .attributes
-                .push(AddressAttribute::Broadcast(v4.broadcast()));
-        }
+        let message = encode_address(link, address);
         let operation = format!("add address {address} to link {link}");
         self.change(
             &operation,
@@ -118,7 +102,28 @@ fn family(address: IpAddr) -> AddressFamily {
     }
 }
 
-fn read(message: &AddressMessage) -> Option<IpNet> {
+pub(super) fn encode_address(link: u32, address: IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = link;
+    message.header.prefix_len = address.prefix_len();
+    message.header.family = family(address.addr());
+    message
+        .attributes
+        .push(AddressAttribute::Address(address.addr()));
+    message
+        .attributes
+        .push(AddressAttribute::Local(address.addr()));
+    if let IpNet::V4(v4) = address
+        && v4.prefix_len() < 31
+    {
+        message
+            .attributes
+            .push(AddressAttribute::Broadcast(v4.broadcast()));
+    }
+    message
+}
+
+pub(super) fn read(message: &AddressMessage) -> Option<IpNet> {
     let local = message.attributes.iter().find_map(|attribute| {
         if let AddressAttribute::Local(address) = attribute {
             Some(*address)
@@ -136,7 +141,7 @@ fn read(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(local.or(any)?, message.header.prefix_len).ok()
 }
 
-fn decode(message: &RouteMessage) -> Option<Route> {
+pub(super) fn decode(message: &RouteMessage) -> Option<Route> {
     let header = &message.header;
     if header.kind != RouteType::Unicast {
         return None;
@@ -189,7 +194,7 @@ fn decode(message: &RouteMessage) -> Option<Route> {
     Some(route)
 }
 
-fn encode(link: u32, route: &Route) -> RouteMessage {
+pub(super) fn encode(link: u32, route: &Route) -> RouteMessage {
     let Route {
         dst,
         gw,

@@ -24,6 +24,8 @@ pub enum NetlinkErrorKind {
     },
     /// There was no answer in time, or one that this build cannot read.
     Deadline,
+    /// The list changed while the kernel wrote it, so that entries may be missing or old.
+    Interrupted,
     /// The socket is closed.
     Closed,
 }
@@ -40,13 +42,21 @@ impl NetlinkError {
     pub fn errno(&self) -> Option<Errno> {
         match &self.kind {
             NetlinkErrorKind::Kernel { errno, .. } => Some(*errno),
-            NetlinkErrorKind::Deadline | NetlinkErrorKind::Closed => None,
+            NetlinkErrorKind::Deadline
+            | NetlinkErrorKind::Interrupted
+            | NetlinkErrorKind::Closed => None,
         }
     }
 
-    /// Whether the same request may succeed later: the driver is busy, and nothing else is wrong with it.
+    /// Whether the same request may succeed later: the driver is busy or a list was in motion, and nothing else is wrong with it.
     pub fn is_passing(&self) -> bool {
-        matches!(self.errno(), Some(Errno::EBUSY | Errno::EAGAIN))
+        match &self.kind {
+            NetlinkErrorKind::Kernel { errno, .. } => {
+                matches!(errno, Errno::EBUSY | Errno::EAGAIN)
+            }
+            NetlinkErrorKind::Interrupted => true,
+            NetlinkErrorKind::Deadline | NetlinkErrorKind::Closed => false,
+        }
     }
 
     /// Why.
@@ -84,6 +94,9 @@ impl fmt::Display for NetlinkErrorKind {
             Self::Deadline => f.write_str(
                 "the kernel did not answer in time, or with something that this build cannot read",
             ),
+            Self::Interrupted => {
+                f.write_str("the list changed each time while the kernel wrote it")
+            }
             Self::Closed => f.write_str("the netlink socket is closed"),
         }
     }
@@ -149,6 +162,7 @@ mod tests {
         ] {
             assert_eq!(error(errno).is_passing(), passing, "{errno}");
         }
+        assert!(NetlinkError::new("x", NetlinkErrorKind::Interrupted).is_passing());
         assert!(!NetlinkError::new("x", NetlinkErrorKind::Deadline).is_passing());
     }
 

@@ -112,3 +112,36 @@ impl AsyncSocket for DatagramSocket {
         self.read(cx, Socket::recv_from_full)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use netlink_sys::protocols::NETLINK_USERSOCK;
+
+    use super::*;
+
+    /// Two sockets of this process, as no kernel answers that long without real VFs.
+    #[test]
+    fn a_datagram_is_read_whole_whatever_its_length() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut reader = Socket::new(NETLINK_USERSOCK).unwrap();
+            reader.set_non_blocking(true).unwrap();
+            let address = reader.bind_auto().unwrap();
+            let reader = DatagramSocket::over(reader).unwrap();
+            let writer = Socket::new(NETLINK_USERSOCK).unwrap();
+            for length in [16, 65_536, 65_537, 120_000] {
+                let sent: Vec<u8> = (0..=250).cycle().take(length).collect();
+                writer.send_to(&sent, &address, 0).unwrap();
+                let mut buffer = BytesMut::with_capacity(64);
+                let received =
+                    std::future::poll_fn(|cx| reader.poll_recv_from(cx, &mut buffer)).await;
+                received.unwrap();
+                assert!(buffer == sent, "{} of {length} bytes", buffer.len());
+            }
+        });
+    }
+}

@@ -81,7 +81,7 @@ impl Netlink {
     }
 }
 
-fn encode(vf: VfIndex, change: &VfChange) -> VfInfo {
+pub(super) fn encode(vf: VfIndex, change: &VfChange) -> VfInfo {
     let vf = u32::from(vf.get());
     match change {
         VfChange::Mac(mac) => VfInfo::Mac(VfInfoMac::new(vf, &mac.bytes())),
@@ -129,13 +129,14 @@ fn find(message: &LinkMessage, vf: VfIndex) -> Option<VfSettings> {
             .any(|attribute| matches!(attribute, VfInfo::Mac(mac) if mac.vf_id == wanted))
     })?;
     let mut settings = VfSettings::default();
+    let ethernet = is_ethernet(message);
     for attribute in info {
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "statistics and what newer kernels add are not settings"
         )]
         match attribute {
-            VfInfo::Mac(mac) => {
+            VfInfo::Mac(mac) if ethernet => {
                 settings.mac = mac.mac.first_chunk::<6>().copied().map(MacAddr::new);
             }
             VfInfo::VlanList(list) => {
@@ -164,7 +165,14 @@ fn find(message: &LinkMessage, vf: VfIndex) -> Option<VfSettings> {
     Some(settings)
 }
 
-fn read_vlan(info: &VfVlanInfo) -> Option<Vlan> {
+/// The kernel gives the address of a VF 32 bytes and no length: it is as long as the PF's.
+fn is_ethernet(pf: &LinkMessage) -> bool {
+    pf.attributes
+        .iter()
+        .all(|attribute| !matches!(attribute, LinkAttribute::Address(bytes) if bytes.len() != 6))
+}
+
+pub(super) fn read_vlan(info: &VfVlanInfo) -> Option<Vlan> {
     let proto = match info.protocol {
         VlanProtocol::Ieee8021Ad => VlanProto::Dot1ad,
         VlanProtocol::Ieee8021Q | _ => VlanProto::Dot1q,
@@ -174,7 +182,7 @@ fn read_vlan(info: &VfVlanInfo) -> Option<Vlan> {
     Some(Vlan { id, qos, proto })
 }
 
-fn read_link_state(info: &VfInfoLinkState) -> Option<VfLinkState> {
+pub(super) fn read_link_state(info: &VfInfoLinkState) -> Option<VfLinkState> {
     match info.state {
         WireLinkState::Auto => Some(VfLinkState::Auto),
         WireLinkState::Enable => Some(VfLinkState::Enable),
@@ -239,5 +247,17 @@ mod tests {
             Some(MacAddr::new([2, 0, 0, 0, 0, 15]))
         );
         assert_eq!(find(&message, VfIndex::new(1)), None);
+    }
+
+    #[test]
+    fn a_vf_of_an_infiniband_pf_has_no_mac() {
+        let vf = VfIndex::new(0);
+        let mac = encode(vf, &VfChange::Mac(MacAddr::new([2, 0, 0, 0, 0, 1])));
+        let mut message = listed(vec![vec![mac, encode(vf, &VfChange::Trust(true))]]);
+        message
+            .attributes
+            .push(LinkAttribute::Address(vec![0x80; 20]));
+        let settings = find(&message, vf).unwrap();
+        assert_eq!((settings.mac, settings.trust), (None, Some(true)));
     }
 }

@@ -1,0 +1,193 @@
+//! A kernel in memory behind the real encoder and decoder, for tests of what uses [`Netlink`]; it needs no privileges.
+//!
+//! It knows links, VFs, addresses and routes as far as [`Netlink`] asks for them, and fails where a test tells it to.
+//! It accepts every setting: what a driver refuses is for [`FakeKernel::fail_when`] and for the emulated node to say.
+
+mod decode;
+mod socket;
+mod state;
+mod wire;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use self::socket::FakeSocket;
+use self::state::State;
+use super::{Link, LinkChange, Netlink, OpenError, Route};
+use crate::netns::NetnsId;
+use crate::vf::{VfChange, VfIndex, VfSettings};
+
+/// One network namespace of a kernel in memory; clones are the same namespace.
+#[derive(Clone, Default)]
+pub struct FakeKernel(pub(super) Arc<Mutex<State>>);
+
+/// What was asked, as the kernel decoded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// One link by its index.
+    ReadLink(u32),
+    /// One link by its name.
+    ReadLinkNamed(String),
+    /// One link and its VFs.
+    ReadVfs(u32),
+    /// All links.
+    ListLinks,
+    /// A change of nothing.
+    Probe(u32),
+    /// One setting of one VF.
+    SetVf {
+        /// The PF's link.
+        pf: u32,
+        /// The VF.
+        vf: VfIndex,
+        /// The setting.
+        change: VfChange,
+    },
+    /// One change of one link.
+    SetLink {
+        /// The link.
+        link: u32,
+        /// The change.
+        change: LinkChange,
+    },
+    /// A move to another namespace, with a name there.
+    MoveLink {
+        /// The link.
+        link: u32,
+        /// The namespace.
+        target: NetnsId,
+        /// The name there.
+        name: String,
+    },
+    /// All addresses.
+    ListAddresses,
+    /// One address more.
+    AddAddress {
+        /// The link.
+        link: u32,
+        /// The address.
+        address: IpNet,
+    },
+    /// All routes.
+    ListRoutes,
+    /// One route more.
+    AddRoute {
+        /// The link.
+        link: u32,
+        /// The route, with its table and scope.
+        route: Route,
+    },
+}
+
+/// How a request fails; nothing of it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It is refused.
+    Refuse {
+        /// With this error.
+        errno: Errno,
+        /// And with these words, sent as an extended acknowledgement.
+        text: Option<String>,
+    },
+    /// Nothing answers.
+    Silence,
+    /// The answer cannot be decoded.
+    Garbage,
+    /// A list ends early, marked as one that changed while it was written.
+    Interrupt,
+    /// A list ends early, with this error in its end mark.
+    Unfinished(Errno),
+}
+
+impl Failure {
+    /// A refusal without words: what igb gives.
+    pub fn errno(errno: Errno) -> Self {
+        Self::Refuse { errno, text: None }
+    }
+}
+
+impl FakeKernel {
+    /// Adds a link; one without a MAC address is an InfiniBand one.
+    pub fn add_link(&self, link: Link) {
+        self.state().add_link(link);
+    }
+
+    /// Gives a link a VF with these settings; a setting that is `None` is not reported until it is set.
+    pub fn add_vf(&self, pf: u32, vf: VfIndex, settings: VfSettings) {
+        if let Some(pf) = self.state().links.get_mut(&pf) {
+            pf.vfs.insert(vf, settings);
+        }
+    }
+
+    /// Lets a PF take the setting of this name ([`VfChange::setting`]) and not tell it, as most drivers do with GUIDs.
+    pub fn hide(&self, pf: u32, setting: &'static str) {
+        if let Some(pf) = self.state().links.get_mut(&pf) {
+            pf.hidden.push(setting);
+        }
+    }
+
+    /// Makes `id` the namespace `kernel`, as the target of a move.
+    pub fn add_namespace(&self, id: NetnsId, kernel: &Self) {
+        self.state().namespaces.push((id, kernel.clone()));
+    }
+
+    /// Lets requests fail for which `holds` says so; it gets their number, from 0, and what they ask.
+    pub fn fail_when(
+        &self,
+        holds: impl FnMut(usize, &Request) -> bool + Send + 'static,
+        failure: Failure,
+    ) {
+        self.state().failures.push((Box::new(holds), failure));
+    }
+
+    /// The link with this index.
+    pub fn link(&self, index: u32) -> Option<Link> {
+        self.state().links.get(&index).map(|held| held.link.clone())
+    }
+
+    /// The settings of a VF.
+    pub fn vf(&self, pf: u32, vf: VfIndex) -> Option<VfSettings> {
+        self.state().links.get(&pf)?.vfs.get(&vf).copied()
+    }
+
+    /// The addresses of a link.
+    pub fn addresses(&self, link: u32) -> Vec<IpNet> {
+        let state = self.state();
+        let held = state.links.get(&link);
+        held.map(|held| held.addresses.clone()).unwrap_or_default()
+    }
+
+    /// The routes over a link.
+    pub fn routes(&self, link: u32) -> Vec<Route> {
+        let state = self.state();
+        let held = state.links.get(&link);
+        held.map(|held| held.routes.clone()).unwrap_or_default()
+    }
+
+    /// All that was asked until now, also what failed.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state().requests.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for FakeKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeKernel").finish_non_exhaustive()
+    }
+}
+
+impl Netlink {
+    /// Talks to a kernel in memory instead of the real one, through the same encoder, decoder and deadline.
+    pub fn fake(kernel: &FakeKernel, deadline: Duration) -> Result<Self, OpenError> {
+        let socket = FakeSocket::open(kernel.clone()).map_err(OpenError::Socket)?;
+        Ok(Self::over(socket, deadline))
+    }
+}

@@ -1,0 +1,240 @@
+//! What a kernel in memory holds, and what a request makes of it; nothing here knows the wire.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use super::{Failure, FakeKernel, Request};
+use crate::netlink::{Link, LinkChange, Route};
+use crate::netns::NetnsId;
+use crate::vf::{VfChange, VfIndex, VfSettings};
+
+type Holds = Box<dyn FnMut(usize, &Request) -> bool + Send>;
+
+#[derive(Default)]
+pub(in crate::netlink) struct State {
+    pub(super) links: BTreeMap<u32, HeldLink>,
+    pub(super) namespaces: Vec<(NetnsId, FakeKernel)>,
+    pub(super) failures: Vec<(Holds, Failure)>,
+    pub(super) requests: Vec<Request>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HeldLink {
+    pub(super) link: Link,
+    pub(super) vfs: BTreeMap<VfIndex, VfSettings>,
+    /// Settings that are taken and not told.
+    pub(super) hidden: Vec<&'static str>,
+    pub(super) addresses: Vec<IpNet>,
+    pub(super) routes: Vec<Route>,
+}
+
+/// What the kernel says to a request that it does.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Done,
+    Links {
+        links: Vec<HeldLink>,
+        with_vfs: bool,
+    },
+    Addresses(Vec<(u32, IpNet)>),
+    Routes(Vec<(u32, Route)>),
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("links", &self.links)
+            .field("requests", &self.requests)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn add_link(&mut self, link: Link) {
+        let held = HeldLink {
+            link,
+            vfs: BTreeMap::new(),
+            hidden: Vec::new(),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        };
+        self.links.insert(held.link.index, held);
+    }
+
+    /// Notes the request, and whether a test wants it to fail.
+    pub(super) fn note(&mut self, request: &Request) -> Option<Failure> {
+        let number = self.requests.len();
+        self.requests.push(request.clone());
+        let failing = self
+            .failures
+            .iter_mut()
+            .find_map(|(holds, failure)| holds(number, request).then_some(failure));
+        failing.cloned()
+    }
+
+    pub(super) fn execute(&mut self, request: &Request) -> Result<Answer, Errno> {
+        let links = |links, with_vfs| Answer::Links { links, with_vfs };
+        match request {
+            Request::ReadLink(index) => Ok(links(vec![self.held(*index)?.clone()], false)),
+            Request::ReadVfs(index) => Ok(links(vec![self.held(*index)?.clone()], true)),
+            Request::ReadLinkNamed(name) => {
+                let index = self.named(name).ok_or(Errno::ENODEV)?;
+                Ok(links(vec![self.held(index)?.clone()], false))
+            }
+            Request::ListLinks => Ok(links(self.links.values().cloned().collect(), false)),
+            Request::ListAddresses => {
+                let of_link = |held: &HeldLink| {
+                    let index = held.link.index;
+                    held.addresses
+                        .clone()
+                        .into_iter()
+                        .map(move |address| (index, address))
+                };
+                Ok(Answer::Addresses(
+                    self.links.values().flat_map(of_link).collect(),
+                ))
+            }
+            Request::ListRoutes => {
+                let of_link = |held: &HeldLink| {
+                    let index = held.link.index;
+                    held.routes
+                        .clone()
+                        .into_iter()
+                        .map(move |route| (index, route))
+                };
+                Ok(Answer::Routes(
+                    self.links.values().flat_map(of_link).collect(),
+                ))
+            }
+            Request::Probe(index) => self.held(*index).map(|_| Answer::Done),
+            Request::SetVf { pf, vf, change } => {
+                let settings = self.held(*pf)?.vfs.get_mut(vf).ok_or(Errno::EINVAL)?;
+                set_vf(settings, change);
+                Ok(Answer::Done)
+            }
+            Request::SetLink { link, change } => self.set_link(*link, change),
+            Request::MoveLink { link, target, name } => self.move_link(*link, *target, name),
+            Request::AddAddress { link, address } => {
+                let addresses = &mut self.held(*link)?.addresses;
+                if !addresses.contains(address) {
+                    addresses.push(*address);
+                }
+                Ok(Answer::Done)
+            }
+            Request::AddRoute { link, route } => {
+                if !self.held(*link)?.link.is_up {
+                    return Err(Errno::ENETDOWN);
+                }
+                // One space of keys for all links (`fib_table_insert`, `net/ipv4/fib_trie.c`).
+                let key = |route: &Route| (route.dst, route.table, route.priority);
+                let mut known = self.links.values().flat_map(|held| &held.routes);
+                if known.any(|known| key(known) == key(route)) {
+                    return Err(Errno::EEXIST);
+                }
+                self.held(*link)?.routes.push(route.clone());
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    fn held(&mut self, index: u32) -> Result<&mut HeldLink, Errno> {
+        self.links.get_mut(&index).ok_or(Errno::ENODEV)
+    }
+
+    /// By name or alternative name, which share one space (`netdev_name_node_lookup`, `net/core/dev.c`).
+    fn named(&self, name: &str) -> Option<u32> {
+        let is = |link: &Link| link.name == name || link.altnames.iter().any(|alt| alt == name);
+        let held = self.links.values().find(|held| is(&held.link))?;
+        Some(held.link.index)
+    }
+
+    fn set_link(&mut self, index: u32, change: &LinkChange) -> Result<Answer, Errno> {
+        let taken = match change {
+            LinkChange::Name(name) => self.named(name.as_str()).is_some(),
+            LinkChange::AddAltName(name) => self.named(name).is_some(),
+            LinkChange::Up
+            | LinkChange::Down
+            | LinkChange::Mac(_)
+            | LinkChange::Mtu(_)
+            | LinkChange::DropAltName(_) => false,
+        };
+        let held = self.held(index)?;
+        if taken {
+            return Err(Errno::EEXIST);
+        }
+        let link = &mut held.link;
+        match change {
+            LinkChange::Up => {
+                link.is_up = true;
+                link.has_carrier = true;
+            }
+            LinkChange::Down => {
+                link.is_up = false;
+                link.has_carrier = false;
+                held.routes.clear();
+            }
+            LinkChange::Mac(mac) => link.mac = Some(*mac),
+            LinkChange::Mtu(mtu) => link.mtu = *mtu,
+            LinkChange::Name(name) => link.name = name.to_string(),
+            LinkChange::AddAltName(name) => link.altnames.push(name.clone()),
+            LinkChange::DropAltName(name) => {
+                let known = link.altnames.len();
+                link.altnames.retain(|alt| alt != name);
+                if link.altnames.len() == known {
+                    return Err(Errno::EINVAL);
+                }
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    /// A link that moves goes down and loses its addresses; it keeps its index where that is free.
+    ///
+    /// It moves under its own name where that is free, and is renamed there: a refusal of the new name does not bring it back.
+    fn move_link(&mut self, index: u32, target: NetnsId, name: &str) -> Result<Answer, Errno> {
+        let known = self.namespaces.iter().find(|(id, _)| *id == target);
+        let there = known
+            .map(|(_, kernel)| FakeKernel(Arc::clone(&kernel.0)))
+            .ok_or(Errno::EINVAL)?;
+        let mut there = there.0.try_lock().map_err(|_same_kernel| Errno::EINVAL)?;
+        let own_is_taken = there.named(&self.held(index)?.link.name).is_some();
+        let new_is_taken = there.named(name).is_some();
+        if own_is_taken && new_is_taken {
+            return Err(Errno::EEXIST);
+        }
+        let mut held = self.links.remove(&index).ok_or(Errno::ENODEV)?;
+        if there.links.contains_key(&index) {
+            let last = there.links.keys().next_back().copied();
+            held.link.index = last.unwrap_or_default().saturating_add(1);
+        }
+        if !new_is_taken {
+            name.clone_into(&mut held.link.name);
+        }
+        held.link.is_up = false;
+        held.link.has_carrier = false;
+        held.addresses.clear();
+        held.routes.clear();
+        there.links.insert(held.link.index, held);
+        if new_is_taken {
+            return Err(Errno::EEXIST);
+        }
+        Ok(Answer::Done)
+    }
+}
+
+fn set_vf(settings: &mut VfSettings, change: &VfChange) {
+    match change {
+        VfChange::Mac(mac) => settings.mac = Some(*mac),
+        VfChange::Vlan(vlan) => settings.vlan = Some(*vlan),
+        VfChange::Spoofchk(on) => settings.spoofchk = Some(*on),
+        VfChange::Trust(on) => settings.trust = Some(*on),
+        VfChange::Rate(rate) => settings.rate = Some(*rate),
+        VfChange::LinkState(state) => settings.link_state = Some(*state),
+        VfChange::NodeGuid(guid) => settings.node_guid = Some(*guid),
+        VfChange::PortGuid(guid) => settings.port_guid = Some(*guid),
+    }
+}

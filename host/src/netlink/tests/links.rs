@@ -1,0 +1,193 @@
+//! Links, addresses and routes, through the real encoder to a kernel in memory.
+
+use ipnet::IpNet;
+
+use super::*;
+
+#[test]
+fn each_change_of_a_link_arrives_as_itself() {
+    let name = |name: &str| name.parse().unwrap();
+    let changes = [
+        LinkChange::Up,
+        LinkChange::Mac(MacAddr::new([2, 0, 0, 0, 0, 9])),
+        LinkChange::Mtu(9000),
+        LinkChange::AddAltName("enp1s16".to_owned()),
+        LinkChange::AddAltName("other".to_owned()),
+        LinkChange::DropAltName("other".to_owned()),
+        LinkChange::Down,
+        LinkChange::Name(name("net1")),
+    ];
+    run(async {
+        let kernel = kernel();
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        for change in &changes {
+            netlink.set_link(PF, change).await.unwrap();
+        }
+        let expected = changes.map(|change| Request::SetLink { link: PF, change });
+        assert_eq!(kernel.requests(), expected);
+        let after = Link {
+            altnames: vec!["enp1s16".to_owned()],
+            mac: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
+            mtu: 9000,
+            ..link(PF, "net1")
+        };
+        assert_eq!(
+            netlink.link_named(&name("enp1s16")).await.unwrap(),
+            Some(after.clone())
+        );
+        assert_eq!(netlink.link(PF).await.unwrap(), Some(after));
+        assert_eq!(netlink.link(77).await.unwrap(), None);
+        assert_eq!(netlink.link_named(&name("pf0")).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_move_is_one_message_and_the_device_is_found_there_under_any_name() {
+    let device: crate::PciAddress = "0000:01:10.4".parse().unwrap();
+    run(async {
+        let (host, pod) = (kernel(), FakeKernel::default());
+        host.add_link(Link {
+            device: Some(device),
+            is_up: true,
+            ..link(7, "eth2")
+        });
+        pod.add_link(link(1, "lo"));
+        let target = Netns::current().unwrap();
+        host.add_namespace(target.id(), &pod);
+        let netlink = Netlink::fake(&host, PATIENT).unwrap();
+        netlink
+            .move_link(7, &target, &"net1".parse().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(
+            host.requests(),
+            [Request::MoveLink {
+                link: 7,
+                target: target.id(),
+                name: "net1".to_owned()
+            }]
+        );
+        assert_eq!(netlink.link_of_device(device).await.unwrap(), None);
+        let there = Netlink::fake(&pod, PATIENT).unwrap();
+        let moved = there.link_of_device(device).await.unwrap().unwrap();
+        assert_eq!(
+            (moved.name.as_str(), moved.is_up, moved.device),
+            ("net1", false, Some(device))
+        );
+        let again = there
+            .move_link(moved.index, &target, &"net1".parse().unwrap())
+            .await;
+        assert_eq!(again.unwrap_err().errno(), Some(Errno::EINVAL));
+    });
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_after_the_move_unless_the_old_one_is_taken_too() {
+    for (taken, moves) in [(&["net1"][..], true), (&["net1", "pf0"], false)] {
+        run(async {
+            let (host, pod) = (kernel(), FakeKernel::default());
+            for (index, name) in (10..).zip(taken) {
+                pod.add_link(link(index, name));
+            }
+            let target = Netns::current().unwrap();
+            host.add_namespace(target.id(), &pod);
+            let netlink = Netlink::fake(&host, PATIENT).unwrap();
+            let name = "net1".parse().unwrap();
+            let error = netlink.move_link(PF, &target, &name).await.unwrap_err();
+            assert_eq!(error.errno(), Some(Errno::EEXIST));
+            assert_eq!(host.link(PF).is_none(), moves);
+            assert_eq!(pod.link(PF), moves.then(|| link(PF, "pf0")));
+        });
+    }
+}
+
+#[test]
+fn addresses_are_those_of_the_link() {
+    let nets: [IpNet; 3] =
+        ["192.0.2.7/24", "198.51.100.1/32", "2001:db8::7/64"].map(|text| text.parse().unwrap());
+    run(async {
+        let kernel = kernel();
+        kernel.add_link(link(1, "lo"));
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        let loopback = "127.0.0.1/8".parse().unwrap();
+        netlink.add_address(1, loopback).await.unwrap();
+        for net in nets {
+            netlink.add_address(PF, net).await.unwrap();
+        }
+        assert_eq!(kernel.addresses(PF), nets);
+        assert_eq!(netlink.addresses(PF).await.unwrap(), nets);
+        assert_eq!(netlink.addresses(1).await.unwrap(), [loopback]);
+    });
+}
+
+fn route(dst: &str, gw: Option<&str>) -> Route {
+    Route {
+        dst: dst.parse().unwrap(),
+        gw: gw.map(|gw| gw.parse().unwrap()),
+        mtu: None,
+        advmss: None,
+        priority: None,
+        table: None,
+        scope: None,
+    }
+}
+
+#[test]
+fn a_route_arrives_with_all_its_attributes_and_is_read_back() {
+    let full = Route {
+        mtu: Some(1400),
+        advmss: Some(1360),
+        priority: Some(200),
+        table: Some(5000),
+        scope: Some(200),
+        ..route("203.0.113.0/24", Some("192.0.2.1"))
+    };
+    // Each as it is asked, with the table and the scope that the kernel then gives it.
+    let cases = [
+        (route("0.0.0.0/0", Some("192.0.2.1")), 254, 0),
+        (route("10.0.0.0/8", None), 254, 253),
+        (route("::/0", Some("2001:db8::1")), 254, 0),
+        (route("2001:db8:1::/48", None), 254, 0),
+        (full, 5000, 200),
+    ];
+    run(async {
+        let kernel = kernel();
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        let first = &cases[0].0;
+        let down = netlink.add_route(PF, first).await.unwrap_err();
+        assert_eq!(down.errno(), Some(Errno::ENETDOWN));
+        netlink.set_link(PF, &LinkChange::Up).await.unwrap();
+        for (wanted, ..) in &cases {
+            netlink.add_route(PF, wanted).await.unwrap();
+        }
+        let kept: Vec<Route> = cases
+            .iter()
+            .map(|(wanted, table, scope)| Route {
+                table: Some(*table),
+                scope: Some(*scope),
+                ..wanted.clone()
+            })
+            .collect();
+        assert_eq!(kernel.routes(PF), kept);
+        assert_eq!(netlink.routes().await.unwrap(), kept);
+        let twice = netlink.add_route(PF, first).await.unwrap_err();
+        assert_eq!(
+            chain(&twice),
+            "cannot add route 0.0.0.0/0 via 192.0.2.1 over link 3: the kernel refuses it (EEXIST: File exists)"
+        );
+    });
+}
+
+#[test]
+fn a_probe_changes_nothing() {
+    run(async {
+        let kernel = kernel();
+        kernel.add_link(link(1, "lo"));
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        netlink.probe().await.unwrap();
+        assert_eq!(kernel.requests(), [Request::Probe(1)]);
+        kernel.fail_when(|_, _| true, Failure::errno(Errno::EPERM));
+        let refused = netlink.probe().await.unwrap_err();
+        assert!(chain(&refused).ends_with("this needs CAP_NET_ADMIN"));
+    });
+}
