@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use sriov_host::netlink::{Announcer, Link, LinkChange, Netlink, NetlinkError};
 use sriov_host::netns::{self, Netns};
 use sriov_host::vf::{VfChange, VfSettings};
-use sriov_host::{IfName, MacAddr, PciAddress, VfIndex};
+use sriov_host::{HostRoot, IfName, MacAddr, PciAddress, VfIndex, sysfs};
 
 use crate::Setup;
-use crate::device::PfView;
+use crate::device::{DeviceError, PfView};
 use crate::failure::Failure;
 use crate::plan::Step;
 
@@ -38,7 +38,7 @@ pub struct Pod {
     pub has_name: bool,
     /// For announcements of IPv4 addresses.
     pub announcer: std::io::Result<Announcer>,
-    keeps_index: bool,
+    free_index: Option<u32>,
 }
 
 impl Pod {
@@ -53,18 +53,18 @@ impl Pod {
         let look = || {
             (
                 netns::has_name(ifname),
-                index.is_some_and(|index| !netns::has_index(index)),
+                index.filter(|index| !netns::has_index(*index)),
                 Announcer::open(),
             )
         };
-        let (netlink, (has_name, keeps_index, announcer)) =
+        let (netlink, (has_name, free_index, announcer)) =
             Netlink::in_netns_with(&netns, setup.request_deadline, look).map_err(Failure::Open)?;
         Ok(Self {
             netns,
             netlink,
             has_name,
             announcer,
-            keeps_index,
+            free_index,
         })
     }
 
@@ -83,16 +83,19 @@ impl Target {
     pub async fn apply(
         &self,
         steps: &[Step],
+        root: &HostRoot,
         host: &Netlink,
         link: Option<&Link>,
         pod: &Pod,
         ifname: &IfName,
     ) -> Result<Option<Link>, Failure> {
         let mut index = None;
+        let mut link = link.cloned();
         for step in steps {
             tracing::debug!("VF {}: {step}", self.device);
-            match (step, link) {
+            match (step, &link) {
                 (Step::Vf(change), _) => self.set(host, change).await?,
+                (Step::Rebind, _) => link = Some(self.rebind(root, host).await?),
                 (Step::Move, Some(link)) => {
                     index = Some(self.move_in(host, link, pod, ifname).await?);
                 }
@@ -122,6 +125,24 @@ impl Target {
             }
         });
         self.settled(&pod.netlink, index, wanted).await.map(Some)
+    }
+
+    /// Lets the VF's driver start again, and finds the new network device.
+    async fn rebind(&self, root: &HostRoot, host: &Netlink) -> Result<Link, Failure> {
+        rebind(root, self.device)?;
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let index = sysfs::netdev_index(root, self.device).map_err(Failure::Sysfs)?;
+            if let Some(index) = index {
+                let link = host.link(index).await;
+                let link = link.map_err(|source| self.link_failure(source))?;
+                return link.ok_or(Failure::NoLink(self.device));
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::NoLink(self.device));
+            }
+            tokio::time::sleep(SETTLE_STEP).await;
+        }
     }
 
     /// Executes one change at the PF.
@@ -184,7 +205,7 @@ impl Target {
         host.move_link(link.index, &pod.netns, ifname)
             .await
             .map_err(|source| self.link_failure(source))?;
-        if pod.keeps_index {
+        if pod.free_index == Some(link.index) {
             return Ok(link.index);
         }
         // Another link of the pod has that index: the kernel chose a new one (net/core/dev.c, `__dev_change_net_namespace`).
@@ -254,6 +275,15 @@ impl Target {
             source,
         }
     }
+}
+
+/// Lets the driver of a device start again, whatever it is.
+pub fn rebind(root: &HostRoot, device: PciAddress) -> Result<(), Failure> {
+    let presence = sysfs::presence(root, device).map_err(Failure::Sysfs)?;
+    let driver = presence
+        .and_then(|presence| presence.driver)
+        .ok_or(DeviceError::NoDriver(device))?;
+    sysfs::rebind(root, device, &driver).map_err(Failure::Sysfs)
 }
 
 /// The kernel then announces addresses that the link gets or keeps (Documentation/networking/ip-sysctl.rst, `arp_notify`, `ndisc_notify`).

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sriov_host::netlink::{Link, Netlink};
 use sriov_host::netns::Netns;
+use sriov_host::vf::VfSettings;
 use sriov_host::{PciAddress, sysfs};
 
 use crate::Setup;
@@ -81,7 +82,7 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
             &saved,
             &go_state::encode(&request.network.stdin, conf, &view),
         )?;
-        change(request, &host, &view, &steps, &pod, previous).await
+        change(setup, request, &host, &view, &steps, &pod, previous).await
     };
     let finished = match done.await {
         Ok(result) => {
@@ -109,6 +110,7 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
 
 /// Everything between the first save and the last.
 async fn change(
+    setup: &Setup,
     request: &Request,
     host: &Netlink,
     view: &VfView,
@@ -122,7 +124,7 @@ async fn change(
         vf: view.index,
     };
     let in_pod = target
-        .apply(steps, host, netdev(view), pod, &request.ifname)
+        .apply(steps, &setup.host, host, netdev(view), pod, &request.ifname)
         .await?;
     target.verify(host, &plan::lasting(steps)).await?;
     let position = attached.add_interface(interface(request, view, in_pod.as_ref()));
@@ -266,10 +268,14 @@ fn baseline(view: &VfView) -> Baseline {
             is_up: link.is_up,
         }
     });
-    Baseline {
-        settings: view.settings,
-        link,
-    }
+    // Kernels before Linux 5.12 tell GUIDs only by the address of the network device.
+    let guid = netdev(view).and_then(|link| link.guid);
+    let settings = view.settings.map(|settings| VfSettings {
+        node_guid: settings.node_guid.or(guid),
+        port_guid: settings.port_guid.or(guid),
+        ..settings
+    });
+    Baseline { settings, link }
 }
 
 fn interface(request: &Request, view: &VfView, link: Option<&Link>) -> Interface {

@@ -292,6 +292,7 @@ mod tests {
             is_up: true,
             has_carrier: true,
             permanent_mac: None,
+            guid: None,
             device: None,
         };
         let interface = Interface {

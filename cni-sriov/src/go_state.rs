@@ -211,13 +211,14 @@ fn number(object: &Map<String, Value>, key: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use sriov_host::VfIndex;
     use sriov_host::netlink::Link;
 
     use super::*;
     use crate::device::PfView;
 
-    /// The keys and their order are those of `sriov-cni` 2.8; the values are of an 82576.
+    /// As `sriov-cni` 2.8 marshals its configuration, for an 82576.
     const GO: &str = r#"{"OrigVfState":{"HostIFName":"eth2","SpoofChk":true,"Trust":false,"AdminMAC":"00:00:00:00:00:00","EffectiveMAC":"02:00:00:00:00:07","Vlan":0,"VlanQoS":0,"VlanProto":129,"MinTxRate":0,"MaxTxRate":0,"LinkState":0,"MTU":1500},"Master":"pf0","MAC":"02:00:00:00:00:01","vlan":100,"vlanQoS":3,"vlanProto":"802.1q","deviceID":"0000:01:10.0","VFID":0,"min_tx_rate":null,"max_tx_rate":null,"trust":"on","runtimeConfig":{},"cniVersion":"1.0.0","name":"n","type":"sriov","ipam":{"type":"static"},"dns":{}}"#;
 
     #[test]
@@ -247,6 +248,24 @@ mod tests {
             (Some(true), Some(Vlan::default()))
         );
         assert_eq!(found.ipam.unwrap().plugin, "static");
+    }
+
+    proptest! {
+        #[test]
+        fn any_state_is_read_or_none(
+            field in 0_usize..24,
+            value in r#"null|-1|70000|1e99|""|"x"|\[\]|\{\}|true"#,
+        ) {
+            let mut state: Value = serde_json::from_str(GO).unwrap();
+            for pointer in ["", "/OrigVfState"] {
+                let fields = state.pointer_mut(pointer).and_then(Value::as_object_mut);
+                if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
+                    let key = fields.keys().nth(field % fields.len()).unwrap().clone();
+                    fields.insert(key, serde_json::from_str(&value).unwrap());
+                }
+            }
+            let _ = decode(&state.to_string(), SystemTime::UNIX_EPOCH);
+        }
     }
 
     #[test]
@@ -290,6 +309,7 @@ mod tests {
                 is_up: true,
                 has_carrier: true,
                 permanent_mac: None,
+                guid: None,
                 device: None,
             }),
         };

@@ -59,16 +59,16 @@ impl Default for Setup {
     }
 }
 
-/// Does what the environment asks for; the document, if any, is for standard output.
+/// Does what is asked for; the document, if any, is for standard output.
 ///
 /// # Errors
 /// The failure, which [`Failure::document`] turns into the document that the specification asks for.
 pub async fn run(
     setup: &Setup,
+    verb: Verb,
     environment: &Environment,
     stdin: &str,
 ) -> Result<Option<Value>, Failure> {
-    let verb = environment.verb()?;
     let journal = Journal::new(setup.state_dir.clone(), setup.lock_deadline);
     match verb {
         Verb::Version => return Ok(Some(version(stdin))),
@@ -84,8 +84,8 @@ pub async fn run(
     .map(|()| None)
 }
 
-/// The version of the answer is that of the question, as far as there is one.
-fn version(stdin: &str) -> Value {
+/// The answer to VERSION; its version is that of the question, as far as there is one.
+pub fn version(stdin: &str) -> Value {
     let asked = serde_json::from_str::<Value>(stdin).ok();
     let asked = asked
         .as_ref()

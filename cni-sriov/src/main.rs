@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use sriov_cni::Setup;
 use sriov_cni::failure::Failure;
 use sriov_cni::log;
-use sriov_cni::request::Environment;
+use sriov_cni::request::{Environment, Verb};
 
 fn main() -> ExitCode {
     let environment = Environment::of_process();
@@ -23,8 +23,15 @@ fn main() -> ExitCode {
             .build()
             .map_err(Failure::runtime)
     };
-    let done = read
-        .and_then(|_| runtime()?.block_on(sriov_cni::run(&Setup::default(), &environment, &stdin)));
+    let done = read.and_then(|_| {
+        let verb = environment.verb()?;
+        if verb == Verb::Version {
+            // Runtimes ask for it before everything else: it costs no more than to start a process.
+            return Ok(Some(sriov_cni::version(&stdin)));
+        }
+        let setup = Setup::default();
+        runtime()?.block_on(sriov_cni::run(&setup, verb, &environment, &stdin))
+    });
     let (document, code) = match done {
         Ok(document) => (document, ExitCode::SUCCESS),
         Err(failure) => {

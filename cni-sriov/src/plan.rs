@@ -16,6 +16,8 @@ use crate::saved::Baseline;
 pub enum Step {
     /// Change of the VF at its PF.
     Vf(VfChange),
+    /// Unbinding and binding of the VF's driver, which reads GUIDs only when it starts (mlx5).
+    Rebind,
     /// Move of the network device into the pod, under the name that the pod knows.
     Move,
     /// MAC address of the network device, in the pod.
@@ -30,6 +32,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vf(change) => write!(f, "set {change} at the PF"),
+            Self::Rebind => f.write_str("bind the driver of the VF again"),
             Self::Move => f.write_str("move the network device into the pod"),
             Self::LinkMac(mac) => write!(f, "set the MAC address of the network device to {mac}"),
             Self::LinkMtu(mtu) => write!(f, "set the MTU of the network device to {mtu}"),
@@ -71,6 +74,9 @@ pub fn plan_attach(wanted: &Wanted, view: &VfView) -> Vec<Step> {
     );
     steps.extend(wanted.guid.map(|guid| Step::Vf(VfChange::NodeGuid(guid))));
     steps.extend(wanted.guid.map(|guid| Step::Vf(VfChange::PortGuid(guid))));
+    if wanted.guid.is_some() && is_netdev {
+        steps.push(Step::Rebind);
+    }
     let pin = wanted.mac.map(|mac| Step::Vf(VfChange::Mac(mac)));
     match (is_netdev, pins && wanted.mac.is_some()) {
         (true, true) => steps.extend([Step::Vf(VfChange::Mac(MacAddr::ZERO)), Step::Move]),
@@ -112,6 +118,8 @@ pub struct UndoPlan {
     pub before_link: Vec<VfChange>,
     /// Whether the PF forgets the VF's address on the way, so that the network device must set its own again.
     pub unpins: bool,
+    /// Whether the VF's driver must be bound again before its network device is made what it was.
+    pub rebinds: bool,
     /// After it: an address that is pinned at the PF can no longer be changed by the network device.
     pub after_link: Vec<VfChange>,
 }
@@ -165,6 +173,10 @@ pub fn plan_undo(
     plan.before_link
         .retain(|change| change.is_done(now) != Some(true));
     plan.before_link.extend(unpin);
+    plan.rebinds = plan
+        .before_link
+        .iter()
+        .any(|change| matches!(change, VfChange::NodeGuid(_) | VfChange::PortGuid(_)));
     plan
 }
 
@@ -210,6 +222,7 @@ mod tests {
             is_up: false,
             has_carrier: false,
             permanent_mac: None,
+            guid: None,
             device: None,
         })
     }
@@ -298,6 +311,47 @@ mod tests {
                 set mac 02:00:00:00:00:01 at the PF
             "]],
         );
+    }
+
+    #[test]
+    fn a_guid_needs_the_driver_to_start_again() {
+        let guid = sriov_host::Guid::from_number(7);
+        let wanted = Wanted {
+            guid: Some(guid),
+            link_state: Some(sriov_host::vf::VfLinkState::Enable),
+            ..Wanted::default()
+        };
+        check(
+            &wanted,
+            &view("mlx5_core", netdev()),
+            &expect![[r"
+                set link_state enable at the PF
+                set node GUID 00:00:00:00:00:00:00:07 at the PF
+                set port GUID 00:00:00:00:00:00:00:07 at the PF
+                bind the driver of the VF again
+                move the network device into the pod
+                set the network device up
+            "]],
+        );
+        let was = sriov_host::Guid::from_number(9);
+        let settings = VfSettings {
+            node_guid: Some(was),
+            port_guid: Some(was),
+            ..VfSettings::default()
+        };
+        let baseline = Baseline {
+            settings: Some(settings),
+            link: None,
+        };
+        let touched = [VfChange::NodeGuid(guid), VfChange::PortGuid(guid)];
+        let undo = plan_undo(&touched, &baseline, &VfSettings::default(), "mlx5_core");
+        assert_eq!(
+            undo.before_link,
+            [VfChange::PortGuid(was), VfChange::NodeGuid(was)]
+        );
+        assert!(undo.rebinds);
+        // What is as it was needs no new start.
+        assert!(!plan_undo(&touched, &baseline, &settings, "mlx5_core").rebinds);
     }
 
     #[test]

@@ -291,7 +291,45 @@ fn read_route(route: &Map<String, Value>) -> Option<Route> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Values of all kinds, with the keys of a result among them.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "192\\.0\\.2\\.1(/24)?|[a-z]{0,4}|2001:db8::1/64".prop_map(Value::from),
+        ];
+        let keys = "interfaces|ips|ip4|ip6|routes|dns|address|ip|gateway|interface|name|dst|gw|mtu|table|x";
+        leaf.prop_recursive(4, 40, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(keys, inner, 0..5)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_previous_result_is_read_or_refused_and_said_again(
+            previous in any_value(),
+            version in prop::sample::select(CniVersion::ALL.as_slice()),
+        ) {
+            let conf = json!({ "cniVersion": version.as_str(), "name": "n", "prevResult": previous });
+            let conf = NetConf::parse(&conf.to_string(), None).unwrap();
+            if let Ok(mut attached) = Attached::previous(&conf) {
+                let _ = attached.add_addresses(&previous, 0);
+                let _ = attached.readable_routes();
+                let document = attached.document(&conf);
+                prop_assert_eq!(&document["cniVersion"], version.as_str());
+                prop_assert!(Attached::read(&document).is_ok(), "{}", document);
+            }
+        }
+    }
 
     fn document(version: &str, ipam: Option<&Value>) -> Value {
         let with_ipam = if ipam.is_some() {

@@ -109,6 +109,8 @@ pub struct SavedIpam {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     pub(crate) const GOLDEN: &str = r#"{"version":1,"phase":"attached","boot_id":"b","network":"n","container_id":"c","ifname":"net1","netns":{"path":"/run/netns/p","id":{"dev":4,"ino":7}},"device":"0000:01:10.0","incarnation":4711,"pf":"0000:01:00.0","vf":0,"baseline":{"settings":{"mac":"02:00:00:00:00:07","vlan":{"id":0,"qos":0,"proto":"802.1q"},"spoofchk":true,"trust":false,"rate":{"min":0,"max":0},"link_state":"auto"},"link":{"name":"eth2","altnames":["enp1s16"],"mac":"02:00:00:00:00:07","mtu":1500,"is_up":false}},"wanted":[{"mac":"02:00:00:00:00:01"},{"vlan":{"id":100,"qos":3,"proto":"802.1q"}},{"trust":false}],"ipam":{"plugin":"static","stdin":"{}","args":"IgnoreUnknown=1"},"result":null}"#;
@@ -117,6 +119,28 @@ pub(crate) mod tests {
     fn the_format_is_what_it_was() {
         let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
         assert_eq!(serde_json::to_string(&saved).unwrap(), GOLDEN);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
+            let _ = serde_json::from_str::<SavedAttachmentV1>(&text);
+        }
+
+        #[test]
+        fn a_golden_file_with_another_value_is_read_or_refused(
+            field in 0_usize..16,
+            value in r#"null|-1|0|1[.]5|1e99|""|"x"|\[\]|\{\}|\[null\]|true"#,
+        ) {
+            let mut golden: Value = serde_json::from_str(GOLDEN).unwrap();
+            let fields = golden.as_object_mut().unwrap();
+            let key = fields.keys().nth(field % fields.len()).unwrap().clone();
+            fields.insert(key, serde_json::from_str(&value).unwrap());
+            if let Ok(saved) = serde_json::from_value::<SavedAttachmentV1>(golden) {
+                let text = serde_json::to_string(&saved).unwrap();
+                prop_assert_eq!(serde_json::from_str::<SavedAttachmentV1>(&text).unwrap(), saved);
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sriov_host::vf::VfChange;
 
 pub use self::link::{rightful_name, spare_name};
 use crate::Setup;
-use crate::apply::Target;
+use crate::apply::{self, Target};
 use crate::device;
 use crate::failure::Failure;
 use crate::ipam::Ipam;
@@ -100,6 +100,9 @@ async fn restore(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure
         failures
     };
     failures.extend(set(&undo.before_link).await);
+    if undo.rebinds && has_netdev(&present) {
+        failures.extend(apply::rebind(&setup.host, saved.device).err());
+    }
     if let (Some(was), true) = (&saved.baseline.link, has_netdev(&present)) {
         failures.extend(
             link::bring_home(setup, saved, &host, was, undo.unpins)

@@ -267,6 +267,7 @@ mod tests {
             is_up: false,
             has_carrier: false,
             permanent_mac: None,
+            guid: None,
             device: None,
         }
     }

@@ -242,6 +242,28 @@ fn what_could_not_be_attached_can_be_released() {
 }
 
 #[test]
+fn the_recipes_of_the_documentation_are_accepted() {
+    let text = include_str!("../../../docs/cni.md");
+    let blocks = text.split("```json\n").skip(1);
+    let mut recipes = 0;
+    for block in blocks.filter_map(|block| block.split("```").next()) {
+        let network: Value = serde_json::from_str(block).unwrap();
+        let plugins = network["plugins"].as_array().cloned();
+        for plugin in plugins.unwrap_or_else(|| vec![network.clone()]) {
+            if plugin["type"] != "sriov" {
+                continue;
+            }
+            let mut conf = plugin.clone();
+            conf["name"] = network["name"].clone();
+            conf["cniVersion"] = network["cniVersion"].clone();
+            NetConf::parse(&conf.to_string(), None).unwrap();
+            recipes += 1;
+        }
+    }
+    assert_eq!(recipes, 5);
+}
+
+#[test]
 fn log_levels_are_those_of_the_go_plugin() {
     for (text, level) in [
         ("panic", LogLevel::Error),

@@ -8,6 +8,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Prop};
 
 use super::{Netlink, NetlinkError};
+use crate::guid::Guid;
 use crate::ifname::IfName;
 use crate::mac::MacAddr;
 use crate::netns::Netns;
@@ -24,6 +25,8 @@ pub struct Link {
     pub altnames: Vec<String>,
     /// MAC address, when it is an Ethernet one.
     pub mac: Option<MacAddr>,
+    /// GUID of the port behind an `IPoIB` link: the end of its 20-byte address (RFC 4391, section 9.1.1).
+    pub guid: Option<Guid>,
     /// MTU in bytes.
     pub mtu: u32,
     /// Whether it is administratively up.
@@ -209,6 +212,7 @@ pub(super) fn read(message: &LinkMessage) -> Link {
         name: String::new(),
         altnames: Vec::new(),
         mac: None,
+        guid: None,
         mtu: 0,
         is_up: message.header.flags.contains(LinkFlags::Up),
         has_carrier: message
@@ -227,6 +231,7 @@ pub(super) fn read(message: &LinkMessage) -> Link {
             LinkAttribute::IfName(name) if link.name.is_empty() => link.name.clone_from(name),
             LinkAttribute::Address(bytes) if link.mac.is_none() => {
                 link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr::new);
+                link.guid = port_guid(bytes);
             }
             LinkAttribute::PermAddress(bytes) => {
                 link.permanent_mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr::new);
@@ -247,4 +252,25 @@ pub(super) fn read(message: &LinkMessage) -> Link {
         }
     }
     link
+}
+
+fn port_guid(address: &[u8]) -> Option<Guid> {
+    let guid = address.last_chunk::<8>().filter(|_| address.len() == 20)?;
+    Some(Guid::from_number(u64::from_be_bytes(*guid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guid_of_a_port_is_the_end_of_its_ipoib_address() {
+        let mut address = vec![0x80, 0, 0, 0x48, 0xfe, 0x80, 0, 0, 0, 0, 0, 0];
+        address.extend([2, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(
+            port_guid(&address).unwrap().to_string(),
+            "02:00:00:00:00:00:00:07"
+        );
+        assert_eq!(port_guid(&[2, 0, 0, 0, 0, 7]), None);
+    }
 }
