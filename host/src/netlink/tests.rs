@@ -34,6 +34,7 @@ fn link(index: u32, name: &str) -> Link {
         name: name.to_owned(),
         altnames: Vec::new(),
         mac: Some(MacAddr::new([2, 0, 0, 0, 0, 1])),
+        guid: None,
         mtu: 1500,
         is_up: false,
         has_carrier: false,
