@@ -5,30 +5,36 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::Finding;
+use crate::places::{Places, member};
 
-/// What was found so far.
+/// What was found so far, and where the values stand when that is known.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
+    pub(crate) places: Places,
     pub(crate) mistakes: Vec<Finding>,
     pub(crate) warnings: Vec<Finding>,
 }
 
 impl Findings {
     pub(crate) fn mistake(&mut self, path: &str, message: impl Into<String>) {
-        self.mistakes.push(Finding {
-            path: path.to_owned(),
-            message: message.into(),
-        });
+        let finding = self.finding(path, message);
+        self.mistakes.push(finding);
     }
 
     pub(crate) fn warning(&mut self, path: &str, message: impl Into<String>) {
-        self.warnings.push(Finding {
+        let finding = self.finding(path, message);
+        self.warnings.push(finding);
+    }
+
+    fn finding(&self, path: &str, message: impl Into<String>) -> Finding {
+        Finding {
             path: path.to_owned(),
+            position: self.places.nearest(path),
             message: message.into(),
-        });
+        }
     }
 }
 
@@ -36,16 +42,19 @@ impl Findings {
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     path: String,
-    object: &'a Map<String, Value>,
+    /// In the order of the document where that is known, else of the keys.
+    entries: Vec<(&'a String, &'a Value)>,
 }
 
 impl<'a> Fields<'a> {
     /// The object at `path`, or a mistake.
     pub(crate) fn of(value: &'a Value, path: &str, findings: &mut Findings) -> Option<Self> {
         if let Value::Object(object) = value {
+            let mut entries: Vec<_> = object.iter().collect();
+            entries.sort_by_key(|(key, _)| findings.places.at(&member(path, key)));
             return Some(Self {
                 path: path.to_owned(),
-                object,
+                entries,
             });
         }
         findings.mistake(
@@ -55,26 +64,28 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// Path of a key, as the document spells it.
     pub(crate) fn path(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        member(&self.path, self.entry(key).map_or(key, |(name, _)| name))
     }
 
-    /// All keys with their values.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
-        self.object.iter()
+    /// All keys with their values and paths; here case counts.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value, String)> {
+        self.entries
+            .iter()
+            .map(|(key, value)| (*key, *value, member(&self.path, key)))
+    }
+
+    fn entry(&self, key: &str) -> Option<(&'a String, &'a Value)> {
+        let mut entries = self.entries.iter();
+        entries
+            .rfind(|(name, _)| name.eq_ignore_ascii_case(key))
+            .copied()
     }
 
     /// The value of a key, whatever its type.
     pub(crate) fn value(&self, key: &str) -> Option<&'a Value> {
-        let found = self
-            .object
-            .iter()
-            .rfind(|(name, _)| name.eq_ignore_ascii_case(key));
-        found
+        self.entry(key)
             .map(|(_, value)| value)
             .filter(|value| !value.is_null())
     }
@@ -164,24 +175,26 @@ impl<'a> Fields<'a> {
         all
     }
 
-    /// Warns of each key that is none of `known`, and names the nearest.
+    /// Warns of each key that is none of `known` and names the nearest, and of each that is there twice.
     pub(crate) fn warn_unknown(&self, known: &[&str], findings: &mut Findings) {
-        for key in self.object.keys() {
-            if known.iter().any(|known| known.eq_ignore_ascii_case(key)) {
+        let mut seen: Vec<&str> = Vec::new();
+        for (key, value, path) in self.entries() {
+            let is_again = seen.iter().any(|seen| seen.eq_ignore_ascii_case(key));
+            if is_again || findings.places.is_repeated(&path) {
+                findings.warning(
+                    &path,
+                    "this key is there more than once, the last one counts",
+                );
+            }
+            seen.push(key);
+            // `null` is absence.
+            if value.is_null() || known.iter().any(|known| known.eq_ignore_ascii_case(key)) {
                 continue;
             }
-            let nearest = known
-                .iter()
-                .map(|known| (distance(key, known), known))
-                .min();
-            let hint = match nearest {
-                Some((edits, known)) if edits <= 3 => format!(": did you mean `{known}`?"),
-                Some(_) | None => String::new(),
-            };
-            findings.warning(
-                &self.path(key),
-                format!("unknown key, it has no effect{hint}"),
-            );
+            let hint = nearest(key, known)
+                .map(|known| format!(": did you mean `{known}`?"))
+                .unwrap_or_default();
+            findings.warning(&path, format!("unknown key, it has no effect{hint}"));
         }
     }
 
@@ -198,6 +211,15 @@ impl<'a> Fields<'a> {
         }
         read
     }
+}
+
+/// The one of `known` that a typing error away from which `text` may be.
+fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+    let nearest = known.iter().map(|known| (distance(text, known), *known));
+    nearest
+        .min()
+        .filter(|(edits, _)| *edits <= 3)
+        .map(|(_, known)| known)
 }
 
 /// Number of single-letter edits between two keys, in any case (Levenshtein).
@@ -233,6 +255,17 @@ mod tests {
             fields.number("VLAN", 0, 4094, &mut Findings::default()),
             Some(3)
         );
+        let text = r#"{"Vlan": 1, "VLAN": 2, "vlan": 3, "vLAN": 4}"#;
+        let value: Value = serde_json::from_str(text).unwrap();
+        let mut findings = Findings {
+            places: Places::of(text),
+            ..Findings::default()
+        };
+        let fields = Fields::of(&value, "", &mut findings).unwrap();
+        assert_eq!(fields.number("vlan", 0, 4094, &mut findings), Some(4));
+        assert_eq!(fields.path("vlan"), "vLAN");
+        fields.warn_unknown(&["vlan"], &mut findings);
+        assert_eq!(findings.warnings.len(), 3);
         let value: Value = serde_json::from_str(r#"{"ISRDMA": true}"#).unwrap();
         assert!(
             Fields::of(&value, "", &mut Findings::default())

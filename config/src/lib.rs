@@ -8,11 +8,13 @@
 mod fields;
 pub mod netconf;
 pub mod pf_selector;
+mod places;
 pub mod resources;
 
 use std::fmt;
 
 pub use netconf::NetConf;
+pub use places::Position;
 pub use resources::ResourceList;
 
 /// Something about one place of a JSON document, in one sentence.
@@ -20,13 +22,19 @@ pub use resources::ResourceList;
 pub struct Finding {
     /// Where, for instance `resourceList[0].selectors[1].pfNames[0]`.
     pub path: String,
+    /// Its line and column, of what is missing those of what it is missing from; only in a document that people write.
+    pub position: Option<Position>,
     /// What, with the value and the rule.
     pub message: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
+        write!(f, "{}", self.path)?;
+        if let Some(position) = self.position {
+            write!(f, " at {position}")?;
+        }
+        write!(f, ": {}", self.message)
     }
 }
 

@@ -1,24 +1,40 @@
 //! The device plugin's configuration: the resource list of the ConfigMap, drop-in for `sriov-network-device-plugin`.
 
+mod keys;
 mod name;
 mod selector;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::Value;
+use sriov_host::PciAddress;
 
+pub use self::keys::schema;
 pub use self::name::{InvalidResourceName, ResourceName};
 pub use self::selector::{NetSelector, Selector, VdpaType};
 use crate::fields::{Fields, Findings};
-use crate::{Finding, Mistakes};
+use crate::places::Places;
+use crate::{Finding, Mistakes, Position};
 
 /// All resources of a configuration, in the order of the file: the first that matches a device has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceList {
-    /// The resources.
+    /// The resources without mistake; there is at least one.
     pub resources: Vec<Resource>,
+    /// The others; they do not take these down.
+    pub unusable: Vec<Unusable>,
     /// What is suspicious but no mistake: unknown keys, selectors that match everything.
     pub warnings: Vec<Finding>,
+}
+
+/// A resource that cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Prefix and name, where those are right.
+    pub name: Option<ResourceName>,
+    /// Its mistakes, at least one.
+    pub mistakes: Mistakes,
 }
 
 /// One resource.
@@ -50,6 +66,16 @@ pub enum DeviceType {
     AuxNetDevice,
 }
 
+impl fmt::Display for DeviceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NetDevice => "netDevice",
+            Self::Accelerator => "accelerator",
+            Self::AuxNetDevice => "auxNetDevice",
+        })
+    }
+}
+
 /// Which devices a container gets first, after those of one NUMA node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AllocationPolicy {
@@ -62,118 +88,170 @@ pub enum AllocationPolicy {
     DistinctPf,
 }
 
-const TOP: &[&str] = &["resourceList"];
-const RESOURCE: &[&str] = &[
-    "resourceName",
-    "resourcePrefix",
-    "deviceType",
-    "excludeTopology",
-    "allocationPolicy",
-    "selectors",
-    "selectorObj",
-    "selectorObjs",
-    "additionalInfo",
-];
-
 impl ResourceList {
     /// Reads a configuration; a resource without prefix gets `default_prefix`.
     ///
     /// # Errors
-    /// All mistakes at once; text that is not JSON is one mistake with line and column.
+    /// All mistakes at once, when no resource is without; text that is not JSON is one mistake.
     pub fn parse(text: &str, default_prefix: &str) -> Result<Self, Mistakes> {
-        let mut findings = Findings::default();
-        let value: Value = match serde_json::from_str(text) {
-            Ok(value) => value,
-            Err(error) => {
-                findings.mistake("document", format!("not JSON: {error}"));
-                return Err(Mistakes(findings.mistakes));
-            }
+        let value: Value = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+        let mut findings = Findings {
+            places: Places::of(text),
+            ..Findings::default()
         };
-        let mut resources = Vec::new();
+        let mut list = Self {
+            resources: Vec::new(),
+            unusable: Vec::new(),
+            warnings: Vec::new(),
+        };
         if let Some(top) = Fields::of(&value, "", &mut findings) {
-            top.warn_unknown(TOP, &mut findings);
-            let list = top
-                .value("resourceList")
-                .and_then(Value::as_array)
-                .filter(|list| !list.is_empty());
-            if list.is_none() {
-                findings.mistake(
-                    "resourceList",
-                    "there must be a list with at least one resource",
-                );
+            top.warn_unknown(&keys::names(keys::TOP), &mut findings);
+            let path = top.path("resourceList");
+            let values = top.value("resourceList").and_then(Value::as_array);
+            if values.is_none_or(Vec::is_empty) {
+                findings.mistake(&path, "there must be a list with at least one resource");
             }
-            for (position, value) in list.into_iter().flatten().enumerate() {
-                let path = format!("resourceList[{position}]");
-                resources.extend(
-                    Fields::of(value, &path, &mut findings)
-                        .and_then(|fields| resource(&fields, default_prefix, &mut findings)),
-                );
+            for (position, value) in values.into_iter().flatten().enumerate() {
+                let path = format!("{path}[{position}]");
+                list.add(value, &path, default_prefix, &mut findings);
             }
         }
-        ensure_unique(&resources, &mut findings);
-        let Findings { mistakes, warnings } = findings;
-        if mistakes.is_empty() {
-            Ok(Self {
-                resources,
-                warnings,
-            })
-        } else {
-            Err(Mistakes(mistakes))
+        list.warnings = findings.warnings;
+        list.warnings.sort_by_key(|warning| warning.position);
+        if list.resources.is_empty() {
+            let unusable = list.unusable.into_iter();
+            let mistakes = unusable.flat_map(|resource| resource.mistakes.0);
+            return Err(Mistakes(
+                findings.mistakes.into_iter().chain(mistakes).collect(),
+            ));
+        }
+        Ok(list)
+    }
+
+    /// The mistakes of all resources that cannot be served, in the order of the file.
+    pub fn mistakes(&self) -> impl Iterator<Item = &Finding> {
+        self.unusable
+            .iter()
+            .flat_map(|resource| &resource.mistakes.0)
+    }
+
+    fn add(&mut self, value: &Value, path: &str, default_prefix: &str, findings: &mut Findings) {
+        let before = findings.mistakes.len();
+        let fields = Fields::of(value, path, findings);
+        let name = fields
+            .as_ref()
+            .and_then(|fields| resource_name(fields, default_prefix, findings));
+        if let (Some(fields), Some(name)) = (&fields, &name) {
+            self.ensure_unique(name, &fields.path("resourceName"), findings);
+        }
+        let resource = fields.and_then(|fields| resource(&fields, name.clone(), findings));
+        let mut mistakes = findings.mistakes.split_off(before);
+        mistakes.sort_by_key(|mistake| mistake.position);
+        match resource {
+            Some(resource) if mistakes.is_empty() => self.resources.push(resource),
+            Some(_) | None => self.unusable.push(Unusable {
+                name,
+                mistakes: Mistakes(mistakes),
+            }),
+        }
+    }
+
+    /// Kubelet knows a resource by its name, a program by its environment variables.
+    fn ensure_unique(&self, name: &ResourceName, path: &str, findings: &mut Findings) {
+        let unusable = self.unusable.iter().filter_map(|other| other.name.as_ref());
+        let mut names = self
+            .resources
+            .iter()
+            .map(|other| &other.name)
+            .chain(unusable);
+        let (variable, info) = (name.variable(), name.info_variable());
+        let same = names.find(|other| {
+            let (other_variable, other_info) = (other.variable(), other.info_variable());
+            variable == other_variable || variable == other_info || info == other_variable
+        });
+        match same {
+            Some(other) if other == name => {
+                findings.mistake(path, format!("there is another resource `{name}`"));
+            }
+            Some(other) => findings.mistake(
+                path,
+                format!("an environment variable of `{name}` is one of `{other}`, too: {variable}"),
+            ),
+            None => {}
         }
     }
 }
 
-fn resource(
+fn not_json(error: &serde_json::Error) -> Mistakes {
+    let position = Position {
+        line: error.line(),
+        column: error.column(),
+    };
+    let message = error.to_string();
+    let message = message.strip_suffix(&format!(" at {position}"));
+    Mistakes(vec![Finding {
+        path: "document".to_owned(),
+        position: Some(position),
+        message: message.map_or_else(
+            || format!("not JSON: {error}"),
+            |message| format!("not JSON: {message}"),
+        ),
+    }])
+}
+
+fn resource_name(
     fields: &Fields<'_>,
     default_prefix: &str,
     findings: &mut Findings,
-) -> Option<Resource> {
-    fields.warn_unknown(RESOURCE, findings);
+) -> Option<ResourceName> {
     let prefix = fields
         .text("resourcePrefix", findings)
         .filter(|prefix| !prefix.is_empty())
         .unwrap_or(default_prefix);
-    let name = match fields
-        .text("resourceName", findings)
-        .map(|name| ResourceName::new(prefix, name))
-    {
-        Some(Ok(name)) => Some(name),
-        Some(Err(error)) => {
-            findings.mistake(&fields.path(error.field()), error.to_string());
-            None
-        }
-        None => {
-            if fields.value("resourceName").is_none() {
-                findings.mistake(&fields.path("resourceName"), "there must be a name");
-            }
-            None
-        }
-    };
+    if fields.value("resourceName").is_none() {
+        findings.mistake(&fields.path("resourceName"), "there must be a name");
+    }
+    ResourceName::new(prefix, fields.text("resourceName", findings)?)
+        .map_err(|error| findings.mistake(&fields.path(error.field()), error.to_string()))
+        .ok()
+}
+
+fn resource(
+    fields: &Fields<'_>,
+    name: Option<ResourceName>,
+    findings: &mut Findings,
+) -> Option<Resource> {
+    fields.warn_unknown(&keys::names(keys::RESOURCE), findings);
     let device_type = match fields.text("deviceType", findings) {
-        None | Some("netDevice") => DeviceType::NetDevice,
-        Some("accelerator") => DeviceType::Accelerator,
-        Some("auxNetDevice") => DeviceType::AuxNetDevice,
+        None | Some("" | "netDevice") => Some(DeviceType::NetDevice),
+        Some("accelerator") => Some(DeviceType::Accelerator),
+        Some("auxNetDevice") => Some(DeviceType::AuxNetDevice),
         Some(other) => {
             findings.mistake(
                 &fields.path("deviceType"),
                 format!("`{other}` is not one of netDevice, accelerator, auxNetDevice"),
             );
-            return None;
+            None
         }
     };
+    // Of a device type that nobody knows, nobody can say which selectors are right.
+    let selectors = device_type.map(|device_type| selectors(fields, device_type, findings));
+    let exclude_topology = fields.flag("excludeTopology", findings);
+    let allocation_policy = allocation_policy(fields, findings);
+    let additional_info = additional_info(fields, findings);
     Some(Resource {
-        device_type,
-        exclude_topology: fields.flag("excludeTopology", findings),
-        allocation_policy: allocation_policy(fields, findings),
-        selectors: selectors(fields, device_type, findings),
-        additional_info: additional_info(fields, findings),
         name: name?,
+        device_type: device_type?,
+        exclude_topology,
+        allocation_policy,
+        selectors: selectors?,
+        additional_info,
     })
 }
 
 fn allocation_policy(fields: &Fields<'_>, findings: &mut Findings) -> AllocationPolicy {
     match fields.text("allocationPolicy", findings) {
-        None | Some("packed") => AllocationPolicy::Packed,
+        None | Some("" | "packed") => AllocationPolicy::Packed,
         Some("spread") => AllocationPolicy::Spread,
         Some("distinct-pf") => AllocationPolicy::DistinctPf,
         Some(other) => {
@@ -223,15 +301,22 @@ fn additional_info(
     let Some(devices) = fields.object("additionalInfo", findings) else {
         return info;
     };
-    for (device, value) in devices.entries() {
-        let Some(texts) = Fields::of(value, &devices.path(device), findings) else {
+    for (device, value, path) in devices.entries() {
+        let is_device = device == "*" || device.parse::<PciAddress>().is_ok();
+        if !is_device && !is_auxiliary(device) {
+            findings.warning(
+                &path,
+                "this is neither `*` nor a PCI address nor an auxiliary device, it has no effect",
+            );
+        }
+        let Some(texts) = Fields::of(value, &path, findings) else {
             continue;
         };
-        let pairs = texts.entries().filter_map(|(key, value)| {
+        let pairs = texts.entries().filter_map(|(key, value, path)| {
             if let Some(text) = value.as_str() {
                 Some((key.clone(), text.to_owned()))
             } else {
-                findings.mistake(&texts.path(key), format!("`{value}` is not a string"));
+                findings.mistake(&path, format!("`{value}` is not a string"));
                 None
             }
         });
@@ -240,25 +325,12 @@ fn additional_info(
     info
 }
 
-fn ensure_unique(resources: &[Resource], findings: &mut Findings) {
-    let (mut names, mut variables) = (BTreeSet::new(), BTreeSet::new());
-    for (position, resource) in resources.iter().enumerate() {
-        let path = format!("resourceList[{position}].resourceName");
-        if !names.insert(&resource.name) {
-            findings.mistake(
-                &path,
-                format!("there is another resource `{}`", resource.name),
-            );
-        } else if !variables.insert(resource.name.variable()) {
-            findings.mistake(
-                &path,
-                format!(
-                    "another resource has the same environment variable {}",
-                    resource.name.variable()
-                ),
-            );
-        }
-    }
+/// Names of auxiliary devices are `module.kind.id` (`include/linux/auxiliary_bus.h`).
+fn is_auxiliary(text: &str) -> bool {
+    matches!(
+        text.split('.').collect::<Vec<_>>().as_slice(),
+        [module, kind, id] if !module.is_empty() && !kind.is_empty() && id.parse::<u32>().is_ok()
+    )
 }
 
 #[cfg(test)]

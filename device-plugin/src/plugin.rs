@@ -156,7 +156,8 @@ impl Plugin {
     async fn refresh(&mut self, with_config: bool) {
         if with_config {
             match read_config(&self.setup) {
-                Ok(config) => self.config = config,
+                Ok(config) if config.unusable.is_empty() => self.config = config,
+                Ok(_) => tracing::error!("the last good configuration is kept"),
                 Err(error) => {
                     tracing::error!("{}; the last good configuration is kept", chain(&error));
                 }
@@ -284,6 +285,9 @@ fn read_config(setup: &Setup) -> Result<ResourceList, StartError> {
             source,
         }
     })?;
+    for mistake in config.mistakes() {
+        tracing::error!("{}: {mistake}", setup.config_file.display());
+    }
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", setup.config_file.display());
     }

@@ -14,7 +14,7 @@ pub struct ResourceName {
 pub enum InvalidResourceName {
     /// The prefix.
     #[error(
-        "`{0}` is not a prefix: expected a DNS subdomain, lower-case letters, digits, `-` and `.`, at most 253"
+        "`{0}` is not a prefix: expected a DNS subdomain, lower-case letters, digits, `-` and `.`, at most 244, not of `kubernetes.io` or `requests.`"
     )]
     Prefix(String),
     /// The name.
@@ -35,7 +35,7 @@ impl InvalidResourceName {
 }
 
 impl ResourceName {
-    /// Takes a prefix and a name; the rules are kubelet's (`IsExtendedResourceName`).
+    /// Takes a prefix and a name; the rules are kubelet's (pkg/apis/core/v1/helper, `IsExtendedResourceName`), which also judges `requests.PREFIX/NAME`.
     ///
     /// # Errors
     /// The first of the two that is wrong.
@@ -53,7 +53,8 @@ impl ResourceName {
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
-        if prefix.len() > 253 || !prefix.split('.').all(label) {
+        let is_taken = prefix.ends_with("kubernetes.io") || prefix.starts_with("requests.");
+        if prefix.len() > 244 || is_taken || !prefix.split('.').all(label) {
             return Err(InvalidResourceName::Prefix(prefix.to_owned()));
         }
         let letters = name
@@ -73,6 +74,11 @@ impl ResourceName {
         format!("PCIDEVICE_{}_{}", self.prefix, self.name)
             .to_uppercase()
             .replace('.', "_")
+    }
+
+    /// The environment variable that tells more of each device.
+    pub fn info_variable(&self) -> String {
+        format!("{}_INFO", self.variable())
     }
 
     /// The name of its socket, without ending.
@@ -106,6 +112,9 @@ mod tests {
             ("x/y", "a"),
             ("a..b", "a"),
             ("-a", "a"),
+            ("kubernetes.io", "a"),
+            ("x.kubernetes.io", "a"),
+            ("requests.x", "a"),
             ("a.b", ""),
             ("a.b", "a.b"),
             ("a.b", "_a"),

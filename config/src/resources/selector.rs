@@ -1,8 +1,9 @@
 //! One selector: AND across its fields, OR within a list, an absent field is no filter.
 
+use serde_json::{Value, json};
 use sriov_host::PciAddress;
 
-use super::DeviceType;
+use super::{DeviceType, keys};
 use crate::fields::{Fields, Findings};
 use crate::pf_selector::PfSelector;
 
@@ -55,24 +56,8 @@ pub enum VdpaType {
     Vhost,
 }
 
-const COMMON: &[&str] = &[
-    "vendors",
-    "devices",
-    "drivers",
-    "pciAddresses",
-    "acpiIndexes",
-];
-const NET: &[&str] = &[
-    "pfNames",
-    "rootDevices",
-    "linkTypes",
-    "ddpProfiles",
-    "pKeys",
-    "auxTypes",
-    "isRdma",
-    "needVhostNet",
-    "vdpaType",
-];
+/// Link types that the kernel gives to PCI network devices.
+const LINK_TYPES: &[&str] = &["ether", "infiniband"];
 
 impl Selector {
     pub(super) fn read(
@@ -82,13 +67,19 @@ impl Selector {
         findings: &mut Findings,
     ) -> Option<Self> {
         let before = findings.mistakes.len();
+        fields.warn_unknown(&keys::names(keys::SELECTOR), findings);
+        for key in keys::idle(device_type) {
+            let said = |value: &Value| {
+                !matches!(value, Value::Bool(false)) && value != "" && value != &json!([])
+            };
+            if fields.value(key).is_some_and(said) {
+                findings.warning(
+                    &fields.path(key),
+                    format!("it has no effect for {device_type}"),
+                );
+            }
+        }
         let is_net = device_type != DeviceType::Accelerator;
-        let known: Vec<&str> = COMMON
-            .iter()
-            .chain(if is_net { NET } else { &[] })
-            .copied()
-            .collect();
-        fields.warn_unknown(&known, findings);
         let selector = Self {
             vendors: ids(fields, "vendors", findings),
             devices: ids(fields, "devices", findings),
@@ -96,7 +87,7 @@ impl Selector {
             pci_addresses: fields.all_parsed("pciAddresses", findings),
             acpi_indexes: strings(fields, "acpiIndexes", findings),
             net: if is_net {
-                NetSelector::read(fields, findings)
+                NetSelector::read(fields, device_type, findings)
             } else {
                 NetSelector::default()
             },
@@ -113,13 +104,14 @@ impl Selector {
         if selector.net.is_rdma && selector.net.vdpa_type.is_some() {
             findings.mistake(path, "isRdma and vdpaType exclude each other");
         }
-        if selector.is_empty() {
+        let is_right = findings.mistakes.len() == before;
+        if is_right && selector.is_empty() {
             findings.warning(
                 path,
-                "this selector has no condition and matches every device",
+                format!("this selector has no condition and matches every {device_type}"),
             );
         }
-        (findings.mistakes.len() == before).then_some(selector)
+        is_right.then_some(selector)
     }
 
     /// Whether it matches everything because it says nothing.
@@ -148,31 +140,75 @@ impl Selector {
 }
 
 impl NetSelector {
-    fn read(fields: &Fields<'_>, findings: &mut Findings) -> Self {
-        let vdpa_type = match fields.text("vdpaType", findings) {
-            None | Some("") => None,
-            Some("virtio") => Some(VdpaType::Virtio),
-            Some("vhost") => Some(VdpaType::Vhost),
-            Some(other) => {
-                findings.mistake(
-                    &fields.path("vdpaType"),
-                    format!("`{other}` is not one of virtio, vhost"),
-                );
-                None
-            }
-        };
-        Self {
+    fn read(fields: &Fields<'_>, device_type: DeviceType, findings: &mut Findings) -> Self {
+        let common = Self {
             pf_names: fields.all_parsed("pfNames", findings),
             root_devices: fields.all_parsed("rootDevices", findings),
-            link_types: strings(fields, "linkTypes", findings),
-            ddp_profiles: strings(fields, "ddpProfiles", findings),
-            pkeys: strings(fields, "pKeys", findings),
-            aux_types: strings(fields, "auxTypes", findings),
+            link_types: link_types(fields, findings),
             is_rdma: fields.flag("isRdma", findings),
             need_vhost_net: fields.flag("needVhostNet", findings),
-            vdpa_type,
+            ..Self::default()
+        };
+        if device_type == DeviceType::AuxNetDevice {
+            return Self {
+                aux_types: strings(fields, "auxTypes", findings),
+                ..common
+            };
+        }
+        Self {
+            ddp_profiles: strings(fields, "ddpProfiles", findings),
+            pkeys: pkeys(fields, findings),
+            vdpa_type: vdpa_type(fields, findings),
+            ..common
         }
     }
+}
+
+fn vdpa_type(fields: &Fields<'_>, findings: &mut Findings) -> Option<VdpaType> {
+    match fields.text("vdpaType", findings)? {
+        "" => None,
+        "virtio" => Some(VdpaType::Virtio),
+        "vhost" => Some(VdpaType::Vhost),
+        other => {
+            findings.mistake(
+                &fields.path("vdpaType"),
+                format!("`{other}` is not one of virtio, vhost"),
+            );
+            None
+        }
+    }
+}
+
+fn link_types(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {
+    let mut link_types = Vec::new();
+    for (path, text) in fields.texts("linkTypes", findings) {
+        if !LINK_TYPES.contains(&text) {
+            let known = LINK_TYPES.join(", ");
+            findings.warning(
+                &path,
+                format!("no device has the link type `{text}`: there are {known}"),
+            );
+        }
+        link_types.push(text.to_owned());
+    }
+    link_types
+}
+
+/// Partition keys, as the kernel prints them: `0x` and four digits (drivers/infiniband/core/sysfs.c, `show_port_pkey`).
+fn pkeys(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {
+    let mut pkeys = Vec::new();
+    for (path, text) in fields.texts("pKeys", findings) {
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+        let digits = digits.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) {
+            Some(pkey) => pkeys.push(format!("{pkey:#06x}")),
+            None => findings.mistake(
+                &path,
+                format!("`{text}` is not a partition key: expected `0x` and at most four hexadecimal digits"),
+            ),
+        }
+    }
+    pkeys
 }
 
 fn strings(fields: &Fields<'_>, key: &str, findings: &mut Findings) -> Vec<String> {

@@ -2,27 +2,27 @@
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
 fn check(text: &str, expected: &Expect) {
+    let lines = |word: &str, findings: &mut dyn Iterator<Item = &Finding>| {
+        findings.fold(String::new(), |text, finding| {
+            format!("{text}{word} {finding}\n")
+        })
+    };
     let answer = match ResourceList::parse(text, "intel.com") {
         Ok(list) => {
             let resources = list
                 .resources
                 .iter()
                 .map(|resource| format!("{} {}\n", resource.name, resource.selectors.len()));
-            let warnings = list
-                .warnings
-                .iter()
-                .map(|warning| format!("warning {warning}\n"));
-            resources.chain(warnings).collect::<Vec<_>>().concat()
+            resources.collect::<Vec<_>>().concat()
+                + &lines("mistake", &mut list.mistakes())
+                + &lines("warning", &mut list.warnings.iter())
         }
-        Err(Mistakes(findings)) => findings
-            .iter()
-            .map(|finding| format!("mistake {finding}\n"))
-            .collect::<Vec<_>>()
-            .concat(),
+        Err(Mistakes(findings)) => "refused\n".to_owned() + &lines("mistake", &mut findings.iter()),
     };
     expected.assert_eq(&answer);
 }
@@ -51,15 +51,16 @@ fn all_mistakes_are_told_at_once() {
             {"selectors": {"vdpaType": "vhost", "isRdma": true}}
         ]}"#,
         &expect![[r"
-            mistake resourceList[0].resourceName: `a/b` is not a resource name: expected letters, digits, `-` and `_`, at most 63, with a letter or digit at both ends
-            mistake resourceList[0].selectors[0].vendors[1]: `5` is not a string
-            mistake resourceList[0].selectors[0].vendors[0]: `0x8086` is not a PCI id: expected four lower-case hexadecimal digits without `0x`
-            mistake resourceList[0].selectors[0].pciAddresses[0]: `01:00.0` is not a PCI address: expected `dddd:bb:dd.f` in hexadecimal, device at most 1f, function at most 7
-            mistake resourceList[0].selectors[0].pfNames[0]: `pf0#3-1` is not a PF selector: the range `3-1` is reversed
-            mistake resourceList[1].deviceType: `gpu` is not one of netDevice, accelerator, auxNetDevice
-            mistake resourceList[2].selectors: there must be at least one selector: without one no device is meant
-            mistake resourceList[3].resourceName: there must be a name
-            mistake resourceList[3].selectors: isRdma and vdpaType exclude each other
+            refused
+            mistake resourceList[0].resourceName at line 2 column 30: `a/b` is not a resource name: expected letters, digits, `-` and `_`, at most 63, with a letter or digit at both ends
+            mistake resourceList[0].selectors[0].vendors[0] at line 2 column 64: `0x8086` is not a PCI id: expected four lower-case hexadecimal digits without `0x`
+            mistake resourceList[0].selectors[0].vendors[1] at line 2 column 74: `5` is not a string
+            mistake resourceList[0].selectors[0].pfNames[0] at line 2 column 90: `pf0#3-1` is not a PF selector: the range `3-1` is reversed
+            mistake resourceList[0].selectors[0].pciAddresses[0] at line 2 column 119: `01:00.0` is not a PCI address: expected `dddd:bb:dd.f` in hexadecimal, device at most 1f, function at most 7
+            mistake resourceList[1].deviceType at line 3 column 49: `gpu` is not one of netDevice, accelerator, auxNetDevice
+            mistake resourceList[2].selectors at line 4 column 13: there must be at least one selector: without one no device is meant
+            mistake resourceList[3].resourceName at line 5 column 13: there must be a name
+            mistake resourceList[3].selectors at line 5 column 27: isRdma and vdpaType exclude each other
         "]],
     );
 }
@@ -70,8 +71,8 @@ fn a_misspelt_key_and_an_empty_selector_are_warnings() {
         r#"{"resourceList": [{"resourceName": "a", "selectors": [{"pfName": ["pf0"]}]}]}"#,
         &expect![[r"
             intel.com/a 1
-            warning resourceList[0].selectors[0].pfName: unknown key, it has no effect: did you mean `pfNames`?
-            warning resourceList[0].selectors[0]: this selector has no condition and matches every device
+            warning resourceList[0].selectors[0] at line 1 column 55: this selector has no condition and matches every netDevice
+            warning resourceList[0].selectors[0].pfName at line 1 column 66: unknown key, it has no effect: did you mean `pfNames`?
         "]],
     );
 }
@@ -81,14 +82,16 @@ fn text_that_is_not_json_is_refused_with_line_and_column() {
     check(
         "{\"resourceList\": [\n  {\"resourceName\": \"a\",}\n]}",
         &expect![[r"
-            mistake document: not JSON: trailing comma at line 2 column 24
+            refused
+            mistake document at line 2 column 24: not JSON: trailing comma
         "]],
     );
     check(
         "[]",
         &expect![[r"
-        mistake document: `[]` is not an object
-    "]],
+            refused
+            mistake document at line 1 column 1: `[]` is not an object
+        "]],
     );
 }
 
@@ -99,13 +102,145 @@ fn two_resources_cannot_share_name_or_variable() {
             r#"{{"resourceName": "{name}", "resourcePrefix": "{prefix}", "selectors": {{"drivers": ["x"]}}}}"#
         )
     };
-    let two = |a: String, b: String| format!(r#"{{"resourceList": [{a}, {b}]}}"#);
-    for (a, b) in [
-        (resource("a.b", "c"), resource("a.b", "c")),
-        (resource("a.b", "c"), resource("a.b", "C")),
+    for (a, b, is_refused) in [
+        (resource("a.b", "c"), resource("a.b", "c"), true),
+        (resource("a.b", "c"), resource("a.b", "C"), true),
+        (resource("a.b", "c"), resource("a", "b_c"), true),
+        (resource("a.b", "c"), resource("a.b", "c_info"), true),
+        (resource("a.b", "c_INFO"), resource("a.b", "c"), true),
+        (resource("a.b", "c"), resource("a.c", "c"), false),
     ] {
-        assert!(ResourceList::parse(&two(a, b), "intel.com").is_err());
+        let text = format!(r#"{{"resourceList": [{a}, {b}]}}"#);
+        let list = ResourceList::parse(&text, "intel.com").unwrap();
+        assert_eq!(list.unusable.len() == 1, is_refused, "{text}");
+        let mut paths = list.mistakes().map(|mistake| mistake.path.as_str());
+        assert!(paths.all(|path| path == "resourceList[1].resourceName"));
     }
+}
+
+#[test]
+fn a_resource_with_a_mistake_does_not_take_the_others_down() {
+    check(
+        r#"{"resourceList": [
+            {"resourceName": "a", "selectors": {"vendors": "8086"}},
+            {"resourceName": "b", "selectors": {"vendors": ["8086"]}},
+            {"resourceName": "a", "selectors": {"vendors": ["8086"]}},
+            {"resourceName": "c", "deviceType": "auxNetDevice", "selectors": {"pfNames": ["p0#1-5"]}},
+            7
+        ]}"#,
+        &expect![[r#"
+            intel.com/b 1
+            mistake resourceList[0].selectors.vendors at line 2 column 60: `"8086"` is not a list of strings
+            mistake resourceList[2].resourceName at line 4 column 30: there is another resource `intel.com/a`
+            mistake resourceList[3].selectors.auxTypes at line 5 column 78: an auxNetDevice resource needs auxTypes, and the only one is `sf`
+            mistake resourceList[4] at line 6 column 13: `7` is not an object
+        "#]],
+    );
+}
+
+#[test]
+fn what_can_never_match_is_told() {
+    check(
+        r#"{"resourceList": [
+            {"resourceName": "a", "deviceType": "accelerator", "additionalInfo": {"*": {"k": "v"}, "mlx5_core.sf.4": {}, "01:00.0": {}},
+             "selectors": {"vendors": ["8086"], "pfNames": ["pf0"], "isRdma": null}},
+            {"resourceName": "b", "selectors": {"linkTypes": ["ether", "ethernet"], "pKeys": ["0x1", "0xABCD"], "PKEYS": ["0x8001"]}}
+        ]}"#,
+        &expect![[r"
+            intel.com/a 1
+            intel.com/b 1
+            warning resourceList[0].additionalInfo.01:00.0 at line 2 column 133: this is neither `*` nor a PCI address nor an auxiliary device, it has no effect
+            warning resourceList[0].selectors.pfNames at line 3 column 60: it has no effect for accelerator
+            warning resourceList[1].selectors.linkTypes[1] at line 4 column 72: no device has the link type `ethernet`: there are ether, infiniband
+            warning resourceList[1].selectors.PKEYS at line 4 column 122: this key is there more than once, the last one counts
+        "]],
+    );
+}
+
+/// Keys and values that are nearly right: each seed gives a document that has some mistakes.
+fn any_document() -> impl Strategy<Value = String> {
+    let key = prop_oneof![
+        Just("resourceName"),
+        Just("resourcePrefix"),
+        Just("DeviceType"),
+        Just("selectors"),
+        Just("additionalInfo"),
+        Just("excludeTopology"),
+        Just("allocationPolicy"),
+        Just("vendors"),
+        Just("pciAddresses"),
+        Just("pfNames"),
+        Just("ROOTDEVICES"),
+        Just("auxTypes"),
+        Just("isRdma"),
+        Just("vdpaType"),
+        Just("linkTypes"),
+        Just("pKeys"),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        Just(json!(true)),
+        Just(json!(5)),
+        Just(json!("a")),
+        Just(json!("auxNetDevice")),
+        Just(json!("vhost")),
+        Just(json!(["8086"])),
+        Just(json!(["pf0#3-1", 4])),
+        Just(json!({"*": {"k": 1}})),
+    ];
+    let object = prop::collection::vec((key, leaf.clone()), 0..6).prop_map(|pairs| {
+        Value::Object(
+            pairs
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
+    });
+    let value = prop_oneof![
+        leaf,
+        object.clone(),
+        prop::collection::vec(object, 0..3).prop_map(Value::from)
+    ];
+    let key = prop_oneof![
+        Just("resourceName"),
+        Just("selectors"),
+        Just("Selectors"),
+        Just("deviceType"),
+        Just("additionalInfo")
+    ];
+    let resource = prop::collection::vec((key, value), 0..5).prop_map(|pairs| {
+        Value::Object(
+            pairs
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
+    });
+    prop::collection::vec(resource, 0..4).prop_map(|resources| {
+        serde_json::to_string_pretty(&json!({ "resourceList": resources })).unwrap()
+    })
+}
+
+/// The value at a path of ours, or the object that lacks it.
+fn exists(document: &Value, path: &str) -> bool {
+    let mut here = document;
+    for (position, step) in path.split('.').enumerate() {
+        let (key, indices) = step
+            .split_once('[')
+            .map_or((step, ""), |(key, rest)| (key, rest));
+        let is_last = position + 1 == path.split('.').count();
+        match here.get(key) {
+            Some(value) => here = value,
+            None => return is_last && indices.is_empty() && here.is_object(),
+        }
+        for index in indices.split(['[', ']']).filter(|index| !index.is_empty()) {
+            match here.get(index.parse::<usize>().unwrap()) {
+                Some(value) => here = value,
+                None => return false,
+            }
+        }
+    }
+    true
 }
 
 proptest! {
@@ -115,7 +250,31 @@ proptest! {
     }
 
     #[test]
-    fn any_value_in_any_field_is_read_or_refused(key in "resourceName|deviceType|selectors|additionalInfo", value in "null|1|\"x\"|\\[\\]|\\[1\\]|\\{\\}|\\{\"vendors\": 1\\}|\\[null\\]") {
-        let _ = ResourceList::parse(&format!(r#"{{"resourceList": [{{"{key}": {value}}}]}}"#), "intel.com");
+    fn never_panics_on_torn_documents(text in any_document(), cut: prop::sample::Index) {
+        let cut = cut.index(text.len() + 1);
+        let _ = ResourceList::parse(text.get(..cut).unwrap_or_default(), "intel.com");
+    }
+
+    #[test]
+    fn each_mistake_and_warning_names_a_path_that_exists(text in any_document()) {
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let findings: Vec<Finding> = match ResourceList::parse(&text, "intel.com") {
+            Ok(list) => list.mistakes().chain(&list.warnings).cloned().collect(),
+            Err(Mistakes(mistakes)) => { prop_assert!(!mistakes.is_empty()); mistakes }
+        };
+        for finding in findings {
+            prop_assert!(exists(&document, &finding.path), "{} {}", finding, text);
+            prop_assert!(finding.position.is_some());
+        }
+    }
+
+    #[test]
+    fn a_list_is_all_resources_or_their_mistakes(text in any_document()) {
+        let document: Value = serde_json::from_str(&text).unwrap();
+        if let Ok(list) = ResourceList::parse(&text, "intel.com") {
+            let count = document["resourceList"].as_array().unwrap().len();
+            prop_assert_eq!(list.resources.len() + list.unusable.len(), count);
+            prop_assert!(list.unusable.iter().all(|resource| !resource.mistakes.0.is_empty()));
+        }
     }
 }

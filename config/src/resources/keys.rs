@@ -1,0 +1,236 @@
+//! Every key of the resource list with its kind of value: what the parser knows, and what the JSON Schema is made of.
+
+use serde_json::{Value, json};
+
+use super::DeviceType;
+use super::DeviceType::{Accelerator, AuxNetDevice, NetDevice};
+
+/// A key of an object.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    kind: Kind,
+    about: &'static str,
+    /// Kinds of resource for which it means something.
+    of: &'static [DeviceType],
+}
+
+/// What stands behind a key.
+enum Kind {
+    Text,
+    Texts,
+    Flag,
+    OneOf(&'static [&'static str]),
+    Ref(&'static str),
+    /// It is accepted and means nothing.
+    Any,
+}
+
+const ALL: &[DeviceType] = &[NetDevice, Accelerator, AuxNetDevice];
+const NET: &[DeviceType] = &[NetDevice, AuxNetDevice];
+
+const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        about,
+        of: ALL,
+    }
+}
+
+impl Key {
+    const fn only(self, of: &'static [DeviceType]) -> Self {
+        Self { of, ..self }
+    }
+}
+
+/// Keys of the document.
+pub(super) const TOP: &[Key] = &[key(
+    "resourceList",
+    Kind::Ref("resources"),
+    "The resources; a device goes to the first that matches it.",
+)];
+
+/// Keys of a resource.
+pub(super) const RESOURCE: &[Key] = &[
+    key(
+        "resourceName",
+        Kind::Text,
+        "Name without prefix: letters, digits, `-` and `_`, at most 63.",
+    ),
+    key(
+        "resourcePrefix",
+        Kind::Text,
+        "Prefix in place of --resource-prefix: a DNS subdomain.",
+    ),
+    key(
+        "deviceType",
+        Kind::OneOf(&["netDevice", "accelerator", "auxNetDevice"]),
+        "Kind of device, netDevice when absent.",
+    ),
+    key(
+        "excludeTopology",
+        Kind::Flag,
+        "Whether kubelet is not told of NUMA nodes.",
+    ),
+    key(
+        "allocationPolicy",
+        Kind::OneOf(&["packed", "spread", "distinct-pf"]),
+        "Which devices a container gets first, after those of one NUMA node; packed when absent.",
+    ),
+    key(
+        "selectors",
+        Kind::Ref("selectors"),
+        "A selector or a list of them; a device is meant when one matches.",
+    ),
+    key(
+        "selectorObj",
+        Kind::Any,
+        "Written by older sriov-network-operators, without effect.",
+    ),
+    key(
+        "selectorObjs",
+        Kind::Any,
+        "Written by sriov-network-operator, without effect.",
+    ),
+    key(
+        "additionalInfo",
+        Kind::Ref("additionalInfo"),
+        "Texts for the environment, by PCI address or `*`.",
+    ),
+];
+
+/// Keys of a selector.
+pub(super) const SELECTOR: &[Key] = &[
+    key(
+        "vendors",
+        Kind::Texts,
+        "PCI vendor ids: four lower-case hexadecimal digits.",
+    ),
+    key(
+        "devices",
+        Kind::Texts,
+        "PCI device ids: four lower-case hexadecimal digits.",
+    ),
+    key("drivers", Kind::Texts, "Names of the bound driver."),
+    key(
+        "pciAddresses",
+        Kind::Texts,
+        "PCI addresses with domain: `0000:01:10.0`.",
+    ),
+    key(
+        "acpiIndexes",
+        Kind::Texts,
+        "ACPI indices as sysfs `acpi_index` gives them.",
+    ),
+    key(
+        "pfNames",
+        Kind::Texts,
+        "PFs by name, with or without VFs: `pf0`, `pf0#2`, `pf0#0-3,7`; entries for one PF add up.",
+    )
+    .only(NET),
+    key(
+        "rootDevices",
+        Kind::Texts,
+        "PFs by PCI address, with or without VFs: `0000:01:00.0#0-3`.",
+    )
+    .only(NET),
+    key("linkTypes", Kind::Texts, "`ether` or `infiniband`.").only(NET),
+    key("ddpProfiles", Kind::Texts, "Names of the DDP package.").only(&[NetDevice]),
+    key(
+        "pKeys",
+        Kind::Texts,
+        "InfiniBand partition keys in hexadecimal: `0x8001`.",
+    )
+    .only(&[NetDevice]),
+    key(
+        "auxTypes",
+        Kind::Texts,
+        "Kinds of auxiliary device: only `sf`; must be there for auxNetDevice.",
+    )
+    .only(&[AuxNetDevice]),
+    key(
+        "isRdma",
+        Kind::Flag,
+        "Only devices with RDMA, whose character devices the pod gets.",
+    )
+    .only(NET),
+    key(
+        "needVhostNet",
+        Kind::Flag,
+        "Whether the pod gets /dev/vhost-net and /dev/net/tun.",
+    )
+    .only(NET),
+    key(
+        "vdpaType",
+        Kind::OneOf(&["virtio", "vhost"]),
+        "Only devices with this kind of vDPA.",
+    )
+    .only(&[NetDevice]),
+];
+
+/// Names of the keys.
+pub(super) fn names(keys: &[Key]) -> Vec<&'static str> {
+    keys.iter().map(|key| key.name).collect()
+}
+
+/// Names of the keys of a selector that mean nothing for a kind of resource.
+pub(super) fn idle(device_type: DeviceType) -> impl Iterator<Item = &'static str> {
+    let idle = SELECTOR.iter();
+    idle.filter(move |key| !key.of.contains(&device_type))
+        .map(|key| key.name)
+}
+
+/// The JSON Schema (draft 2020-12) of a resource list, as `docs/resource-list.schema.json` has it.
+///
+/// It has the usual spelling of each key; the parser takes them in any case and ignores others with a warning.
+pub fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Resource list of sriov-device-plugin",
+        "type": "object",
+        "required": ["resourceList"],
+        "properties": properties(TOP),
+        "$defs": {
+            "resources": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/resource" } },
+            "resource": { "type": "object", "required": ["resourceName", "selectors"], "properties": properties(RESOURCE) },
+            "selectors": { "anyOf": [
+                { "$ref": "#/$defs/selector" },
+                { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/selector" } },
+            ] },
+            "selector": { "type": "object", "properties": properties(SELECTOR) },
+            "additionalInfo": {
+                "type": ["object", "null"],
+                "additionalProperties": { "type": "object", "additionalProperties": { "type": "string" } },
+            },
+        },
+    })
+}
+
+fn properties(keys: &[Key]) -> Value {
+    let property = |key: &Key| {
+        let mut about = key.about.to_owned();
+        if key.of.len() < ALL.len() {
+            let of: Vec<String> = key.of.iter().map(ToString::to_string).collect();
+            about = format!("{about} Only for {}.", of.join(" and "));
+        }
+        let mut schema = match key.kind {
+            Kind::Text => json!({ "type": ["string", "null"] }),
+            Kind::Texts => json!({ "type": ["array", "null"], "items": { "type": "string" } }),
+            Kind::Flag => json!({ "type": ["boolean", "null"] }),
+            Kind::OneOf(texts) => {
+                let texts = texts.iter().map(|text| json!(text));
+                json!({ "enum": texts.chain([json!(""), Value::Null]).collect::<Vec<_>>() })
+            }
+            Kind::Ref(name) => json!({ "$ref": format!("#/$defs/{name}") }),
+            Kind::Any => json!({}),
+        };
+        if let Value::Object(schema) = &mut schema {
+            schema.insert("description".to_owned(), about.into());
+        }
+        (key.name.to_owned(), schema)
+    };
+    Value::Object(keys.iter().map(property).collect())
+}
+
+#[cfg(test)]
+mod tests;
