@@ -1,6 +1,7 @@
 //! The command line: the flags of the Go program and of its container's entry point, and our own.
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, ValueExt};
@@ -31,6 +32,8 @@ pub struct Setup {
     pub cdi_dir: Option<PathBuf>,
     /// State directory of the CNI plugin; only read.
     pub cni_dir: PathBuf,
+    /// Where metrics and probes are served, when they are.
+    pub metrics_address: Option<SocketAddr>,
     /// The machine.
     pub host: HostRoot,
     /// How to register.
@@ -58,6 +61,7 @@ impl Default for Setup {
             kubelet_dir: "/var/lib/kubelet".into(),
             devinfo_dir: "/var/run/k8s.cni.cncf.io/devinfo/dp".into(),
             cdi_dir: None,
+            metrics_address: None,
             cni_dir: "/var/lib/cni/sriov".into(),
             host: HostRoot::default(),
             registration: Registration::Auto,
@@ -94,6 +98,7 @@ usage: sriov-device-plugin [FLAGS]
   --use-cdi                 give devices by CDI specifications instead of device nodes
   --cdi-dir DIR             CDI specifications (default /var/run/cdi)
   --cni-dir DIR             the CNI plugin's state, only read (default /var/lib/cni/sriov)
+  --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: not at all)
   --host-root DIR           root below which sys, proc and dev are read (default /)
   --registration MODE       auto, watcher or legacy (default auto)
   --log-level LEVEL         error, warn, info, debug, trace, or a number as the Go program takes it
@@ -131,6 +136,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
                 use_cdi = is_true("use-cdi", value.as_deref())?;
             }
             Long("cni-dir") => setup.cni_dir = parser.value()?.into(),
+            Long("metrics-address") => {
+                let value = parser.value()?.string()?;
+                setup.metrics_address = metrics_address(value)?;
+            }
             Long("cdi-dir") => cdi_dir = parser.value()?.into(),
             Long(
                 "log-dir" | "log_dir" | "log_backtrace_at" | "log_link" | "logbuflevel"
@@ -169,6 +178,23 @@ fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, ArgsError> {
             allowed: "true, false",
         }),
     }
+}
+
+/// An address, a port on loopback, or nothing.
+fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let port = value.strip_prefix(':').unwrap_or(&value).parse();
+    let address = match port {
+        Ok(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_not_a_port) => value.parse().ok(),
+    };
+    address.map(Some).ok_or(ArgsError::Value {
+        flag: "metrics-address",
+        value,
+        allowed: "HOST:PORT with a numeric host, PORT",
+    })
 }
 
 fn registration(value: &str) -> Result<Registration, ArgsError> {
@@ -247,11 +273,30 @@ mod tests {
     }
 
     #[test]
+    fn metrics_are_off_and_on_loopback_unless_a_host_is_named() {
+        for (value, address) in [
+            ("", None),
+            ("9808", Some("127.0.0.1:9808")),
+            (":9808", Some("127.0.0.1:9808")),
+            ("0.0.0.0:9808", Some("0.0.0.0:9808")),
+            ("[::]:9808", Some("[::]:9808")),
+        ] {
+            let Ok(Asked::Run(setup)) = read(&format!("--metrics-address={value}")) else {
+                panic!("{value}")
+            };
+            let expected = address.map(|address| address.parse().unwrap());
+            assert_eq!(setup.metrics_address, expected, "{value}");
+        }
+        assert_eq!(Setup::default().metrics_address, None);
+    }
+
+    #[test]
     fn what_cannot_be_followed_is_named() {
         for (line, word) in [
             ("--nonsense", "nonsense"),
             ("--registration=x", "`x`"),
             ("--log-level=x", "`x`"),
+            ("--metrics-address=somewhere", "`somewhere`"),
             ("--use-cdi=maybe", "`maybe`"),
             ("word", "word"),
         ] {

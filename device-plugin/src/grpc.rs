@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sriov_config::resources::ResourceName;
 use sriov_host::PciAddress;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::allocate::{self, Allocated, Node, NotUsable};
-use crate::means::{FilesError, Means};
+use crate::means::{Event, FilesError, Means};
 use crate::observe::{ObserveError, observe};
 use crate::pools::{Pool, PoolDevice};
 use crate::prefer;
@@ -49,7 +50,11 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
 
     async fn list_and_watch(&self, _: Request<api::Empty>) -> Result<Response<List>, Status> {
         // A late stream begins with the newest list, a slow one skips those between: each is complete.
-        let lists = WatchStream::new(self.pool.clone()).map(|pool| Ok(list(&pool)));
+        let open = OpenStream::new(self);
+        let lists = WatchStream::new(self.pool.clone()).map(move |pool| {
+            open.sent();
+            Ok(list(&pool))
+        });
         Ok(Response::new(Box::pin(lists)))
     }
 
@@ -86,10 +91,17 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
     ) -> Result<Response<api::AllocateResponse>, Status> {
         let pool = self.pool.borrow().clone();
         let containers = request.into_inner().container_requests;
-        let answers = containers
+        let start = Instant::now();
+        let answers: Result<Vec<_>, Status> = containers
             .iter()
             .map(|container| self.allocate_one(&pool, &container.devices_ids))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect();
+        let code = answers.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.means.metrics.of(&pool.resource.name, |counts| {
+            *counts.allocations.entry(name_of(code)).or_default() += 1;
+            counts.allocate_time.observe(start.elapsed());
+        });
+        let answers = answers?;
         Ok(Response::new(api::AllocateResponse {
             container_responses: answers,
         }))
@@ -118,8 +130,8 @@ impl PoolServer {
         // All of the answer stands before the first file is written.
         let answer = allocate::answer(&pool.resource, &devices).map_err(refused)?;
         // Told first: until a pod shows them, these files are not nobody's.
-        let told = (pool.resource.name.clone(), ids.to_vec());
-        let _ = self.means.allocated.send(told);
+        let told = Event::Allocated(pool.resource.name.clone(), ids.to_vec());
+        let _ = self.means.events.send(told);
         let mut cdi_devices = Vec::new();
         for allocated in &devices {
             let info = allocate::device_info(allocated).map_err(refused)?;
@@ -180,6 +192,51 @@ impl PoolServer {
     }
 }
 
+/// A stream of lists that kubelet reads; counted while it lives.
+struct OpenStream {
+    resource: ResourceName,
+    means: Means,
+}
+
+impl OpenStream {
+    fn new(server: &PoolServer) -> Self {
+        let resource = server.pool.borrow().resource.name.clone();
+        let means = server.means.clone();
+        means.metrics.of(&resource, |counts| counts.streams += 1);
+        Self { resource, means }
+    }
+
+    fn sent(&self) {
+        let Self { resource, means } = self;
+        means.metrics.of(resource, |counts| counts.lists += 1);
+        let _ = means.events.send(Event::Listed);
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let Self { resource, means } = self;
+        means.metrics.of(resource, |counts| counts.streams -= 1);
+    }
+}
+
+/// The codes that Allocate answers with, by the names of gRPC.
+fn name_of(code: Code) -> &'static str {
+    if code == Code::Ok {
+        "OK"
+    } else if code == Code::InvalidArgument {
+        "INVALID_ARGUMENT"
+    } else if code == Code::NotFound {
+        "NOT_FOUND"
+    } else if code == Code::FailedPrecondition {
+        "FAILED_PRECONDITION"
+    } else if code == Code::Unavailable {
+        "UNAVAILABLE"
+    } else {
+        "INTERNAL"
+    }
+}
+
 /// The code of a device that cannot be given.
 fn refusal(error: &ObserveError) -> Status {
     match error {
@@ -210,6 +267,7 @@ impl watcher::registration_server::Registration for PoolServer {
         let name = self.pool.borrow().resource.name.clone();
         if status.plugin_registered {
             tracing::info!("{name}: registered with kubelet");
+            self.means.metrics.of(&name, |counts| counts.accepted += 1);
         } else {
             tracing::error!("{name}: kubelet refuses the registration: {}", status.error);
             // A full channel already holds a retry.

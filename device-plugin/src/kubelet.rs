@@ -116,6 +116,7 @@ pub async fn keep_served(
             outcome = serve_once(&server, &place, &path, &name, &mut events, &mut refused) => outcome,
         };
         if let Err(error) = outcome {
+            server.means.metrics.of(&name, |counts| counts.refused += 1);
             tracing::error!(
                 "{name}: {}; next try in {} ms",
                 crate::plugin::chain(&error),
@@ -149,6 +150,7 @@ async fn serve_once(
     if !place.is_watched {
         register(&place.kubelet_socket(), path, name).await?;
         tracing::info!("{name}: registered with kubelet");
+        server.means.metrics.of(name, |counts| counts.accepted += 1);
     }
     loop {
         tokio::select! {
@@ -163,6 +165,7 @@ async fn serve_once(
         if !place.is_watched && now.is_some() && now != kubelet {
             register(&place.kubelet_socket(), path, name).await?;
             tracing::info!("{name}: registered with the new kubelet");
+            server.means.metrics.of(name, |counts| counts.accepted += 1);
             kubelet = now;
         }
     }

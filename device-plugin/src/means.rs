@@ -1,5 +1,7 @@
 //! What the servers of all pools answer with: the machine, and the files of devices that pods have.
 
+use std::sync::Arc;
+
 use sriov_config::resources::ResourceName;
 use sriov_device_info::{DeviceInfo, Store, StoreError};
 use sriov_host::HostRoot;
@@ -7,6 +9,16 @@ use tokio::sync::mpsc;
 
 use crate::allocate::Node;
 use crate::cdi::{CdiDir, CdiError};
+use crate::metrics::Metrics;
+
+/// What happened between kubelet and a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Devices were allocated.
+    Allocated(ResourceName, Vec<String>),
+    /// A list was sent.
+    Listed,
+}
 
 /// What the servers of all pools answer with.
 #[derive(Clone, Debug)]
@@ -17,8 +29,10 @@ pub struct Means {
     pub store: Store,
     /// The CDI specifications, when devices are given by them.
     pub cdi: Option<CdiDir>,
-    /// Told of each allocation.
-    pub allocated: mpsc::UnboundedSender<(ResourceName, Vec<String>)>,
+    /// Told what changes who holds what.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// What happens is counted here.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The files of a device could not be written.

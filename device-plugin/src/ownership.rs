@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sriov_config::resources::ResourceName;
 use sriov_device_info::attachments::{self, Attachment};
 use sriov_host::PciAddress;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::kept::Keeper;
 use crate::kubelet::DirEvents;
-use crate::means::Means;
+use crate::means::{Event, Means};
 use crate::plugin::chain;
 use crate::podresources;
 use crate::pools::Pools;
@@ -109,8 +108,8 @@ pub struct Sources {
     pub cni_dir: PathBuf,
     /// The pools as they are.
     pub pools: watch::Receiver<Arc<Pools>>,
-    /// Devices that were allocated a moment ago.
-    pub allocated: mpsc::UnboundedReceiver<(ResourceName, Vec<String>)>,
+    /// What happens between kubelet and the servers.
+    pub events: mpsc::UnboundedReceiver<Event>,
     /// The files of devices.
     pub means: Means,
 }
@@ -134,11 +133,12 @@ pub async fn keep(mut sources: Sources, owners: watch::Sender<Arc<Owners>>) {
                 Ok(()) => true,
                 Err(_closed) => return,
             },
-            allocated = sources.allocated.recv() => match allocated {
-                Some((resource, ids)) => {
+            event = sources.events.recv() => match event {
+                Some(Event::Allocated(resource, ids)) => {
                     keeper.allocated(&resource, ids, Instant::now());
                     true
                 }
+                Some(Event::Listed) => true,
                 None => return,
             },
             () = changed(journal.as_mut()) => true,

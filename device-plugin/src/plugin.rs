@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sriov_config::resources::ResourceName;
 use sriov_config::{Mistakes, ResourceList};
@@ -14,13 +15,15 @@ use sriov_device_info::Store;
 use sriov_host::sysfs::{self, ScanError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::args::Setup;
 use crate::cdi::CdiDir;
 use crate::grpc::PoolServer;
+use crate::http::{self, Told};
 use crate::kubelet::{self, DirEvents, Place};
 use crate::means::Means;
+use crate::metrics::Metrics;
 use crate::ownership::{self, Owners, Sources};
 use crate::podresources;
 use crate::pools::{Pool, Pools, plan_pools};
@@ -54,6 +57,14 @@ pub enum StartError {
     /// The devices could not be found.
     #[error("cannot find the devices")]
     Scan(#[source] ScanError),
+    /// The metrics cannot be served.
+    #[error("cannot listen on `{address}` for metrics")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// kubelet's directory is not there.
     #[error("cannot watch kubelet's directory `{}`: is kubelet installed, is --kubelet-dir right?", path.display())]
     KubeletDir {
@@ -88,24 +99,41 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         path: place.dir.clone(),
         source,
     })?;
-    let pools = scan(&setup, &config)?;
-    let (told, allocated) = mpsc::unbounded_channel();
+    let metrics = Arc::new(Metrics::default());
+    let pools = scan(&setup, &config, &metrics)?;
+    metrics.count(|counts| counts.is_config_valid = config.unusable.is_empty());
+    let (send_events, see_events) = mpsc::unbounded_channel();
     let means = Means {
         host: setup.host.clone(),
         store: Store::new(&setup.devinfo_dir),
         cdi: setup.cdi_dir.clone().map(CdiDir::new),
-        allocated: told,
+        events: send_events,
+        metrics: Arc::clone(&metrics),
     };
     let (all_pools, seen_pools) = watch::channel(Arc::default());
-    let (owners, _) = watch::channel(Arc::<Owners>::default());
+    let (owners, seen_owners) = watch::channel(Arc::<Owners>::default());
     let sources = Sources {
         socket: podresources::socket(&setup.kubelet_dir),
         cni_dir: setup.cni_dir.clone(),
-        pools: seen_pools,
-        allocated,
+        pools: seen_pools.clone(),
+        events: see_events,
         means: means.clone(),
     };
-    let ownership = tokio::spawn(ownership::keep(sources, owners));
+    let told = Told {
+        host: setup.host.clone(),
+        pools: seen_pools,
+        owners: seen_owners,
+        metrics,
+    };
+    let mut tasks = JoinSet::new();
+    if let Some(address) = setup.metrics_address {
+        let listener = http::listen(address).await;
+        let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+        let address = listener.local_addr().unwrap_or(address);
+        tracing::info!("metrics are served on http://{address}/metrics");
+        tasks.spawn(http::serve(listener, told));
+    }
+    tasks.spawn(ownership::keep(sources, owners));
     let mut plugin = Plugin {
         setup,
         config,
@@ -127,8 +155,7 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         plugin.refresh(is_hup).await;
     }
     plugin.end().await;
-    ownership.abort();
-    let _ = ownership.await;
+    tasks.shutdown().await;
     Ok(())
 }
 
@@ -155,15 +182,20 @@ struct Running {
 impl Plugin {
     async fn refresh(&mut self, with_config: bool) {
         if with_config {
-            match read_config(&self.setup) {
-                Ok(config) if config.unusable.is_empty() => self.config = config,
+            let read = read_config(&self.setup);
+            let is_valid = read.as_ref().is_ok_and(|config| config.unusable.is_empty());
+            self.means
+                .metrics
+                .count(|counts| counts.is_config_valid = is_valid);
+            match read {
+                Ok(config) if is_valid => self.config = config,
                 Ok(_) => tracing::error!("the last good configuration is kept"),
                 Err(error) => {
                     tracing::error!("{}; the last good configuration is kept", chain(&error));
                 }
             }
         }
-        match scan(&self.setup, &self.config) {
+        match scan(&self.setup, &self.config, &self.means.metrics) {
             Ok(pools) => self.publish(pools).await,
             Err(error) => tracing::error!("{}; what is advertised is kept", chain(&error)),
         }
@@ -294,8 +326,14 @@ fn read_config(setup: &Setup) -> Result<ResourceList, StartError> {
     Ok(config)
 }
 
-fn scan(setup: &Setup, config: &ResourceList) -> Result<Pools, StartError> {
-    let snapshot = sysfs::scan(&setup.host).map_err(StartError::Scan)?;
+fn scan(setup: &Setup, config: &ResourceList, metrics: &Metrics) -> Result<Pools, StartError> {
+    let start = Instant::now();
+    let snapshot = sysfs::scan(&setup.host);
+    metrics.count(|counts| match &snapshot {
+        Ok(_) => counts.scans.observe(start.elapsed()),
+        Err(_) => counts.failed_scans += 1,
+    });
+    let snapshot = snapshot.map_err(StartError::Scan)?;
     for problem in &snapshot.problems {
         tracing::warn!("{}: {}", problem.device, problem.reason);
     }

@@ -5,6 +5,7 @@
 
 mod attribute;
 pub mod nodes;
+pub mod statistics;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,97 @@
+//! Counters of a VF in sysfs, by the kernel's own names.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::device_path;
+use crate::pci::PciAddress;
+use crate::root::HostRoot;
+use crate::vf::VfIndex;
+
+/// The counters of a VF: from `sriov/N/stats` of its PF, which i40e and ice make a directory and mlx5 a file of their out-of-tree drivers,
+/// else from its own network device while that is on the host; none where the kernel shows none.
+pub fn of_vf(
+    root: &HostRoot,
+    pf: PciAddress,
+    index: VfIndex,
+    vf: PciAddress,
+) -> BTreeMap<String, u64> {
+    let stats = device_path(root, pf).join(format!("sriov/{}/stats", index.get()));
+    let counters = if stats.is_dir() {
+        directory(&stats)
+    } else {
+        lines(&fs::read_to_string(&stats).unwrap_or_default())
+    };
+    if !counters.is_empty() {
+        return counters;
+    }
+    let net = fs::read_dir(device_path(root, vf).join("net"));
+    let mut own = net.into_iter().flatten().flatten();
+    own.next().map_or_else(BTreeMap::new, |netdev| {
+        directory(&netdev.path().join("statistics"))
+    })
+}
+
+/// One file a counter.
+fn directory(dir: &Path) -> BTreeMap<String, u64> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let counter = |entry: fs::DirEntry| {
+        let value = fs::read_to_string(entry.path()).ok()?;
+        Some((
+            entry.file_name().into_string().ok()?,
+            value.trim().parse().ok()?,
+        ))
+    };
+    entries.filter_map(counter).collect()
+}
+
+/// One line a counter: `tx_packets    : 5011`.
+fn lines(text: &str) -> BTreeMap<String, u64> {
+    let counter = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().to_owned(), value.trim().parse().ok()?))
+    };
+    text.lines().filter_map(counter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(files: &[(&str, &str)]) -> Vec<(String, u64)> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(dir.path());
+        for (path, text) in files {
+            let path = root.join("sys/bus/pci/devices").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let (pf, vf) = ("0000:01:00.0", "0000:01:10.0");
+        let index = VfIndex::new(3);
+        of_vf(&root, pf.parse().unwrap(), index, vf.parse().unwrap())
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn each_place_is_read_and_that_of_the_pf_wins() {
+        let own = ("0000:01:10.0/net/eth3/statistics/rx_bytes", "7\n");
+        let file = (
+            "0000:01:00.0/sriov/3/stats",
+            "tx_packets    : 5011\nrx_bytes : 12\nnonsense\n",
+        );
+        let dir = [
+            ("0000:01:00.0/sriov/3/stats/rx_bytes", "9\n"),
+            ("0000:01:00.0/sriov/3/stats/torn", "\n"),
+        ];
+        let counter = |name: &str, value| (name.to_owned(), value);
+        assert_eq!(read(&[own]), [counter("rx_bytes", 7)]);
+        assert_eq!(
+            read(&[own, file]),
+            [counter("rx_bytes", 12), counter("tx_packets", 5011)]
+        );
+        assert_eq!(read(&[dir[0], dir[1], own]), [counter("rx_bytes", 9)]);
+        assert_eq!(read(&[]), []);
+    }
+}

@@ -1,0 +1,344 @@
+//! Metrics and probes of the running plugin; and that dashboard and alert rules ask for nothing that is not exported.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::lab::build::workspace;
+use sriov_tests::node::wait_for;
+use sriov_tests::plugin::{self, Plugin};
+use sriov_tests::tree::Tree;
+
+const PF: &str = "0000:01:00.0";
+const VFS: [&str; 2] = ["0000:01:10.0", "0000:01:10.2"];
+const RESOURCE: &str = "x.y/vf";
+
+/// A machine with traffic, its kubelet, and the plugin with metrics.
+struct Node {
+    dir: tempfile::TempDir,
+    kubelet: Kubelet,
+    plugin: Plugin,
+    address: String,
+}
+
+impl Node {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path());
+        tree.pf(PF, "igb", 7).unwrap();
+        for attribute in [("ifindex", "2"), ("type", "1")] {
+            let path = format!("{PF}/net/pf0/{}", attribute.0);
+            tree.file(&path, attribute.1).unwrap();
+        }
+        for (index, vf) in VFS.iter().enumerate() {
+            tree.vf(PF, vf, "igbvf").unwrap();
+            for counter in [
+                "rx_bytes",
+                "tx_bytes",
+                "rx_packets",
+                "tx_packets",
+                "rx_dropped",
+                "tx_dropped",
+                "rx_broadcast",
+                "rx_multicast",
+                "tx_errors",
+            ] {
+                let path = format!("{PF}/sriov/{index}/stats/{counter}");
+                tree.file(&path, &format!("{}", 100 + index)).unwrap();
+            }
+        }
+        let config = json!({ "resourceList": [{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "drivers": ["igbvf"] } }] });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+        let flags = [
+            flag("config-file", "config.json"),
+            flag("kubelet-dir", "kubelet"),
+            flag("devinfo-dir", "devinfo"),
+            flag("cni-dir", "cni"),
+            flag("host-root", ""),
+            "--metrics-address=0".to_owned(),
+        ];
+        fs::create_dir(dir.path().join("cni")).unwrap();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let log = dir.path().join("log");
+        let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &log).unwrap();
+        let mut address = None;
+        wait_for("the log names the address of the metrics", || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let line = text.lines().find_map(|line| {
+                line.split_once("served on http://")?
+                    .1
+                    .strip_suffix("/metrics")
+            });
+            address = line.map(str::to_owned);
+            address.is_some()
+        })
+        .unwrap();
+        Self {
+            dir,
+            kubelet,
+            plugin,
+            address: address.unwrap(),
+        }
+    }
+
+    /// Status and body.
+    fn ask(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "{request} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    fn page(&self) -> String {
+        let (status, page) = self.ask("GET /metrics");
+        assert_eq!(status, 200);
+        page
+    }
+
+    fn wait_for_line(&self, line: &str) {
+        wait_for(&format!("there is {line}"), || {
+            self.page().lines().any(|found| found == line)
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", self.page()));
+    }
+}
+
+#[test]
+fn probes_follow_kubelet_and_metrics_name_the_pod() {
+    let mut node = Node::start();
+    assert!(node.address.starts_with("127.0.0.1:"));
+    wait_for("it is ready", || node.ask("GET /readyz").0 == 200).unwrap();
+    assert_eq!(node.ask("GET /healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(node.ask("HEAD /healthz"), (200, String::new()));
+    assert_eq!(node.ask("POST /metrics").0, 405);
+    assert_eq!(node.ask("GET /").0, 404);
+
+    node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
+    node.kubelet
+        .allocate(RESOURCE, &["0000:09:10.0"])
+        .unwrap_err();
+    node.kubelet
+        .pods(|pods| pods.run("pod-a", RESOURCE, &[VFS[1]]));
+    for line in [
+        format!(
+            r#"sriov_kubepoddevice{{pciAddr="{}",dev_type="netDevice",namespace="default",pod="pod-a",container="app"}} 1"#,
+            VFS[1]
+        ),
+        format!(
+            r#"sriov_vf_receive_bytes_total{{pf="pf0",vf="1",pci_address="{}",numa_node="1",namespace="default",pod="pod-a",container="app"}} 101"#,
+            VFS[1]
+        ),
+        format!(
+            r#"sriov_vf_rx_bytes{{pf="pf0",vf="0",pciAddr="{}",numa_node="1"}} 100"#,
+            VFS[0]
+        ),
+        format!(r#"sriov_device_plugin_devices_held{{resource="{RESOURCE}"}} 1"#),
+        format!(r#"sriov_device_plugin_allocations_total{{resource="{RESOURCE}",code="OK"}} 1"#),
+        format!(
+            r#"sriov_device_plugin_allocations_total{{resource="{RESOURCE}",code="NOT_FOUND"}} 1"#
+        ),
+        format!(
+            r#"sriov_device_plugin_registrations_total{{resource="{RESOURCE}",result="accepted"}} 1"#
+        ),
+        format!(r#"sriov_device_plugin_list_streams{{resource="{RESOURCE}"}} 1"#),
+    ] {
+        node.wait_for_line(&line);
+    }
+
+    node.kubelet
+        .pods(|pods| pods.allocatable = Some(Vec::new()));
+    // Something happens, so that kubelet is asked.
+    node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
+    wait_for("a kubelet that lost the devices is seen", || {
+        node.ask("GET /readyz").0 == 503
+    })
+    .unwrap();
+    assert!(node.ask("GET /readyz").1.contains(RESOURCE));
+    node.kubelet.silence();
+    node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
+    node.wait_for_line("sriov_device_plugin_pod_resources_up 0");
+    node.plugin.stop().unwrap();
+}
+
+/// Samples of a page: labels by name.
+fn exported(page: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (sample, _value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        let labels = labels
+            .split("\",")
+            .filter_map(|label| label.split_once("=\""));
+        let names = labels.map(|(label, _)| label.to_owned());
+        exported.entry(name.to_owned()).or_default().extend(names);
+    }
+    exported
+}
+
+/// Each metric of a query with the labels that it is matched by; and the labels that the query groups by.
+fn asked(query: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let (mut metrics, mut groups) = (Vec::new(), Vec::new());
+    let mut rest = query;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic() || c == '"') {
+        rest = &rest[start..];
+        if let Some(text) = rest.strip_prefix('"') {
+            rest = text.split_once('"').unwrap().1;
+            continue;
+        }
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        let list = |open, close| {
+            let inner = after.trim_start().strip_prefix(open)?.split_once(close)?;
+            let labels = inner.0.split(',').map(|label| {
+                label
+                    .split(|c| !is_name(c))
+                    .find(|part| !part.is_empty())
+                    .unwrap_or_default()
+            });
+            Some((labels.map(str::to_owned).collect::<Vec<_>>(), inner.1))
+        };
+        if word.starts_with("sriov_") {
+            let (labels, after) = list('{', '}').unwrap_or((Vec::new(), after));
+            metrics.push((word.to_owned(), labels));
+            rest = after;
+        } else if matches!(word, "by" | "on" | "without" | "group_left" | "group_right") {
+            let (labels, after) = list('(', ')').unwrap();
+            groups.extend(labels);
+            rest = after;
+        }
+    }
+    (metrics, groups)
+}
+
+fn queries(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| queries(item, found)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match (key.as_str(), value) {
+                    ("expr", Value::String(query)) => found.push(query.clone()),
+                    ("query", Value::String(query)) if query.contains("sriov_") => {
+                        found.push(query.clone());
+                    }
+                    _ => queries(value, found),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_query_is_read_out_of_it() {
+    let (metrics, groups) = asked(
+        r#"sum by (pod, le) (rate(sriov_a_total{instance=~"$x, sriov_no",pod!=""}[5m])) / on (vf) sriov_b > 0"#,
+    );
+    let labels = |labels: &[&str]| {
+        labels
+            .iter()
+            .map(|&label| label.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(groups, labels(&["pod", "le", "vf"]));
+    assert_eq!(metrics[0].0, "sriov_a_total");
+    assert!(
+        metrics[0].1.contains(&"instance".to_owned()) && metrics[0].1.contains(&"pod".to_owned())
+    );
+    assert_eq!(metrics[1], ("sriov_b".to_owned(), Vec::new()));
+}
+
+#[test]
+fn dashboard_and_rules_ask_for_what_is_exported() {
+    let node = Node::start();
+    // Attached, and no pod has it: a finding.
+    let journal = format!(
+        r#"{{"phase":"attached","network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/p"}},"device":"{}","pf":"{PF}","vf":0}}"#,
+        VFS[0]
+    );
+    fs::write(
+        node.dir.path().join(format!("cni/{}.json", VFS[0])),
+        journal,
+    )
+    .unwrap();
+    node.kubelet
+        .wait_for("a list came", |known| {
+            known
+                .get(RESOURCE)
+                .is_some_and(|known| known.ids().len() == 2)
+        })
+        .unwrap();
+    node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
+    node.wait_for_line(&format!(
+        r#"sriov_device_plugin_device_finding{{pci_address="{}",finding="leaked"}} 1"#,
+        VFS[0]
+    ));
+    let exported = exported(&node.page());
+    // Prometheus adds these.
+    let added = ["instance", "job", "namespace"].map(str::to_owned);
+    let all: BTreeSet<&String> = exported.values().flatten().chain(&added).collect();
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).unwrap();
+    let dashboard: Value =
+        serde_json::from_str(&read("deploy/grafana/sriov-device-plugin.json")).unwrap();
+    let rules: Value = serde_yaml_ng::from_str(&read("deploy/prometheus/rules.yaml")).unwrap();
+    for (document, least) in [(dashboard, 10), (rules, 5)] {
+        let mut found = Vec::new();
+        queries(&document, &mut found);
+        assert!(found.len() >= least, "{found:?}");
+        for query in found {
+            let (metrics, groups) = asked(&query);
+            assert!(!metrics.is_empty(), "{query}");
+            for (metric, labels) in metrics {
+                let has = exported
+                    .get(&metric)
+                    .unwrap_or_else(|| panic!("{metric} is not exported: {query}"));
+                for label in labels {
+                    assert!(
+                        has.contains(&label) || added.contains(&label),
+                        "{metric} has no {label}: {query}"
+                    );
+                }
+            }
+            for label in groups {
+                assert!(all.contains(&label), "nothing has {label}: {query}");
+            }
+        }
+    }
+    node.plugin.stop().unwrap();
+}
+
+#[test]
+fn every_metric_is_documented() {
+    use sriov_device_plugin::metrics::page::{FAMILIES, VF_COUNTERS};
+    let text = fs::read_to_string(workspace().join(Path::new("docs/metrics.md"))).unwrap();
+    let families = FAMILIES.iter().map(|family| family.name);
+    let vfs = VF_COUNTERS
+        .iter()
+        .flat_map(|(_, name, alias)| [*name, *alias]);
+    for name in families.chain(vfs) {
+        assert!(text.contains(&format!("`{name}`")), "{name}");
+    }
+}
