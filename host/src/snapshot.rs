@@ -12,8 +12,12 @@ use crate::vf::VfIndex;
 pub struct HostSnapshot {
     /// The functions by address.
     pub functions: BTreeMap<PciAddress, PciFunction>,
+    /// Subfunctions of PFs, by the name of their auxiliary device.
+    pub subfunctions: BTreeMap<String, Subfunction>,
     /// What could not be read; the scan goes on without it.
     pub problems: Vec<ScanProblem>,
+    /// Files, links and directories that were looked up: what the scan cost.
+    pub lookups: usize,
 }
 
 impl HostSnapshot {
@@ -28,6 +32,13 @@ impl HostSnapshot {
             SriovRole::Vf { pf, .. } => self.functions.get(pf),
             SriovRole::Pf { .. } | SriovRole::None => None,
         }
+    }
+
+    /// Link type of a function: that of its PF while its own network device is away in a pod or a userspace driver is bound.
+    pub fn link_type(&self, function: &PciFunction) -> Option<LinkType> {
+        let own = function.netdevs.first();
+        let netdev = own.or_else(|| self.pf_of(function)?.uplink());
+        netdev.map(|netdev| netdev.link_type)
     }
 }
 
@@ -52,6 +63,59 @@ pub struct PciFunction {
     pub role: SriovRole,
     /// Network devices in this network namespace, sorted by name; empty while the netdev is in a pod or a userspace driver is bound.
     pub netdevs: Vec<Netdev>,
+    /// Index that the firmware gave to it (`acpi_index`).
+    pub acpi_index: Option<String>,
+    /// Names of its RDMA devices, sorted.
+    pub rdma: Vec<String>,
+    /// First partition key of its first port, as the kernel prints it, for instance `0xffff`.
+    pub pkey: Option<String>,
+    /// Its vDPA devices, sorted by name.
+    pub vdpa: Vec<VdpaDevice>,
+}
+
+impl PciFunction {
+    /// The network device of the function itself: in switchdev mode the uplink, with `p0` as port, and none of the representors.
+    ///
+    /// The names of ports are those of `net/devlink/port.c`, `__devlink_port_phys_port_name_get`.
+    pub fn uplink(&self) -> Option<&Netdev> {
+        let of_port = |netdev: &&Netdev| {
+            let port = netdev.phys_port_name.as_deref().unwrap_or_default();
+            let number = port.strip_prefix('p').unwrap_or_default();
+            netdev.phys_switch_id.is_some() && number.starts_with(|c: char| c.is_ascii_digit())
+        };
+        let mut netdevs = self.netdevs.iter();
+        let not_represents = |netdev: &&Netdev| netdev.phys_switch_id.is_none();
+        netdevs
+            .find(of_port)
+            .or_else(|| self.netdevs.iter().find(not_represents))
+            .or_else(|| self.netdevs.first())
+    }
+}
+
+/// A vDPA device of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VdpaDevice {
+    /// Its name.
+    pub name: String,
+    /// Its driver: `vhost_vdpa` or `virtio_vdpa`.
+    pub driver: Option<String>,
+}
+
+/// A subfunction: an auxiliary device of kind `sf` (Documentation/networking/devlink/devlink-port.rst).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subfunction {
+    /// Name of the auxiliary device, for instance `mlx5_core.sf.4`.
+    pub name: String,
+    /// The PF.
+    pub pf: PciAddress,
+    /// Its number, which its creator chose.
+    pub sfnum: u32,
+    /// Name of the bound driver.
+    pub driver: Option<String>,
+    /// Network devices in this network namespace, sorted by name.
+    pub netdevs: Vec<Netdev>,
+    /// Names of its RDMA devices, sorted.
+    pub rdma: Vec<String>,
 }
 
 /// A 16-bit PCI vendor or device id, printed as four lower-case hexadecimal digits.
@@ -129,7 +193,13 @@ pub struct Netdev {
     pub ifindex: u32,
     /// Its link type.
     pub link_type: LinkType,
-    /// `phys_switch_id`, present in switchdev mode.
+    /// Whether it was set up (`IFF_UP`).
+    pub is_up: bool,
+    /// Whether it has carrier; nobody knows while it is down.
+    pub carrier: Option<bool>,
+    /// Its other names, where they were asked for: sysfs does not show them.
+    pub altnames: Vec<IfName>,
+    /// `phys_switch_id`, present in switchdev mode; not read of a VF.
     pub phys_switch_id: Option<String>,
     /// `phys_port_name`, for instance `p0` for the uplink and `pf0vf3` for a representor.
     pub phys_port_name: Option<String>,

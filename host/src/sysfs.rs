@@ -4,6 +4,8 @@
 //! Class codes are named by `pci-info`.
 
 mod attribute;
+mod buses;
+mod netdevs;
 pub mod nodes;
 pub mod statistics;
 
@@ -14,12 +16,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use self::attribute::{AttributeError, Device};
-use crate::ifname::IfName;
+use self::netdevs::{first_index, netdevs};
 use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::snapshot::{
-    HostSnapshot, IommuGroup, LinkType, Netdev, PciClass, PciFunction, PciId, ScanProblem,
-    SriovRole,
+    HostSnapshot, IommuGroup, Netdev, PciClass, PciFunction, PciId, ScanProblem, SriovRole,
 };
 use crate::vf::VfIndex;
 
@@ -92,26 +93,33 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
         };
         match name.parse::<PciAddress>() {
             Err(error) => snapshot.problems.push(problem(error.to_string())),
-            Ok(address) => match read(root, address) {
-                Ok(Some(function)) => {
-                    snapshot.functions.insert(address, function);
+            Ok(address) => {
+                let device = Device::new(device_path(root, address));
+                match read(&device, address) {
+                    Ok(Some(function)) => {
+                        snapshot.functions.insert(address, function);
+                    }
+                    Ok(None) => {}
+                    Err(error) => snapshot.problems.push(problem(chain(&error))),
                 }
-                Ok(None) => {}
-                Err(error) => snapshot.problems.push(problem(chain(&error))),
-            },
+                snapshot.lookups += device.lookups();
+            }
         }
     }
     index_vfs(&mut snapshot);
+    buses::vdpa(root, &mut snapshot);
+    buses::subfunctions(root, &mut snapshot);
     snapshot.problems.sort_by(|a, b| a.device.cmp(&b.device));
     Ok(snapshot)
 }
 
-/// Reads one function, and its index when it is a VF; nothing when it is not there.
+/// Reads one function, and its index when it is a VF, without its vDPA devices; nothing when it is not there.
 ///
 /// # Errors
 /// When an attribute that every function has is unreadable or torn.
 pub fn function(root: &HostRoot, address: PciAddress) -> Result<Option<PciFunction>, ScanError> {
-    let Some(mut function) = read(root, address)? else {
+    let device = Device::new(device_path(root, address));
+    let Some(mut function) = read(&device, address)? else {
         return Ok(None);
     };
     if let SriovRole::Vf { pf, index } = &mut function.role {
@@ -143,13 +151,13 @@ pub fn presence(root: &HostRoot, address: PciAddress) -> Result<Option<Presence>
     let device = Device::new(device_path(root, address));
     let look = || -> Result<Presence, AttributeError> {
         let physfn = device.link("physfn")?;
-        let pf = physfn.and_then(|pf| pf.parse().ok());
+        let pf = physfn.as_ref().and_then(|pf| pf.parse().ok());
         Ok(Presence {
             address,
             driver: device.link("driver")?,
             vf_of: pf.map(|pf| (pf, vf_index(root, pf, address))),
             is_pf: pf.is_none() && device.path("sriov_totalvfs").exists(),
-            netdevs: netdevs(&device)?,
+            netdevs: netdevs(&device, physfn.is_some())?,
         })
     };
     match look() {
@@ -164,7 +172,7 @@ pub fn presence(root: &HostRoot, address: PciAddress) -> Result<Option<Presence>
 /// Interface index of the network device of a function, when it is in this network namespace.
 pub fn netdev_index(root: &HostRoot, address: PciAddress) -> Result<Option<u32>, ScanError> {
     let device = Device::new(device_path(root, address));
-    Ok(netdevs(&device)?.first().map(|netdev| netdev.ifindex))
+    Ok(first_index(&device)?)
 }
 
 /// Takes the driver away from a device and gives it back: what was set for the driver's next start takes effect.
@@ -210,28 +218,51 @@ fn devices(root: &HostRoot) -> PathBuf {
     root.join("sys/bus/pci/devices")
 }
 
-fn read(root: &HostRoot, address: PciAddress) -> Result<Option<PciFunction>, ScanError> {
-    let device = Device::new(device_path(root, address));
+fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, ScanError> {
     let attributes = || -> Result<PciFunction, AttributeError> {
-        let driver = device.link("driver")?;
+        let names = device.names(".")?;
+        let has = |name: &str| names.iter().any(|other| other == name);
+        let role = if has("physfn") || has("sriov_totalvfs") {
+            role(device, &names)?
+        } else {
+            SriovRole::None
+        };
+        let is_vf = matches!(role, SriovRole::Vf { .. });
+        let rdma = if has("infiniband") {
+            device.sorted("infiniband")?
+        } else {
+            Vec::new()
+        };
         Ok(PciFunction {
             address,
             vendor: PciId(device.hexadecimal("vendor")?),
             device: PciId(device.hexadecimal("device")?),
             class: PciClass(device.hexadecimal("class")?),
+            driver: device.link("driver")?,
             numa_node: device
                 .decimal::<i64>("numa_node")?
                 .and_then(|node| u32::try_from(node).ok()),
-            iommu_group: iommu_group(&device)?,
-            role: role(&device)?,
-            netdevs: netdevs(&device)?,
-            driver,
+            iommu_group: iommu_group(device)?,
+            netdevs: netdevs::among(device, &names, is_vf)?,
+            acpi_index: if has("acpi_index") {
+                device.text("acpi_index")?
+            } else {
+                None
+            },
+            pkey: match rdma.first() {
+                Some(rdma) => device.text(&format!("infiniband/{rdma}/ports/1/pkeys/0"))?,
+                None => None,
+            },
+            rdma,
+            // Known from their own bus.
+            vdpa: Vec::new(),
+            role,
         })
     };
     match attributes() {
+        // Gone, before or while it was read: what was read is no longer so, or only half of it.
+        _ if !device.exists() => Ok(None),
         Ok(function) => Ok(Some(function)),
-        // Gone, before or while it was read.
-        Err(_) if !device.exists() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -249,7 +280,7 @@ fn iommu_group(device: &Device) -> Result<Option<IommuGroup>, AttributeError> {
     Ok(Some(IommuGroup { number, noiommu }))
 }
 
-fn role(device: &Device) -> Result<SriovRole, AttributeError> {
+fn role(device: &Device, names: &[String]) -> Result<SriovRole, AttributeError> {
     if let Some(pf) = device.link("physfn")? {
         let torn = || AttributeError::Torn {
             path: device.path("physfn"),
@@ -264,68 +295,26 @@ fn role(device: &Device) -> Result<SriovRole, AttributeError> {
         None | Some(0) => Ok(SriovRole::None),
         Some(total_vfs) => Ok(SriovRole::Pf {
             total_vfs,
-            vfs: virtfns(device)?,
+            vfs: virtfns(device, names)?,
         }),
     }
 }
 
-fn virtfns(device: &Device) -> Result<BTreeMap<VfIndex, PciAddress>, AttributeError> {
+fn virtfns(
+    device: &Device,
+    names: &[String],
+) -> Result<BTreeMap<VfIndex, PciAddress>, AttributeError> {
     let mut vfs = BTreeMap::new();
-    if device.decimal::<u16>("sriov_numvfs")? == Some(0) {
-        return Ok(vfs);
-    }
-    for name in device.names(".")? {
+    for name in names {
         let index = name
             .strip_prefix("virtfn")
             .and_then(|index| index.parse().ok());
         let Some(index) = index else { continue };
         // A link that vanished meanwhile is a VF that vanished.
-        let vf = device.link(&name)?.and_then(|vf| vf.parse().ok());
+        let vf = device.link(name)?.and_then(|vf| vf.parse().ok());
         vfs.extend(vf.map(|vf| (VfIndex::new(index), vf)));
     }
     Ok(vfs)
-}
-
-/// Network devices below `net/`, or for a virtio function below the virtio device.
-fn netdevs(device: &Device) -> Result<Vec<Netdev>, AttributeError> {
-    let mut netdevs = netdevs_in(device, "net")?;
-    if netdevs.is_empty() && device.link("driver")?.as_deref() == Some("virtio-pci") {
-        for name in device.names(".")? {
-            if name.starts_with("virtio") {
-                netdevs.extend(netdevs_in(device, &format!("{name}/net"))?);
-            }
-        }
-    }
-    netdevs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(netdevs)
-}
-
-fn netdevs_in(device: &Device, dir: &str) -> Result<Vec<Netdev>, AttributeError> {
-    let mut netdevs = Vec::new();
-    for name in device.names(dir)? {
-        let below = |attribute: &str| format!("{dir}/{name}/{attribute}");
-        let Ok(name) = name.parse::<IfName>() else {
-            continue;
-        };
-        let (Some(ifindex), Some(kind)) = (
-            device.decimal(&below("ifindex"))?,
-            device.decimal(&below("type"))?,
-        ) else {
-            continue;
-        };
-        netdevs.push(Netdev {
-            ifindex,
-            link_type: LinkType::from_arphrd(kind),
-            phys_switch_id: device
-                .text(&below("phys_switch_id"))?
-                .filter(|text| !text.is_empty()),
-            phys_port_name: device
-                .text(&below("phys_port_name"))?
-                .filter(|text| !text.is_empty()),
-            name,
-        });
-    }
-    Ok(netdevs)
 }
 
 /// Gives each VF the index that its PF's links say.

@@ -43,6 +43,10 @@ fn allocated(device: &PoolDevice, group: Option<bool>, nodes: DeviceNodes) -> Al
             index: None,
         },
         netdevs: Vec::new(),
+        acpi_index: None,
+        rdma: Vec::new(),
+        pkey: None,
+        vdpa: Vec::new(),
     };
     Allocated {
         device,

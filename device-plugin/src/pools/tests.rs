@@ -15,6 +15,9 @@ fn function(
         name: name.parse().unwrap(),
         ifindex: 1,
         link_type: LinkType::Ether,
+        is_up: true,
+        carrier: Some(true),
+        altnames: Vec::new(),
         phys_switch_id: None,
         phys_port_name: None,
     });
@@ -28,6 +31,10 @@ fn function(
         iommu_group: None,
         role,
         netdevs: netdev.into_iter().collect(),
+        acpi_index: None,
+        rdma: Vec::new(),
+        pkey: None,
+        vdpa: Vec::new(),
     }
 }
 
@@ -143,6 +150,9 @@ fn a_representor_is_found_by_the_name_of_its_port() {
         name: name.parse().unwrap(),
         ifindex: 1,
         link_type: LinkType::Ether,
+        is_up: true,
+        carrier: Some(true),
+        altnames: Vec::new(),
         phys_switch_id: switch.map(str::to_owned),
         phys_port_name: Some(port.to_owned()),
     };

@@ -1,5 +1,6 @@
 //! One device directory of sysfs and its attribute files: three system calls an attribute, one a link.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -10,7 +11,10 @@ const PAGE: usize = 4096;
 
 /// A device directory.
 #[derive(Debug)]
-pub(super) struct Device(PathBuf);
+pub(super) struct Device {
+    path: PathBuf,
+    lookups: Cell<usize>,
+}
 
 /// An attribute could not be read.
 #[derive(Debug)]
@@ -21,15 +25,23 @@ pub(super) enum AttributeError {
 
 impl Device {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self(path)
+        Self {
+            path,
+            lookups: Cell::new(0),
+        }
+    }
+
+    /// How often something was looked up here.
+    pub(super) fn lookups(&self) -> usize {
+        self.lookups.get()
     }
 
     pub(super) fn exists(&self) -> bool {
-        self.0.exists()
+        self.path.exists()
     }
 
     pub(super) fn path(&self, attribute: &str) -> PathBuf {
-        self.0.join(attribute)
+        self.path.join(attribute)
     }
 
     /// The text of an attribute without white space at its ends; nothing when the kernel has no such attribute or cannot tell it now.
@@ -55,6 +67,7 @@ impl Device {
         &self,
         attribute: &str,
     ) -> Result<T, AttributeError> {
+        self.lookups.update(|lookups| lookups + 1);
         let text = self
             .read(attribute)
             .map_err(|source| AttributeError::Read {
@@ -89,6 +102,13 @@ impl Device {
             .collect())
     }
 
+    /// The same in order.
+    pub(super) fn sorted(&self, dir: &str) -> Result<Vec<String>, AttributeError> {
+        let mut names = self.names(dir)?;
+        names.sort();
+        Ok(names)
+    }
+
     fn read(&self, attribute: &str) -> io::Result<String> {
         let mut page = [0; PAGE];
         let length = File::open(self.path(attribute))?.read(&mut page)?;
@@ -97,6 +117,7 @@ impl Device {
     }
 
     fn optional<T>(&self, name: &str, read: io::Result<T>) -> Result<Option<T>, AttributeError> {
+        self.lookups.update(|lookups| lookups + 1);
         match read {
             Ok(value) => Ok(Some(value)),
             // EOPNOTSUPP and EINVAL: a netdev without switch id; its driver or its state has nothing to say.

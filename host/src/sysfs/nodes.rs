@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use super::attribute::{AttributeError, Device};
+use super::attribute::Device;
 use super::{ScanError, device_path};
 use crate::pci::PciAddress;
 use crate::root::HostRoot;
@@ -69,13 +69,14 @@ pub fn nodes(
 ) -> Result<DeviceNodes, ScanError> {
     let device = Device::new(device_path(root, address));
     let mut nodes = DeviceNodes {
-        uio: sorted(&device, "uio")?,
+        uio: device.sorted("uio")?,
         rdma: rdma(&device)?,
         vdpa: vdpa(&device)?,
         ..DeviceNodes::default()
     };
     // Without CONFIG_VFIO_DEVICE_CDEV the device has no number (drivers/vfio/device_cdev.c, `vfio_init_device_cdev`).
-    nodes.vfio_cdev = sorted(&device, "vfio-dev")?
+    nodes.vfio_cdev = device
+        .sorted("vfio-dev")?
         .into_iter()
         .find(|name| device.path(&format!("vfio-dev/{name}/dev")).exists());
     let group = group.map(IommuGroup::node);
@@ -91,7 +92,8 @@ pub fn has_misc(root: &HostRoot, name: &str) -> bool {
 
 /// The children of a function in the classes of RDMA; each class device says in `ibdev` whose it is.
 fn rdma(device: &Device) -> Result<Vec<RdmaNodes>, ScanError> {
-    let mut all: Vec<RdmaNodes> = sorted(device, "infiniband")?
+    let mut all: Vec<RdmaNodes> = device
+        .sorted("infiniband")?
         .into_iter()
         .map(|name| RdmaNodes {
             name,
@@ -102,7 +104,7 @@ fn rdma(device: &Device) -> Result<Vec<RdmaNodes>, ScanError> {
         return Ok(all);
     }
     for class in ["infiniband_verbs", "infiniband_mad", "infiniband_cm"] {
-        for node in sorted(device, class)? {
+        for node in device.sorted(class)? {
             let Some(kind) = RdmaKind::of(&node) else {
                 continue;
             };
@@ -134,12 +136,13 @@ impl RdmaKind {
 /// vDPA devices are children of the function on the bus `vdpa`; `vhost_vdpa` gives each a child of its own.
 fn vdpa(device: &Device) -> Result<Vec<VdpaNode>, ScanError> {
     let mut found = Vec::new();
-    for name in sorted(device, ".")? {
+    for name in device.sorted(".")? {
         let is_dir = fs::symlink_metadata(device.path(&name)).is_ok_and(|entry| entry.is_dir());
         if !is_dir || device.link(&format!("{name}/subsystem"))?.as_deref() != Some("vdpa") {
             continue;
         }
-        let vhost = sorted(device, &name)?
+        let vhost = device
+            .sorted(&name)?
             .into_iter()
             .find(|child| child.starts_with("vhost-vdpa-"));
         found.push(VdpaNode {
@@ -149,12 +152,6 @@ fn vdpa(device: &Device) -> Result<Vec<VdpaNode>, ScanError> {
         });
     }
     Ok(found)
-}
-
-fn sorted(device: &Device, dir: &str) -> Result<Vec<String>, AttributeError> {
-    let mut names = device.names(dir)?;
-    names.sort();
-    Ok(names)
 }
 
 #[cfg(test)]

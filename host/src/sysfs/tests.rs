@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::snapshot::{LinkType, VdpaDevice};
 
 /// A sysfs tree in a temporary directory: `0000:01:00.0/vendor=0x8086` is a file, `0000:01:10.0/physfn>0000:01:00.0` a link.
 struct Tree(tempfile::TempDir);
@@ -163,6 +164,11 @@ fn thousands_of_functions_are_scanned() {
         for index in 0..256 {
             let vf = format!("0001:{port:02x}:{:02x}.{}", index / 8, index % 8);
             tree.function(&vf);
+            tree.add(&format!("{vf}/driver>mlx5_core"));
+            tree.add(&format!("{vf}/iommu_group>{index}"));
+            for attribute in ["ifindex=5", "type=1", "flags=0x1003", "carrier=1"] {
+                tree.add(&format!("{vf}/net/eth{port}v{index}/{attribute}"));
+            }
             tree.add(&format!("{vf}/physfn>{pf}"));
             tree.add(&format!("{pf}/virtfn{index}>{vf}"));
         }
@@ -173,6 +179,13 @@ fn thousands_of_functions_are_scanned() {
         .values()
         .filter(|function| matches!(function.role, SriovRole::Vf { index: Some(_), .. }));
     assert_eq!((indexed.count(), snapshot.functions.len()), (2048, 2056));
+    // Each attribute is read once, whatever the number of its neighbours.
+    let functions = snapshot.functions.len();
+    assert!(
+        snapshot.lookups <= 16 * functions,
+        "{} for {functions} functions",
+        snapshot.lookups
+    );
 }
 
 #[test]
@@ -216,5 +229,133 @@ fn a_device_that_is_made_again_is_another_incarnation() {
     assert_eq!(
         incarnation(&tree.root(), "0000:7f:00.0".parse().unwrap()),
         None
+    );
+}
+
+#[test]
+fn a_device_that_vanishes_while_it_is_read_is_not_there() {
+    let tree = igb();
+    let gone = devices(&tree.root()).join("0000:05:00.0");
+    symlink("../0000:00:1c.0/0000:05:00.0", gone).unwrap();
+    // The PF still names a VF that is gone.
+    fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.2")).unwrap();
+    let snapshot = scan(&tree.root()).unwrap();
+    assert_eq!(snapshot.problems, []);
+    assert_eq!(snapshot.functions.len(), 2);
+    assert_eq!(
+        function(&tree.root(), address("0000:05:00.0")).unwrap(),
+        None
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_its_path() {
+    for (line, reason) in [
+        ("0000:01:10.0/vendor/x=1", "vendor`: Is a directory"),
+        ("0000:01:10.0/numa_node=one", "numa_node` holds `one`"),
+        ("0000:01:10.0/vendor=", "vendor` holds ``"),
+        ("0000:01:10.0/device=8086", "device` holds `8086`"),
+        ("0000:01:10.0/device=0x18086", "device` holds `0x18086`"),
+        ("0000:01:10.0/class=\u{fffd}", "class` holds `\u{fffd}`"),
+        (
+            "0000:01:10.0/sriov_totalvfs=-1",
+            "sriov_totalvfs` holds `-1`",
+        ),
+        ("0000:01:10.0/physfn>nowhere", "physfn` holds `nowhere`"),
+    ] {
+        let tree = igb();
+        let vf = devices(&tree.root()).join("0000:01:10.0");
+        fs::remove_file(vf.join("physfn")).unwrap();
+        for attribute in ["vendor", "device", "class", "numa_node"] {
+            if line.contains(attribute) {
+                fs::remove_file(vf.join(attribute)).unwrap();
+            }
+        }
+        tree.add(line);
+        let snapshot = scan(&tree.root()).unwrap();
+        assert_eq!(snapshot.functions.len(), 2, "{line}");
+        let [problem] = snapshot.problems.as_slice() else {
+            panic!("{line}: {:?}", snapshot.problems);
+        };
+        assert_eq!(problem.device, "0000:01:10.0");
+        assert!(problem.reason.contains(reason), "{}", problem.reason);
+    }
+}
+
+/// A `ConnectX` in switchdev mode with a subfunction and vDPA: names and numbers are constructed, the shape is that of mlx5.
+fn mlx5() -> Tree {
+    let tree = igb();
+    for line in "0000:01:00.0/net/a_rep/ifindex=9 0000:01:00.0/net/a_rep/type=1 0000:01:00.0/net/a_rep/phys_switch_id=b8 0000:01:00.0/net/a_rep/phys_port_name=pf0vf0
+        0000:01:00.0/net/pf0/flags=0x1003 0000:01:00.0/net/pf0/carrier=1 0000:01:00.0/net/pf0/phys_switch_id=b8 0000:01:00.0/net/pf0/phys_port_name=p0
+        0000:01:00.0/acpi_index=101
+        0000:01:10.0/infiniband/mlx5_3/ports/1/pkeys/0=0xffff 0000:01:10.0/infiniband/mlx5_3/ports/1/pkeys/1=0x8001
+        0000:01:10.0/net/eth2/flags=0x1002
+        0000:01:10.2/vdpa0/driver>../../../bus/vdpa/drivers/vhost_vdpa
+        0000:01:00.0/mlx5_core.sf.4/sfnum=88 0000:01:00.0/mlx5_core.sf.4/driver>../mlx5_core.sf 0000:01:00.0/mlx5_core.sf.4/net/sf88/ifindex=12
+        0000:01:00.0/mlx5_core.sf.4/net/sf88/type=1 0000:01:00.0/mlx5_core.sf.4/infiniband/mlx5_9/node_type=1 0000:01:00.0/mlx5_core.eth.0/x=1
+        0000:01:00.0/mlx5_core.sf.5/sfnum=many"
+        .split_whitespace()
+    {
+        tree.add(line);
+    }
+    for (bus, name, device) in [
+        ("vdpa", "vdpa0", "0000:01:10.2/vdpa0"),
+        ("auxiliary", "mlx5_core.sf.4", "0000:01:00.0/mlx5_core.sf.4"),
+        ("auxiliary", "mlx5_core.sf.5", "0000:01:00.0/mlx5_core.sf.5"),
+        (
+            "auxiliary",
+            "mlx5_core.eth.0",
+            "0000:01:00.0/mlx5_core.eth.0",
+        ),
+    ] {
+        let dir = tree.root().join("sys/bus").join(bus).join("devices");
+        fs::create_dir_all(&dir).unwrap();
+        symlink(format!("../../pci/devices/{device}"), dir.join(name)).unwrap();
+    }
+    tree
+}
+
+#[test]
+fn what_only_some_functions_have_is_told() {
+    let snapshot = scan(&mlx5().root()).unwrap();
+    let [pf, first, second] = ["0000:01:00.0", "0000:01:10.0", "0000:01:10.2"]
+        .map(|name| snapshot.function(address(name)).unwrap());
+    assert_eq!(pf.acpi_index.as_deref(), Some("101"));
+    assert_eq!(
+        (&first.rdma, first.pkey.as_deref()),
+        (&vec!["mlx5_3".to_owned()], Some("0xffff"))
+    );
+    let vdpa = VdpaDevice {
+        name: "vdpa0".into(),
+        driver: Some("vhost_vdpa".into()),
+    };
+    assert_eq!((&second.vdpa, &first.vdpa), (&vec![vdpa], &vec![]));
+    let uplink = pf.uplink().unwrap();
+    assert_eq!(
+        (uplink.name.as_str(), uplink.is_up, uplink.carrier),
+        ("pf0", true, Some(true))
+    );
+    let netdev = first.netdevs.first().unwrap();
+    assert_eq!((netdev.is_up, netdev.carrier), (false, None));
+    assert_eq!(snapshot.link_type(second), Some(LinkType::Ether));
+    let subfunction = snapshot.subfunctions.get("mlx5_core.sf.4").unwrap();
+    assert_eq!(
+        (
+            subfunction.sfnum,
+            subfunction.pf,
+            subfunction.driver.as_deref()
+        ),
+        (88, pf.address, Some("mlx5_core.sf"))
+    );
+    assert_eq!(
+        (subfunction.netdevs.len(), subfunction.rdma.as_slice()),
+        (1, ["mlx5_9".to_owned()].as_slice())
+    );
+    let [problem] = snapshot.problems.as_slice() else {
+        panic!("{:?}", snapshot.problems)
+    };
+    assert_eq!(
+        (problem.device.as_str(), snapshot.subfunctions.len()),
+        ("mlx5_core.sf.5", 1)
     );
 }

@@ -1,0 +1,92 @@
+//! The network devices of one PCI function or auxiliary device, as sysfs shows them.
+
+use super::attribute::{AttributeError, Device};
+use crate::ifname::IfName;
+use crate::snapshot::{LinkType, Netdev};
+
+/// `IFF_UP` (`include/uapi/linux/if.h`).
+const IFF_UP: u32 = 1;
+
+/// Network devices below `net/`, or for a virtio function below the virtio device.
+pub(super) fn netdevs(device: &Device, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
+    let netdevs = read(device, "net", is_vf)?;
+    if netdevs.is_empty() && device.link("driver")?.as_deref() == Some("virtio-pci") {
+        return among(device, &device.names(".")?, is_vf);
+    }
+    Ok(netdevs)
+}
+
+/// The same when the names in the device's directory are known.
+pub(super) fn among(
+    device: &Device,
+    names: &[String],
+    is_vf: bool,
+) -> Result<Vec<Netdev>, AttributeError> {
+    let mut netdevs = Vec::new();
+    for name in names {
+        let number = name.strip_prefix("virtio").unwrap_or_default();
+        if name == "net" {
+            netdevs.extend(read(device, "net", is_vf)?);
+        } else if number.starts_with(|c: char| c.is_ascii_digit()) {
+            netdevs.extend(read(device, &format!("{name}/net"), is_vf)?);
+        }
+    }
+    netdevs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(netdevs)
+}
+
+/// Interface index of the first of them, and nothing else.
+pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError> {
+    let mut dirs = vec!["net".to_owned()];
+    if device.link("driver")?.as_deref() == Some("virtio-pci") {
+        let names = device.names(".")?.into_iter();
+        let virtio = names.filter(|name| name.starts_with("virtio"));
+        dirs.extend(virtio.map(|name| format!("{name}/net")));
+    }
+    for dir in dirs {
+        for name in device.sorted(&dir)? {
+            if let Some(index) = device.decimal(&format!("{dir}/{name}/ifindex"))? {
+                return Ok(Some(index));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
+    let mut netdevs = Vec::new();
+    for name in device.sorted(dir)? {
+        let below = |attribute: &str| format!("{dir}/{name}/{attribute}");
+        // Representors are children of the PF.
+        let of_switch = |attribute: &str| {
+            let text = if is_vf {
+                None
+            } else {
+                device.text(&below(attribute))?
+            };
+            Ok(text.filter(|text: &String| !text.is_empty()))
+        };
+        let Ok(ifname) = name.parse::<IfName>() else {
+            continue;
+        };
+        let (Some(ifindex), Some(kind)) = (
+            device.decimal(&below("ifindex"))?,
+            device.decimal(&below("type"))?,
+        ) else {
+            continue;
+        };
+        let flags = device.text(&below("flags"))?.unwrap_or_default();
+        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or_default();
+        netdevs.push(Netdev {
+            name: ifname,
+            ifindex,
+            link_type: LinkType::from_arphrd(kind),
+            is_up: flags & IFF_UP != 0,
+            carrier: device.text(&below("carrier"))?.map(|text| text == "1"),
+            altnames: Vec::new(),
+            phys_switch_id: of_switch("phys_switch_id")?,
+            phys_port_name: of_switch("phys_port_name")?,
+        });
+    }
+    Ok(netdevs)
+}
