@@ -111,7 +111,7 @@ impl Failure {
 }
 
 impl FakeKernel {
-    /// Adds a link; one without a MAC address is an InfiniBand one.
+    /// Adds a link; one with a GUID instead of a MAC address is an InfiniBand one.
     pub fn add_link(&self, link: Link) {
         self.state().add_link(link);
     }

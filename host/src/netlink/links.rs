@@ -112,6 +112,12 @@ impl Netlink {
     /// Moves a link into another namespace and gives it a name there, in one message: no other name is ever seen.
     ///
     /// The kernel sets the link down; its index may change.
+    /// A name that it has here and that is taken there is no obstacle.
+    ///
+    /// # Errors
+    /// EEXIST when `name` is taken there.
+    /// The link then **is there**, under the name that it had: the kernel moves first, renames after, and takes nothing back.
+    /// Only when that name is taken there as well it stays here (`do_setlink`, `net/core/rtnetlink.c`; seen on Linux 6.12).
     pub async fn move_link(
         &self,
         index: u32,

@@ -186,9 +186,14 @@ fn link(held: &HeldLink, with_vfs: bool) -> LinkMessage {
     let link = &held.link;
     let mut message = LinkMessage::default();
     message.header.index = link.index;
-    let (layer, address) = match link.mac {
-        Some(mac) => (LinkLayerType::Ether, mac.bytes().to_vec()),
-        None => (LinkLayerType::Infiniband, vec![0; 20]),
+    let (layer, address) = match (link.mac, link.guid) {
+        (Some(mac), _) => (LinkLayerType::Ether, mac.bytes().to_vec()),
+        // A queue pair number and a subnet prefix, then the GUID.
+        (None, Some(guid)) => (
+            LinkLayerType::Infiniband,
+            [&[0; 12][..], &guid.number().to_be_bytes()].concat(),
+        ),
+        (None, None) => (LinkLayerType::None, Vec::new()),
     };
     message.header.link_layer_type = layer;
     message.header.flags.set(LinkFlags::Up, link.is_up);

@@ -102,6 +102,7 @@ fn a_guid_that_is_not_told_is_taken_all_the_same() {
         let kernel = FakeKernel::default();
         kernel.add_link(Link {
             mac: None,
+            guid: Some("02:00:00:00:00:00:00:01".parse().unwrap()),
             ..link(PF, "ib0")
         });
         kernel.add_vf(PF, VF, VfSettings::default());
@@ -110,7 +111,8 @@ fn a_guid_that_is_not_told_is_taken_all_the_same() {
         netlink.set_vf(PF, VF, &guid).await.unwrap();
         assert_eq!(guid.is_done(&kernel.vf(PF, VF).unwrap()), Some(true));
         let (pf, settings) = netlink.vf_of_pf(PF, VF).await.unwrap().unwrap();
-        assert_eq!((pf.mac, settings), (None, Some(VfSettings::default())));
+        assert_eq!(Some(pf), kernel.link(PF));
+        assert_eq!(settings, Some(VfSettings::default()));
     });
 }
 

@@ -1,0 +1,477 @@
+//! What `host` reads and changes, on the node: real VFs, real namespaces, the kernel's own refusals.
+#![cfg(test)]
+#![cfg(feature = "guest")]
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use serde_json::Value;
+use sriov_host::netlink::{LinkChange, Netlink, NetlinkError, Route};
+use sriov_host::netns::Netns;
+use sriov_host::snapshot::SriovRole;
+use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};
+use sriov_host::vlan::{Vlan, VlanProto};
+use sriov_host::{HostRoot, IfName, MacAddr, PciAddress, VfIndex, sysfs};
+use sriov_tests::node::{self, Pf, ip, ip_json, netdev_of};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(work)
+}
+
+fn ifindex(netdev: &str) -> u32 {
+    let text = fs::read_to_string(format!("/sys/class/net/{netdev}/ifindex")).unwrap();
+    text.trim().parse().unwrap()
+}
+
+fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+fn vlan(id: u16, qos: u8, proto: VlanProto) -> Vlan {
+    Vlan {
+        id: id.try_into().unwrap(),
+        qos: qos.try_into().unwrap(),
+        proto,
+    }
+}
+
+fn words(error: &NetlinkError) -> String {
+    format!("{error}: {}", error.source().unwrap())
+}
+
+#[test]
+fn a_scan_shows_pfs_and_vfs_with_node_driver_and_links() {
+    let pfs = [Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 7).unwrap()];
+    let root = HostRoot::default();
+    let snapshot = sysfs::scan(&root).unwrap();
+    assert_eq!(snapshot.problems, []);
+    let on_disk = fs::read_dir("/sys/bus/pci/devices").unwrap().count();
+    assert_eq!(snapshot.functions.len(), on_disk);
+    for (node, (pf, count)) in (0..).zip(pfs.iter().zip([3, 7])) {
+        let function = snapshot.function(pf.address.parse().unwrap()).unwrap();
+        assert_eq!(function.numa_node, Some(node));
+        assert_eq!(function.driver.as_deref(), Some("igb"));
+        assert_eq!(sysfs::class_name(function.class), "NetworkController");
+        let [netdev] = function.netdevs.as_slice() else {
+            panic!("{function:?}");
+        };
+        assert_eq!(netdev.name.as_str(), pf.netdev);
+        assert_eq!(netdev.ifindex, ifindex(&pf.netdev));
+        let SriovRole::Pf { total_vfs: 7, vfs } = &function.role else {
+            panic!("{function:?}");
+        };
+        assert_eq!(vfs.len(), count);
+        for (index, address) in vfs {
+            assert_eq!(
+                pf.vf(index.get().into()).unwrap(),
+                address.to_string(),
+                "the index is the kernel's"
+            );
+            let vf = snapshot.function(*address).unwrap();
+            assert_eq!(
+                vf.role,
+                SriovRole::Vf {
+                    pf: function.address,
+                    index: Some(*index)
+                }
+            );
+            assert_eq!(snapshot.pf_of(vf), Some(function));
+            assert_eq!(vf.numa_node, Some(node));
+            assert_eq!(vf.driver.as_deref(), Some("igbvf"));
+            let ids = format!("{}:{} {}", vf.vendor, vf.device, vf.class);
+            assert_eq!(ids, "8086:10ca 020000");
+            let netdev = vf.netdevs.first().unwrap();
+            assert_eq!(
+                netdev.name.as_str(),
+                netdev_of(&address.to_string()).unwrap()
+            );
+        }
+        let groups: BTreeSet<u32> = vfs
+            .values()
+            .map(|vf| snapshot.function(*vf).unwrap().iommu_group.unwrap().number)
+            .collect();
+        assert_eq!(groups.len(), count, "one IOMMU group a VF");
+    }
+    for (address, scanned) in &snapshot.functions {
+        let alone = sysfs::function(&root, *address).unwrap();
+        assert_eq!(alone.as_ref(), Some(scanned));
+    }
+    let first = sysfs::boot_id(&root).unwrap();
+    assert_eq!(first.len(), 36, "{first}");
+}
+
+#[test]
+fn each_setting_that_igb_knows_is_set_read_back_and_put_back() {
+    let pf = Pf::with_vfs(0, 3).unwrap();
+    let before = pf.baseline().unwrap();
+    let index = ifindex(&pf.netdev);
+    let vf = VfIndex::new(2);
+    run(async {
+        let netlink = Netlink::host(DEADLINE).unwrap();
+        let read = async || netlink.vf_settings(index, vf).await.unwrap().unwrap();
+        let was = read().await;
+        let VfSettings {
+            mac: Some(mac),
+            vlan: Some(port_vlan),
+            spoofchk: Some(spoofchk),
+            trust: Some(trust),
+            rate: Some(rate),
+            link_state: Some(VfLinkState::Auto),
+            node_guid: None,
+            port_guid: None,
+        } = was
+        else {
+            panic!("igb reports every setting: {was:?}");
+        };
+        let pairs = [
+            (
+                VfChange::Mac(MacAddr::new([2, 0, 0, 0, 0, 0x42])),
+                VfChange::Mac(mac),
+            ),
+            (
+                VfChange::Vlan(vlan(100, 3, VlanProto::Dot1q)),
+                VfChange::Vlan(port_vlan),
+            ),
+            (VfChange::Spoofchk(!spoofchk), VfChange::Spoofchk(spoofchk)),
+            (VfChange::Trust(!trust), VfChange::Trust(trust)),
+            (
+                VfChange::Rate(VfRate { min: 0, max: 200 }),
+                VfChange::Rate(rate),
+            ),
+        ];
+        for (change, _) in &pairs {
+            let before = netlink.requests();
+            assert_eq!(change.is_done(&was), Some(false), "{change}");
+            netlink.set_vf(index, vf, change).await.unwrap();
+            assert_eq!(change.is_done(&read().await), Some(true), "{change}");
+            assert_eq!(netlink.requests(), before + 2, "{change}");
+        }
+        // The same by another program than ours.
+        let shown = ip_json(None, &["link", "show", "dev", &pf.netdev]).unwrap();
+        let list = shown[0]["vfinfo_list"].as_array().unwrap();
+        let info = list.iter().find(|info| info["vf"] == 2).unwrap();
+        let text = info.to_string();
+        for part in [
+            "\"02:00:00:00:00:42\"",
+            "\"vlan\":100",
+            "\"qos\":3",
+            "\"max_tx\":200",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(info["spoofchk"], Value::Bool(!spoofchk));
+        assert_eq!(info["trust"], Value::Bool(!trust));
+        for (_, back) in &pairs {
+            netlink.set_vf(index, vf, back).await.unwrap();
+        }
+        assert_eq!(read().await, was);
+    });
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn what_igb_refuses_is_refused_by_name_and_changes_nothing() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let index = ifindex(&pf.netdev);
+    let first = VfIndex::new(0);
+    run(async {
+        let netlink = Netlink::host(DEADLINE).unwrap();
+        for (vf, change, errno) in [
+            (
+                first,
+                VfChange::LinkState(VfLinkState::Enable),
+                Errno::EOPNOTSUPP,
+            ),
+            (
+                first,
+                VfChange::Vlan(vlan(100, 0, VlanProto::Dot1ad)),
+                Errno::EPROTONOSUPPORT,
+            ),
+            (
+                first,
+                VfChange::Rate(VfRate { min: 10, max: 200 }),
+                Errno::EINVAL,
+            ),
+            (
+                first,
+                VfChange::PortGuid("02:00:00:00:00:00:00:08".parse().unwrap()),
+                Errno::EOPNOTSUPP,
+            ),
+            (
+                first,
+                VfChange::Mac(MacAddr::new([1, 0, 0x5e, 0, 0, 1])),
+                Errno::EINVAL,
+            ),
+            (VfIndex::new(5), VfChange::Trust(true), Errno::EINVAL),
+        ] {
+            let error = netlink.set_vf(index, vf, &change).await.unwrap_err();
+            assert_eq!(error.errno(), Some(errno), "{}", words(&error));
+            let expected = format!(
+                "cannot set {change} of VF {vf} of link {index}: the kernel refuses it ({errno:?}"
+            );
+            assert!(words(&error).starts_with(&expected), "{}", words(&error));
+        }
+        let absent = netlink.vf_settings(index, VfIndex::new(5)).await.unwrap();
+        assert_eq!(absent, None);
+        let nowhere = netlink.set_vf(999_999, first, &VfChange::Trust(true)).await;
+        assert_eq!(nowhere.unwrap_err().errno(), Some(Errno::ENODEV));
+        assert_eq!(netlink.link(999_999).await.unwrap(), None);
+        assert_eq!(netlink.link_named(&name("no-such")).await.unwrap(), None);
+    });
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn the_kernels_own_words_reach_the_message() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let netdev = netdev_of(&pf.vf(0).unwrap()).unwrap();
+    run(async {
+        let netlink = Netlink::host(DEADLINE).unwrap();
+        let too_much = LinkChange::Mtu(60_000);
+        let error = netlink
+            .set_link(ifindex(&netdev), &too_much)
+            .await
+            .unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EINVAL));
+        let words = words(&error);
+        assert!(
+            words.contains("(EINVAL: mtu greater than device maximum)"),
+            "{words}"
+        );
+    });
+}
+
+#[test]
+fn a_vf_goes_to_a_namespace_and_comes_back_as_it_was() {
+    let pf = Pf::with_vfs(1, 2).unwrap();
+    let before = pf.baseline().unwrap();
+    let device: PciAddress = pf.vf(1).unwrap().parse().unwrap();
+    let netdev = netdev_of(&device.to_string()).unwrap();
+    let pod = node::Netns::new("host-move").unwrap();
+    run(async {
+        let here = Netns::current().unwrap();
+        let there = Netns::open(&pod.path()).unwrap();
+        assert_ne!(here.id(), there.id());
+        let host = Netlink::host(DEADLINE).unwrap();
+        let in_pod = Netlink::in_netns(&there, DEADLINE).unwrap();
+        let was = host.link_of_device(device).await.unwrap().unwrap();
+        assert_eq!((was.name.as_str(), was.index), (&*netdev, ifindex(&netdev)));
+
+        host.move_link(was.index, &there, &name("net1"))
+            .await
+            .unwrap();
+        assert_eq!(host.link_of_device(device).await.unwrap(), None);
+        let function = sysfs::function(&HostRoot::default(), device).unwrap();
+        assert_eq!(function.unwrap().netdevs, []);
+        let link = in_pod.link_of_device(device).await.unwrap().unwrap();
+        assert_eq!((link.name.as_str(), link.is_up), ("net1", false));
+        assert_eq!(
+            in_pod.link_named(&name("net1")).await.unwrap().as_ref(),
+            Some(&link)
+        );
+
+        in_pod
+            .set_link(link.index, &LinkChange::Mtu(1400))
+            .await
+            .unwrap();
+        let sysctl = "net/ipv4/conf/net1/arp_notify";
+        let file = format!("/proc/sys/{sysctl}");
+        let missed = there.write_sysctls(&[(sysctl.to_owned(), "1")]).unwrap();
+        assert!(missed.is_empty(), "{missed:?}");
+        let seen = there.run(|| fs::read_to_string(&file)).unwrap();
+        assert_eq!(seen.unwrap().trim(), "1");
+        assert!(fs::metadata(&file).is_err(), "the host has no net1");
+        let missed = there.write_sysctls(&[("net/ipv4/conf/absent/forwarding".into(), "1")]);
+        assert!(missed.unwrap()[0].to_string().contains("absent"));
+
+        in_pod.set_link(link.index, &LinkChange::Up).await.unwrap();
+        assert!(in_pod.link(link.index).await.unwrap().unwrap().is_up);
+        for change in [LinkChange::Down, LinkChange::Mtu(was.mtu)] {
+            in_pod.set_link(link.index, &change).await.unwrap();
+        }
+        in_pod
+            .move_link(link.index, &here, &name(&netdev))
+            .await
+            .unwrap();
+        let back = host.link_of_device(device).await.unwrap().unwrap();
+        assert_eq!(
+            (back.name, back.mac, back.mtu),
+            (was.name, was.mac, was.mtu)
+        );
+        if was.is_up {
+            host.set_link(back.index, &LinkChange::Up).await.unwrap();
+        }
+    });
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn addresses_and_routes_are_read_back_with_all_that_was_asked() {
+    let pod = node::Netns::new("host-routes").unwrap();
+    ip(&["-n", &pod.name, "link", "add", "net1", "type", "dummy"]).unwrap();
+    run(async {
+        let there = Netns::open(&pod.path()).unwrap();
+        let in_pod = Netlink::in_netns(&there, DEADLINE).unwrap();
+        let link = in_pod.link_named(&name("net1")).await.unwrap().unwrap();
+        for address in ["192.0.2.7/24", "2001:db8::7/64"] {
+            let address = address.parse().unwrap();
+            in_pod.add_address(link.index, address).await.unwrap();
+            // Once more is no mistake.
+            in_pod.add_address(link.index, address).await.unwrap();
+            let addresses = in_pod.addresses(link.index).await.unwrap();
+            assert!(addresses.contains(&address), "{addresses:?}");
+        }
+        in_pod.set_link(link.index, &LinkChange::Up).await.unwrap();
+        let route = Route {
+            dst: "198.51.100.0/24".parse().unwrap(),
+            gw: Some("192.0.2.1".parse().unwrap()),
+            mtu: Some(1300),
+            advmss: Some(1200),
+            priority: Some(77),
+            table: None,
+            scope: None,
+        };
+        in_pod.add_route(link.index, &route).await.unwrap();
+        let on_link = Route {
+            dst: "203.0.113.0/24".parse().unwrap(),
+            gw: None,
+            table: Some(5000),
+            ..route.clone()
+        };
+        in_pod.add_route(link.index, &on_link).await.unwrap();
+        let twice = in_pod.add_route(link.index, &route).await.unwrap_err();
+        assert_eq!(twice.errno(), Some(Errno::EEXIST));
+        let found = in_pod.routes().await.unwrap();
+        for (wanted, table, scope) in [(&route, 254, 0), (&on_link, 5000, 253)] {
+            let kept = Route {
+                table: Some(table),
+                scope: Some(scope),
+                ..wanted.clone()
+            };
+            assert!(found.contains(&kept), "{kept:?} in {found:?}");
+        }
+        let shown = ip_json(Some(&pod.name), &["route", "show", "198.51.100.0/24"]).unwrap();
+        let shown = &shown[0];
+        assert_eq!(
+            (&shown["gateway"], &shown["metric"], &shown["dev"]),
+            (&"192.0.2.1".into(), &77.into(), &"net1".into())
+        );
+        assert_eq!(shown["metrics"][0]["mtu"], 1300, "{shown}");
+        assert_eq!(shown["metrics"][0]["advmss"], 1200, "{shown}");
+        let shown = ip_json(Some(&pod.name), &["route", "show", "table", "5000"]).unwrap();
+        assert_eq!(shown[0]["dst"], "203.0.113.0/24");
+        assert_eq!(shown[0]["scope"], "link", "{shown}");
+        // An IPv6 route waits for no duplicate address detection: its gateway only has to be on the link.
+        let v6 = Route {
+            dst: "2001:db8:1::/48".parse().unwrap(),
+            gw: Some("2001:db8::1".parse().unwrap()),
+            mtu: Some(1300),
+            ..route
+        };
+        in_pod.add_route(link.index, &v6).await.unwrap();
+        let kept = Route {
+            table: Some(254),
+            scope: Some(0),
+            advmss: Some(1200),
+            ..v6
+        };
+        let found = in_pod.routes().await.unwrap();
+        assert!(found.contains(&kept), "{kept:?} in {found:?}");
+    });
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_after_the_move_unless_the_old_one_is_taken_too() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let netdev = netdev_of(&pf.vf(0).unwrap()).unwrap();
+    let device: PciAddress = pf.vf(0).unwrap().parse().unwrap();
+    let pod = node::Netns::new("host-taken").unwrap();
+    let occupy = |name: &str| ip(&["-n", &pod.name, "link", "add", name, "type", "dummy"]);
+    occupy("net1").unwrap();
+    run(async {
+        let here = Netns::current().unwrap();
+        let there = Netns::open(&pod.path()).unwrap();
+        let host = Netlink::host(DEADLINE).unwrap();
+        let in_pod = Netlink::in_netns(&there, DEADLINE).unwrap();
+        let index = ifindex(&netdev);
+        let error = host.move_link(index, &there, &name("net1")).await;
+        assert_eq!(error.unwrap_err().errno(), Some(Errno::EEXIST));
+        assert_eq!(host.link_of_device(device).await.unwrap(), None);
+        let moved = in_pod.link_of_device(device).await.unwrap().unwrap();
+        assert_eq!(moved.name, netdev);
+        in_pod
+            .move_link(moved.index, &here, &name(&netdev))
+            .await
+            .unwrap();
+
+        occupy(&netdev).unwrap();
+        let error = host.move_link(index, &there, &name("net1")).await;
+        assert_eq!(error.unwrap_err().errno(), Some(Errno::EEXIST));
+        let stayed = host.link_of_device(device).await.unwrap().unwrap();
+        assert_eq!(stayed.name, netdev);
+    });
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn a_namespace_that_is_gone_is_gone() {
+    let pod = node::Netns::new("host-gone").unwrap();
+    let path = pod.path();
+    let open = Netns::open(&path).unwrap();
+    drop(pod);
+    assert!(Netns::open(&path).unwrap_err().is_gone());
+    // What is open lives on.
+    run(async {
+        let netlink = Netlink::in_netns(&open, DEADLINE).unwrap();
+        let lo = netlink.link_named(&name("lo")).await.unwrap().unwrap();
+        assert_eq!((lo.index, lo.is_up), (1, false));
+    });
+}
+
+#[test]
+fn a_link_with_more_to_tell_than_64_kib_is_read_and_found_by_any_name() {
+    let pod = node::Netns::new("host-names").unwrap();
+    ip(&["-n", &pod.name, "link", "add", "dummy0", "type", "dummy"]).unwrap();
+    // The kernel takes 495 of them: a list of properties has a length of 16 bits.
+    let names: Vec<String> = (0..494).map(|number| format!("{number:0>127}")).collect();
+    // `ip` has room for seven in a message and says nothing of the others.
+    for some in names.chunks(7) {
+        let mut words = vec!["-n", &pod.name, "link", "property", "add", "dev", "dummy0"];
+        for name in some {
+            words.extend(["altname", name]);
+        }
+        ip(&words).unwrap();
+    }
+    run(async {
+        let there = Netns::open(&pod.path()).unwrap();
+        let netlink = Netlink::in_netns(&there, DEADLINE).unwrap();
+        let link = netlink.link_named(&name("dummy0")).await.unwrap().unwrap();
+        assert_eq!(link.altnames.len(), names.len());
+        assert!(link.altnames == names);
+        netlink
+            .set_link(link.index, &LinkChange::DropAltName(names[7].clone()))
+            .await
+            .unwrap();
+        netlink
+            .set_link(link.index, &LinkChange::AddAltName("enp1s16".to_owned()))
+            .await
+            .unwrap();
+        let found = netlink.link_named(&name("enp1s16")).await.unwrap().unwrap();
+        assert_eq!(found.name, "dummy0");
+        assert!(!found.altnames.contains(&names[7]));
+        let again = netlink
+            .set_link(link.index, &LinkChange::AddAltName("enp1s16".to_owned()))
+            .await;
+        assert_eq!(again.unwrap_err().errno(), Some(Errno::EEXIST));
+    });
+}
