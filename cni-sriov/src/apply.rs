@@ -47,13 +47,12 @@ impl Pod {
         setup: &Setup,
         netns: Netns,
         ifname: &IfName,
-        link: Option<&Link>,
+        link: &Link,
     ) -> Result<Self, Failure> {
-        let index = link.map(|link| link.index);
         let look = || {
             (
                 netns::has_name(ifname),
-                index.filter(|index| !netns::has_index(*index)),
+                Some(link.index).filter(|index| !netns::has_index(*index)),
                 Announcer::open(),
             )
         };
@@ -85,38 +84,42 @@ impl Target {
         steps: &[Step],
         root: &HostRoot,
         host: &Netlink,
-        link: Option<&Link>,
-        pod: &Pod,
+        netdev: Option<(&Link, &Pod)>,
         ifname: &IfName,
     ) -> Result<Option<Link>, Failure> {
         let mut index = None;
-        let mut link = link.cloned();
+        let mut netdev = netdev.map(|(link, pod)| (link.clone(), pod));
         for step in steps {
             tracing::debug!("VF {}: {step}", self.device);
-            match (step, &link) {
+            match (step, &mut netdev) {
                 (Step::Vf(change), _) => self.set(host, change).await?,
-                (Step::Rebind, _) => link = Some(self.rebind(root, host).await?),
-                (Step::Move, Some(link)) => {
+                (Step::Rebind, Some((link, _))) => *link = self.rebind(root, host).await?,
+                (Step::Move, Some((link, pod))) => {
                     index = Some(self.move_in(host, link, pod, ifname).await?);
                 }
-                (Step::LinkMac(mac), Some(_)) => {
+                (Step::LinkMac(mac), Some((_, pod))) => {
                     self.change(&pod.netlink, index, &LinkChange::Mac(*mac))
                         .await?;
                 }
-                (Step::LinkMtu(mtu), Some(_)) => {
+                (Step::LinkMtu(mtu), Some((_, pod))) => {
                     self.change(&pod.netlink, index, &LinkChange::Mtu(*mtu))
                         .await?;
                 }
-                (Step::LinkUp, Some(_)) => {
+                (Step::LinkUp, Some((_, pod))) => {
                     pod.write_sysctls(&notifying(ifname))?;
                     self.change(&pod.netlink, index, &LinkChange::Up).await?;
                 }
-                (Step::Move | Step::LinkMac(_) | Step::LinkMtu(_) | Step::LinkUp, None) => {
+                (
+                    Step::Rebind | Step::Move | Step::LinkMac(_) | Step::LinkMtu(_) | Step::LinkUp,
+                    None,
+                ) => {
                     return Err(Failure::NoLink(self.device));
                 }
             }
         }
-        let Some(index) = index else { return Ok(None) };
+        let (Some(index), Some((_, pod))) = (index, netdev) else {
+            return Ok(None);
+        };
         let wanted = steps.iter().find_map(|step| {
             if let Step::LinkMac(mac) = step {
                 Some(*mac)

@@ -47,12 +47,14 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
     if lock.was_contended || was_released {
         candidate = device::identify(&setup.host, address, &conf.wanted)?;
     }
-    let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
+    let host = setup.host_netlink()?;
     let view = device::observe(&host, candidate, &conf.wanted).await?;
     let link = netdev(&view);
     let id = netns.id();
-    let pod = Pod::enter(setup, netns, &request.ifname, link)?;
-    if link.is_some() && pod.has_name {
+    let pod = link
+        .map(|link| Pod::enter(setup, netns, &request.ifname, link))
+        .transpose()?;
+    if pod.as_ref().is_some_and(|pod| pod.has_name) {
         return Err(Failure::NameTaken(request.ifname.to_string()));
     }
     let steps = plan::plan_attach(&conf.wanted, &view);
@@ -82,7 +84,16 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
             &saved,
             &go_state::encode(&request.network.stdin, conf, &view),
         )?;
-        change(setup, request, &host, &view, &steps, &pod, previous).await
+        change(
+            setup,
+            request,
+            &host,
+            &view,
+            &steps,
+            link.zip(pod.as_ref()),
+            previous,
+        )
+        .await
     };
     let finished = match done.await {
         Ok(result) => {
@@ -115,7 +126,7 @@ async fn change(
     host: &Netlink,
     view: &VfView,
     steps: &[Step],
-    pod: &Pod,
+    netdev: Option<(&Link, &Pod)>,
     mut attached: Attached,
 ) -> Result<Value, Failure> {
     let target = Target {
@@ -124,7 +135,7 @@ async fn change(
         vf: view.index,
     };
     let in_pod = target
-        .apply(steps, &setup.host, host, netdev(view), pod, &request.ifname)
+        .apply(steps, &setup.host, host, netdev, &request.ifname)
         .await?;
     target.verify(host, &plan::lasting(steps)).await?;
     let position = attached.add_interface(interface(request, view, in_pod.as_ref()));
@@ -133,7 +144,7 @@ async fn change(
         let addresses = attached
             .add_addresses(&result, position)
             .map_err(Failure::Ipam)?;
-        if let Some(link) = &in_pod {
+        if let (Some(link), Some((_, pod))) = (&in_pod, netdev) {
             configure(&target, pod, link, &addresses).await?;
         }
     }

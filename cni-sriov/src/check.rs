@@ -102,7 +102,7 @@ async fn compare(
     };
     let mut drifts = Vec::new();
     if !saved.wanted.is_empty() {
-        let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
+        let host = setup.host_netlink()?;
         let target = Target {
             device: saved.device,
             pf: device::pf_view(&setup.host, saved.pf)?,

@@ -196,6 +196,11 @@ impl Failure {
         }
     }
 
+    /// Whether a driver does not know a setting at all.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Setting { source, .. } if source.errno() == Some(Errno::EOPNOTSUPP))
+    }
+
     /// This error and all that caused it, in one line.
     pub fn chain(&self) -> String {
         match self.details().as_str() {

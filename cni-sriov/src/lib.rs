@@ -24,12 +24,15 @@ pub mod saved;
 pub mod status;
 pub mod undo;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sriov_config::netconf::CniVersion;
 use sriov_host::HostRoot;
+use sriov_host::netlink::{Netlink, OpenError};
 
 use self::failure::Failure;
 use self::journal::Journal;
@@ -46,6 +49,26 @@ pub struct Setup {
     pub request_deadline: Duration,
     /// Bound of the wait for a lock.
     pub lock_deadline: Duration,
+    /// Opens a netlink socket in the host's namespace.
+    pub open_host: OpenHost,
+}
+
+/// Opens a netlink socket in the host's namespace, whose requests have this bound; tests have a kernel in memory.
+#[derive(Clone)]
+pub struct OpenHost(pub Arc<dyn Fn(Duration) -> Result<Netlink, OpenError> + Send + Sync>);
+
+impl fmt::Debug for OpenHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenHost")
+    }
+}
+
+impl Setup {
+    /// A socket in the host's namespace.
+    pub fn host_netlink(&self) -> Result<Netlink, Failure> {
+        let OpenHost(open) = &self.open_host;
+        open(self.request_deadline).map_err(Failure::Open)
+    }
 }
 
 impl Default for Setup {
@@ -55,6 +78,7 @@ impl Default for Setup {
             state_dir: PathBuf::from("/var/lib/cni/sriov"),
             request_deadline: Duration::from_secs(20),
             lock_deadline: Duration::from_secs(30),
+            open_host: OpenHost(Arc::new(Netlink::host)),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 
 use sriov_config::netconf::Wanted;
 use sriov_host::MacAddr;
-use sriov_host::vf::{VfChange, VfSettings};
+use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};
+use sriov_host::vlan::Vlan;
 
 use crate::device::{VfSide, VfView};
 use crate::saved::Baseline;
@@ -111,6 +112,20 @@ pub fn lasting(steps: &[Step]) -> Vec<VfChange> {
         .collect()
 }
 
+/// What a driver gives a new VF; GUIDs are its own choice.
+pub fn defaults() -> VfSettings {
+    VfSettings {
+        mac: Some(MacAddr::ZERO),
+        vlan: Some(Vlan::default()),
+        spoofchk: Some(true),
+        trust: Some(false),
+        rate: Some(VfRate::default()),
+        link_state: Some(VfLinkState::Auto),
+        node_guid: None,
+        port_guid: None,
+    }
+}
+
 /// The changes at the PF that bring back what was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UndoPlan {
@@ -136,37 +151,21 @@ pub fn plan_undo(
 ) -> UndoPlan {
     let pins = pins_addresses(driver);
     let mut plan = UndoPlan::default();
-    let Some(was) = baseline.settings else {
-        return plan;
-    };
-    let VfSettings {
-        mac,
-        vlan,
-        spoofchk,
-        trust,
-        rate,
-        link_state,
-        node_guid,
-        port_guid,
-    } = was;
+    let was = baseline.settings.unwrap_or_default();
+    let fresh = defaults();
     let mut unpin = Vec::new();
     for change in wanted.iter().rev() {
-        plan.before_link.extend(match change {
-            VfChange::Vlan(_) => vlan.map(VfChange::Vlan),
-            VfChange::Spoofchk(_) => spoofchk.map(VfChange::Spoofchk),
-            VfChange::Trust(_) => trust.map(VfChange::Trust),
-            VfChange::Rate(_) => rate.map(VfChange::Rate),
-            VfChange::LinkState(_) => link_state.map(VfChange::LinkState),
-            VfChange::NodeGuid(_) => node_guid.map(VfChange::NodeGuid),
-            VfChange::PortGuid(_) => port_guid.map(VfChange::PortGuid),
-            VfChange::Mac(_) if pins => None,
-            VfChange::Mac(_) => mac.map(VfChange::Mac),
-        });
+        // What the driver does not tell goes back to what it gives a new VF.
+        let back = change.found(&was).or(change.found(&fresh));
+        plan.before_link
+            .extend(back.filter(|back| !(pins && matches!(back, VfChange::Mac(_)))));
         if pins && matches!(change, VfChange::Mac(_)) {
             unpin.push(VfChange::Mac(MacAddr::ZERO));
             plan.unpins = true;
             let own = baseline.link.as_ref().and_then(|link| link.mac);
-            let pinned = mac.filter(|admin| !admin.is_zero() && own != Some(*admin));
+            let pinned = was
+                .mac
+                .filter(|admin| !admin.is_zero() && own != Some(*admin));
             plan.after_link.extend(pinned.map(VfChange::Mac));
         }
     }
@@ -185,8 +184,7 @@ mod tests {
     use expect_test::{Expect, expect};
     use sriov_host::VfIndex;
     use sriov_host::netlink::Link;
-    use sriov_host::vf::VfRate;
-    use sriov_host::vlan::{Vlan, VlanProto};
+    use sriov_host::vlan::VlanProto;
 
     use super::*;
     use crate::device::PfView;
@@ -318,7 +316,7 @@ mod tests {
         let guid = sriov_host::Guid::from_number(7);
         let wanted = Wanted {
             guid: Some(guid),
-            link_state: Some(sriov_host::vf::VfLinkState::Enable),
+            link_state: Some(VfLinkState::Enable),
             ..Wanted::default()
         };
         check(
@@ -363,6 +361,7 @@ mod tests {
             vlan: Some(Vlan::default()),
             spoofchk: Some(true),
             trust: Some(true),
+            rate: Some(VfRate { min: 0, max: 50 }),
             ..VfSettings::default()
         };
         let link = SavedLink {
@@ -402,6 +401,24 @@ mod tests {
         assert_eq!(
             plan_undo(&[VfChange::Spoofchk(false)], &baseline, &now, "igb"),
             UndoPlan::default()
+        );
+    }
+
+    #[test]
+    fn what_was_never_told_goes_back_to_what_a_new_vf_has() {
+        let untold = Baseline {
+            settings: None,
+            link: None,
+        };
+        let undo = plan_undo(
+            &[VfChange::Trust(true), VfChange::Spoofchk(false)],
+            &untold,
+            &VfSettings::default(),
+            "virtio",
+        );
+        assert_eq!(
+            undo.before_link,
+            [VfChange::Spoofchk(true), VfChange::Trust(false)]
         );
     }
 

@@ -8,9 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sriov_host::netlink::{Link, Netlink};
 use sriov_host::netns::{Netns, NetnsId};
-use sriov_host::vf::{VfLinkState, VfRate, VfSettings};
-use sriov_host::vlan::Vlan;
-use sriov_host::{HostRoot, MacAddr, PciAddress, sysfs};
+use sriov_host::vf::VfSettings;
+use sriov_host::{HostRoot, PciAddress, sysfs};
 
 use crate::Setup;
 use crate::device;
@@ -18,6 +17,7 @@ use crate::failure::Failure;
 use crate::go_state::{self, Found};
 use crate::ipam::Ipam;
 use crate::journal::{Journal, JournalError};
+use crate::plan;
 use crate::request::Request;
 use crate::result::Attached;
 use crate::saved::{Baseline, Phase, SavedAttachmentV1, SavedLink, SavedNetns};
@@ -178,7 +178,7 @@ async fn guess(
     });
     let wanted = go_state::named(&request.conf().wanted, &VfSettings::default());
     let baseline = Baseline {
-        settings: Some(defaults()),
+        settings: Some(plan::defaults()),
         link,
     };
     attachment(setup, request, device, wanted, baseline)
@@ -190,20 +190,6 @@ fn host_name(name: String, request: &Request, device: PciAddress) -> String {
         undo::spare_name(device)
     } else {
         name
-    }
-}
-
-/// What a driver gives a new VF.
-fn defaults() -> VfSettings {
-    VfSettings {
-        mac: Some(MacAddr::ZERO),
-        vlan: Some(Vlan::default()),
-        spoofchk: Some(true),
-        trust: Some(false),
-        rate: Some(VfRate::default()),
-        link_state: Some(VfLinkState::Auto),
-        node_guid: None,
-        port_guid: None,
     }
 }
 

@@ -4,7 +4,7 @@ mod link;
 
 use sriov_host::netlink::Netlink;
 use sriov_host::sysfs::{self, Presence};
-use sriov_host::vf::VfChange;
+use sriov_host::vf::{VfChange, VfSettings};
 
 pub use self::link::{rightful_name, spare_name};
 use crate::Setup;
@@ -78,52 +78,38 @@ async fn restore(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure
     let Some(present) = sysfs::presence(&setup.host, saved.device).map_err(Failure::Sysfs)? else {
         return Ok(());
     };
-    let host = Netlink::host(setup.request_deadline).map_err(Failure::Open)?;
+    let host = setup.host_netlink()?;
     let mut failures = Vec::new();
-    let settings = Settings::observe(setup, saved, &host).await;
-    let undo = match &settings {
-        Ok(settings) => settings.undo.clone(),
-        // The network device leaves the pod, whatever is the matter with the PF.
-        Err(_) => UndoPlan::default(),
-    };
-    let set = async |changes: &[VfChange]| {
-        let mut failures = Vec::new();
-        if let Ok(Settings {
-            target: Some(target),
-            ..
-        }) = &settings
-        {
-            for change in changes {
-                failures.extend(target.set(&host, change).await.err());
-            }
+    // Whatever is the matter with the PF, the network device leaves the pod.
+    let settings = match Settings::observe(setup, saved, &host).await {
+        Ok(settings) => settings,
+        Err(failure) => {
+            failures.push(failure);
+            Settings::default()
         }
-        failures
     };
-    failures.extend(set(&undo.before_link).await);
+    let undo = &settings.undo;
+    failures.extend(settings.set(&host, &undo.before_link).await);
     if undo.rebinds && has_netdev(&present) {
         failures.extend(apply::rebind(&setup.host, saved.device).err());
     }
     if let (Some(was), true) = (&saved.baseline.link, has_netdev(&present)) {
-        failures.extend(
-            link::bring_home(setup, saved, &host, was, undo.unpins)
-                .await
-                .err(),
-        );
+        let home = link::bring_home(setup, saved, &host, was, undo.unpins).await;
+        failures.extend(home.err());
     }
-    failures.extend(set(&undo.after_link).await);
-    match settings {
-        Ok(settings) if failures.is_empty() => settings.verify(saved, &host).await,
-        Ok(_) => Failure::all(failures),
-        Err(failure) => {
-            failures.push(failure);
-            Failure::all(failures)
-        }
+    failures.extend(settings.set(&host, &undo.after_link).await);
+    if failures.is_empty() {
+        settings.verify(saved, &host).await
+    } else {
+        Failure::all(failures)
     }
 }
 
 /// The part of the undo that is the PF's; nothing of it when nothing was asked of the PF.
+#[derive(Default)]
 struct Settings {
     target: Option<Target>,
+    now: VfSettings,
     undo: UndoPlan,
 }
 
@@ -134,10 +120,7 @@ impl Settings {
         host: &Netlink,
     ) -> Result<Self, Failure> {
         if saved.wanted.is_empty() {
-            return Ok(Self {
-                target: None,
-                undo: UndoPlan::default(),
-            });
+            return Ok(Self::default());
         }
         let target = Target {
             device: saved.device,
@@ -148,8 +131,27 @@ impl Settings {
         let undo = plan::plan_undo(&saved.wanted, &saved.baseline, &now, &target.pf.driver);
         Ok(Self {
             target: Some(target),
+            now,
             undo,
         })
+    }
+
+    async fn set(&self, host: &Netlink, changes: &[VfChange]) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        if let Some(target) = &self.target {
+            for change in changes {
+                match target.set(host, change).await {
+                    // ADD was refused it too, and nobody can say that it is otherwise.
+                    Err(failure)
+                        if failure.is_unsupported() && change.found(&self.now).is_none() =>
+                    {
+                        tracing::debug!("{failure}");
+                    }
+                    done => failures.extend(done.err()),
+                }
+            }
+        }
+        failures
     }
 
     /// A VF is free again only when it was read back and is what it was, as far as the attachment touched it.
