@@ -1,6 +1,6 @@
 //! The grammar of `pfNames` and `rootDevices`: a PF, and optionally the VFs of it.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::str::FromStr;
 
 /// A PF with the VF indices that are meant: `pf0`, `pf0#2`, `pf0#0-3,7`.
@@ -26,6 +26,20 @@ impl<T> PfSelector<T> {
     /// Whether a list of VFs is given.
     pub fn has_list(&self) -> bool {
         self.ranges.is_some()
+    }
+}
+
+impl<T: Display> Display for PfSelector<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pf)?;
+        for (position, (first, last)) in self.ranges.iter().flatten().enumerate() {
+            let separator = if position == 0 { '#' } else { ',' };
+            write!(f, "{separator}{first}")?;
+            if last != first {
+                write!(f, "-{last}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -99,6 +113,8 @@ mod tests {
             ("pf0# 0 , 2 - 4", vec![0, 2, 3, 4]),
         ] {
             assert_eq!(meant(text), indices, "{text}");
+            let said = text.parse::<PfSelector<String>>().unwrap().to_string();
+            assert_eq!(said, text.replace(' ', ""));
         }
     }
 

@@ -4,15 +4,19 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use lexopt::prelude::{Long, Short, ValueExt};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
 use sriov_host::HostRoot;
 use tracing::level_filters::LevelFilter;
+
+use crate::tool::Command;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// To run.
     Run(Setup),
+    /// To look and tell.
+    Tell(Setup, Command),
     /// A text.
     Print(String),
 }
@@ -86,10 +90,21 @@ pub enum ArgsError {
         /// What it can have.
         allowed: &'static str,
     },
+    /// A subcommand without the word that it is about.
+    #[error("`{command}` needs {operand}")]
+    Operand {
+        /// The subcommand.
+        command: &'static str,
+        /// What it needs.
+        operand: &'static str,
+    },
 }
 
 const HELP: &str = "\
 usage: sriov-device-plugin [FLAGS]
+       sriov-device-plugin [FLAGS] check-config FILE [--explain]   tell all mistakes of a resource list; with --explain its pools here
+       sriov-device-plugin [FLAGS] inventory [--json]              list the devices: role, driver, pool, health, holder
+       sriov-device-plugin [FLAGS] explain DEVICE|RESOURCE         why a device is in a pool or in none
 
   --config-file FILE        resource list (default /etc/pcidp/config.json)
   --resource-prefix PREFIX  prefix of resources that name none (default intel.com)
@@ -105,6 +120,7 @@ usage: sriov-device-plugin [FLAGS]
   --version, --help
 
 The logging flags of the Go program are accepted and have no effect. SIGHUP reads configuration and devices again.
+Exit codes: 0 good, 1 a mistake was found or nothing could be done, 2 a wrong command line.
 ";
 
 /// Reads a command line; the first word is the program's name.
@@ -121,6 +137,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
     });
     let mut parser = lexopt::Parser::from_iter(words);
     let mut setup = Setup::default();
+    let mut words: Vec<String> = Vec::new();
+    let (mut is_json, mut is_explained) = (false, false);
     let (mut use_cdi, mut cdi_dir) = (false, PathBuf::from("/var/run/cdi"));
     while let Some(argument) = parser.next()? {
         match argument {
@@ -158,13 +176,42 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
                 )));
             }
             Long("help") | Short('h') => return Ok(Asked::Print(HELP.to_owned())),
-            other @ (Long(_) | Short(_) | lexopt::Arg::Value(_)) => {
+            Long("json") if is_command(&words, "inventory") => is_json = true,
+            Long("explain") if is_command(&words, "check-config") => is_explained = true,
+            Value(word) if words.len() < 2 && !is_command(&words, "inventory") => {
+                let word = word.string()?;
+                let is_known = ["check-config", "inventory", "explain"].contains(&word.as_str());
+                if words.is_empty() && !is_known {
+                    return Err(Value(word.into()).unexpected().into());
+                }
+                words.push(word);
+            }
+            other @ (Long(_) | Short(_) | Value(_)) => {
                 return Err(other.unexpected().into());
             }
         }
     }
     setup.cdi_dir = use_cdi.then_some(cdi_dir);
-    Ok(Asked::Run(setup))
+    let operand = |command, operand| {
+        let word = words.get(1).cloned();
+        word.ok_or(ArgsError::Operand { command, operand })
+    };
+    let command = match words.first().map(String::as_str) {
+        Some("check-config") => Command::CheckConfig {
+            file: operand("check-config", "a file, or - for standard input")?.into(),
+            is_explained,
+        },
+        Some("explain") => Command::Explain {
+            subject: operand("explain", "a PCI address or a resource")?,
+        },
+        Some(_) => Command::Inventory { is_json },
+        None => return Ok(Asked::Run(setup)),
+    };
+    Ok(Asked::Tell(setup, command))
+}
+
+fn is_command(words: &[String], command: &str) -> bool {
+    words.first().is_some_and(|word| word == command)
 }
 
 /// A flag with or without value, as Go's `flag` takes it (`strconv.ParseBool`).
@@ -244,6 +291,7 @@ mod tests {
             "--log-level=10 --resource-prefix=intel.com --config-file=/etc/pcidp/node1",
             "-config-file /c -resource-prefix x.y -logtostderr -v 10 -use-cdi=false",
             "--log-dir=sriovdp --log-level=10",
+            "-v=4 -stderrthreshold=INFO -alsologtostderr=true -log_dir /l -log-level 10 -vmodule a=1",
             "",
         ] {
             assert!(matches!(read(line), Ok(Asked::Run(_))), "{line}");
@@ -288,6 +336,19 @@ mod tests {
             assert_eq!(setup.metrics_address, expected, "{value}");
         }
         assert_eq!(Setup::default().metrics_address, None);
+    }
+
+    #[test]
+    fn flags_stand_before_and_after_a_subcommand() {
+        let Ok(Asked::Tell(setup, command)) =
+            read("-resource-prefix x.y check-config f.json --explain --host-root /r")
+        else {
+            panic!()
+        };
+        assert_eq!(setup.resource_prefix, "x.y");
+        assert_eq!(setup.host, HostRoot::new("/r"));
+        let (file, is_explained) = ("f.json".into(), true);
+        assert_eq!(command, Command::CheckConfig { file, is_explained });
     }
 
     #[test]

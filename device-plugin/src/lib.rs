@@ -21,4 +21,5 @@ pub mod podresources;
 pub mod pools;
 pub mod prefer;
 pub mod proto;
+pub mod tool;
 pub mod uplinks;

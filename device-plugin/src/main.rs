@@ -1,46 +1,38 @@
-//! `sriov-device-plugin`: reads its arguments, runs until it is told to stop.
+//! `sriov-device-plugin`: reads its arguments, then runs until it is told to stop, or tells what it was asked for.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use sriov_device_plugin::args::{self, Asked};
 use sriov_device_plugin::plugin;
+use sriov_device_plugin::tool::{self, Paint};
 
 fn main() -> ExitCode {
-    let asked = match args::parse(std::env::args_os()) {
-        Ok(asked) => asked,
-        Err(error) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "sriov-device-plugin: {error}; --help lists the flags"
-            );
-            return ExitCode::from(2);
-        }
-    };
-    let setup = match asked {
-        Asked::Print(text) => {
-            return if std::io::stdout().write_all(text.as_bytes()).is_ok() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            };
-        }
-        Asked::Run(setup) => setup,
-    };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_max_level(setup.log_level)
-        .init();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(plugin::StartError::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(plugin::run(setup))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{}", plugin::chain(&error));
-            ExitCode::FAILURE
-        }
+    match args::parse(std::env::args_os()) {
+        Ok(asked) => act(asked).unwrap_or_else(|error| said(1, &plugin::chain(&*error))),
+        Err(error) => said(2, &format!("{error}; --help lists the flags")),
     }
+}
+
+fn act(asked: Asked) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build();
+    let runtime = runtime.map_err(plugin::StartError::Runtime)?;
+    match asked {
+        Asked::Print(text) => stdout().write_all(text.as_bytes())?,
+        Asked::Tell(setup, command) => {
+            let no_color = std::env::var_os("NO_COLOR");
+            let paint = Paint::of(stdout().is_terminal(), no_color.as_deref());
+            let (out, notes) = (&mut stdout(), &mut stderr());
+            let told = tool::run(&setup, &command, paint, out, notes);
+            return Ok(runtime.block_on(told)?.into());
+        }
+        Asked::Run(setup) => runtime.block_on(plugin::run(setup))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn said(code: u8, sentence: &str) -> ExitCode {
+    let _ = writeln!(stderr(), "sriov-device-plugin: {sentence}");
+    ExitCode::from(code)
 }

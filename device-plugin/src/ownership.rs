@@ -3,6 +3,7 @@
 //! [`keep`] is the task that asks; the rest is data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,12 @@ pub struct Holder {
     pub container: String,
 }
 
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.pod, self.container)
+    }
+}
+
 /// Where kubelet and the journal disagree, or kubelet with itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
@@ -61,6 +68,16 @@ pub enum Finding {
     HeldTwice,
     /// The CNI plugin keeps it back: it could not be brought to what it was.
     Dirty,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Leaked => "attached to a container, and no pod has it",
+            Self::HeldTwice => "two pods have it",
+            Self::Dirty => "the CNI plugin keeps it back: it could not be brought to what it was",
+        })
+    }
 }
 
 impl Owners {

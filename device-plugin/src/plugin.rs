@@ -16,6 +16,7 @@ use sriov_host::sysfs::{self, ScanError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::level_filters::LevelFilter;
 
 use crate::args::Setup;
 use crate::cdi::CdiDir;
@@ -75,6 +76,15 @@ pub enum StartError {
     },
 }
 
+/// Logs to standard error, without colours: kubectl shows them as they are.
+fn log(level: LevelFilter) {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_max_level(level)
+        .init();
+}
+
 /// This error and all that caused it, in one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -91,6 +101,7 @@ pub fn chain(error: &dyn Error) -> String {
 /// # Errors
 /// Only at the start: later the last good configuration is kept.
 pub async fn run(setup: Setup) -> Result<(), StartError> {
+    log(setup.log_level);
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
     let mut end = Ends::new().map_err(StartError::Runtime)?;
     let config = read_config(&setup)?;

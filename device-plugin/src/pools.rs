@@ -173,7 +173,7 @@ fn representor(pf: &PciFunction, index: VfIndex) -> Option<IfName> {
 }
 
 /// Base classes of the PCI Code and ID Assignment Specification: 02 network, 12 processing accelerators.
-fn is_of_class(function: &PciFunction, device_type: DeviceType) -> bool {
+pub(crate) fn is_of_class(function: &PciFunction, device_type: DeviceType) -> bool {
     match device_type {
         DeviceType::NetDevice => function.class.base() == 0x02,
         DeviceType::Accelerator => function.class.base() == 0x12,
@@ -183,7 +183,11 @@ fn is_of_class(function: &PciFunction, device_type: DeviceType) -> bool {
 }
 
 /// AND across the fields, OR within a list.
-fn matches_selector(snapshot: &HostSnapshot, function: &PciFunction, selector: &Selector) -> bool {
+pub(crate) fn matches_selector(
+    snapshot: &HostSnapshot,
+    function: &PciFunction,
+    selector: &Selector,
+) -> bool {
     let Selector {
         vendors,
         devices,
@@ -232,7 +236,7 @@ fn matches_selector(snapshot: &HostSnapshot, function: &PciFunction, selector: &
         && function
             .driver
             .as_deref()
-            .is_some_and(|driver| any(drivers, driver))
+            .map_or(drivers.is_empty(), |driver| any(drivers, driver))
         && (pci_addresses.is_empty() || pci_addresses.contains(&function.address))
         && by_name
         && by_root

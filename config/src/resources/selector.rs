@@ -1,5 +1,7 @@
 //! One selector: AND across its fields, OR within a list, an absent field is no filter.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 use sriov_host::PciAddress;
 
@@ -8,7 +10,7 @@ use crate::fields::{Fields, Findings};
 use crate::pf_selector::PfSelector;
 
 /// A selector of a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     /// Vendor ids, four lower-case hexadecimal digits.
     pub vendors: Vec<String>,
@@ -54,6 +56,15 @@ pub enum VdpaType {
     Virtio,
     /// Bound to `vhost_vdpa`.
     Vhost,
+}
+
+impl fmt::Display for VdpaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Virtio => "virtio",
+            Self::Vhost => "vhost",
+        })
+    }
 }
 
 /// Link types that the kernel gives to PCI network devices.
@@ -114,8 +125,8 @@ impl Selector {
         is_right.then_some(selector)
     }
 
-    /// Whether it matches everything because it says nothing.
-    pub fn is_empty(&self) -> bool {
+    /// Its conditions one by one: key, what it asks for, and a selector that asks for nothing else.
+    pub fn conditions(&self) -> Vec<(&'static str, String, Self)> {
         let Self {
             vendors,
             devices,
@@ -123,20 +134,106 @@ impl Selector {
             pci_addresses,
             acpi_indexes,
             net,
-        } = self;
+        } = self.clone();
         let NetSelector {
-            need_vhost_net: _, ..
+            pf_names,
+            root_devices,
+            link_types,
+            ddp_profiles,
+            pkeys,
+            aux_types,
+            is_rdma,
+            need_vhost_net: _,
+            vdpa_type,
         } = net;
-        vendors.is_empty()
-            && devices.is_empty()
-            && drivers.is_empty()
-            && pci_addresses.is_empty()
-            && acpi_indexes.is_empty()
-            && NetSelector {
-                need_vhost_net: false,
-                ..net.clone()
-            } == NetSelector::default()
+        let none = Self::default;
+        let of_net = |net| Self { net, ..none() };
+        let net = NetSelector::default;
+        let flag = |is_set: bool| if is_set { "true" } else { "" };
+        let all = [
+            ("vendors", vendors.join(", "), Self { vendors, ..none() }),
+            ("devices", devices.join(", "), Self { devices, ..none() }),
+            ("drivers", drivers.join(", "), Self { drivers, ..none() }),
+            (
+                "pciAddresses",
+                words(&pci_addresses),
+                Self {
+                    pci_addresses,
+                    ..none()
+                },
+            ),
+            (
+                "acpiIndexes",
+                acpi_indexes.join(", "),
+                Self {
+                    acpi_indexes,
+                    ..none()
+                },
+            ),
+            (
+                "pfNames",
+                words(&pf_names),
+                of_net(NetSelector { pf_names, ..net() }),
+            ),
+            (
+                "rootDevices",
+                words(&root_devices),
+                of_net(NetSelector {
+                    root_devices,
+                    ..net()
+                }),
+            ),
+            (
+                "linkTypes",
+                link_types.join(", "),
+                of_net(NetSelector {
+                    link_types,
+                    ..net()
+                }),
+            ),
+            (
+                "ddpProfiles",
+                ddp_profiles.join(", "),
+                of_net(NetSelector {
+                    ddp_profiles,
+                    ..net()
+                }),
+            ),
+            (
+                "pKeys",
+                pkeys.join(", "),
+                of_net(NetSelector { pkeys, ..net() }),
+            ),
+            (
+                "auxTypes",
+                aux_types.join(", "),
+                of_net(NetSelector { aux_types, ..net() }),
+            ),
+            (
+                "isRdma",
+                flag(is_rdma).to_owned(),
+                of_net(NetSelector { is_rdma, ..net() }),
+            ),
+            (
+                "vdpaType",
+                words(vdpa_type.as_slice()),
+                of_net(NetSelector { vdpa_type, ..net() }),
+            ),
+        ];
+        all.into_iter()
+            .filter(|(_, _, only)| *only != none())
+            .collect()
     }
+
+    /// Whether it matches everything because it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.conditions().is_empty()
+    }
+}
+
+fn words<T: fmt::Display>(values: &[T]) -> String {
+    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+    words.join(", ")
 }
 
 impl NetSelector {
