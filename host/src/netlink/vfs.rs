@@ -114,7 +114,7 @@ pub(super) fn encode(vf: VfIndex, change: &VfChange) -> VfInfo {
 }
 
 /// Finds a VF by the number in its attributes and not by its place: the kernel leaves out a VF that its driver does not describe.
-fn find(message: &LinkMessage, vf: VfIndex) -> Option<VfSettings> {
+pub(super) fn find(message: &LinkMessage, vf: VfIndex) -> Option<VfSettings> {
     let lists = message.attributes.iter().filter_map(|attribute| {
         if let LinkAttribute::VfInfoList(list) = attribute {
             Some(list)

@@ -1,8 +1,11 @@
 //! Settings of VFs, also those that igb refuses, through the real encoder to a kernel in memory.
 
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::*;
+use crate::netlink::{links, vfs};
 use crate::vf::{VfLinkState, VfRate};
 use crate::vlan::{Vlan, VlanProto};
 
@@ -188,6 +191,46 @@ fn an_answer_longer_than_64_kib_is_read() {
         let last = netlink.vf_settings(PF, VfIndex::new(199)).await.unwrap();
         assert_eq!(last.unwrap().trust, Some(true));
     });
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_answer_is_read_or_refused_and_never_a_panic(
+        place in any::<Index>(),
+        byte in any::<u8>(),
+        length in any::<Index>(),
+    ) {
+        const HEADER: usize = 16;
+        let settings = VfSettings {
+            vlan: Some(Vlan::default()),
+            trust: Some(true),
+            rate: Some(VfRate { min: 10, max: 200 }),
+            link_state: Some(VfLinkState::Enable),
+            ..VfSettings::default()
+        };
+        let kernel = FakeKernel::default();
+        kernel.add_link(link(PF, "pf0"));
+        kernel.add_vf(PF, VF, settings);
+        let whole = kernel.answer(&read_vfs(PF)).swap_remove(0);
+        let mut changed = whole.clone();
+        changed[HEADER + place.index(whole.len() - HEADER)] = byte;
+        let mut short = whole.clone();
+        short.truncate(HEADER + length.index(whole.len() - HEADER));
+        let length = u32::try_from(short.len()).unwrap();
+        short[..4].copy_from_slice(&length.to_ne_bytes());
+
+        let read = |datagram: &[u8]| {
+            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram).ok()?;
+            let NetlinkPayload::InnerMessage(answer) = answer.payload else {
+                return None;
+            };
+            let message = links::as_link(answer)?;
+            Some((links::read(&message), vfs::find(&message, VF)))
+        };
+        prop_assert!(read(&whole).unwrap().1.unwrap().trust.unwrap());
+        read(&changed);
+        read(&short);
+    }
 }
 
 #[test]
