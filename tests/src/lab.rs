@@ -22,7 +22,7 @@ usage: cargo lab COMMAND
 
   demo [--json]     the main job on an emulated node, as a story or as data
   test              the whole gate: format, lints, docs, unit tests, licences, suites on real VFs
-  test SUITE...     only these suites on the node (smoke, host, cni, device_plugin)
+  test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
   shell             a prompt on the node; `poweroff -f` leaves it
   dist              the static binaries that ship, in target/dist/
   help              this text

@@ -16,4 +16,5 @@ pub mod lab;
 pub mod multus;
 pub mod node;
 pub mod plugin;
+pub mod scrape;
 pub mod tree;

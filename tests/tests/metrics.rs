@@ -11,8 +11,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -20,6 +18,7 @@ use sriov_tests::kubelet::Kubelet;
 use sriov_tests::lab::build::workspace;
 use sriov_tests::node::wait_for;
 use sriov_tests::plugin::{self, Plugin};
+use sriov_tests::scrape::Scrape;
 use sriov_tests::tree::Tree;
 
 const PF: &str = "0000:01:00.0";
@@ -31,7 +30,7 @@ struct Node {
     dir: tempfile::TempDir,
     kubelet: Kubelet,
     plugin: Plugin,
-    address: String,
+    scrape: Scrape,
 }
 
 impl Node {
@@ -76,64 +75,28 @@ impl Node {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let log = dir.path().join("log");
         let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &log).unwrap();
-        let mut address = None;
-        wait_for("the log names the address of the metrics", || {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            let line = text.lines().find_map(|line| {
-                line.split_once("served on http://")?
-                    .1
-                    .strip_suffix("/metrics")
-            });
-            address = line.map(str::to_owned);
-            address.is_some()
-        })
-        .unwrap();
+        let scrape = Scrape::of_log(&log).unwrap();
         Self {
             dir,
             kubelet,
             plugin,
-            address: address.unwrap(),
+            scrape,
         }
-    }
-
-    /// Status and body.
-    fn ask(&self, request: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(
-            stream,
-            "{request} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
-    }
-
-    fn page(&self) -> String {
-        let (status, page) = self.ask("GET /metrics");
-        assert_eq!(status, 200);
-        page
-    }
-
-    fn wait_for_line(&self, line: &str) {
-        wait_for(&format!("there is {line}"), || {
-            self.page().lines().any(|found| found == line)
-        })
-        .unwrap_or_else(|error| panic!("{error}: {}", self.page()));
     }
 }
 
 #[test]
 fn probes_follow_kubelet_and_metrics_name_the_pod() {
     let mut node = Node::start();
-    assert!(node.address.starts_with("127.0.0.1:"));
-    wait_for("it is ready", || node.ask("GET /readyz").0 == 200).unwrap();
-    assert_eq!(node.ask("GET /healthz"), (200, "ok\n".to_owned()));
-    assert_eq!(node.ask("HEAD /healthz"), (200, String::new()));
-    assert_eq!(node.ask("POST /metrics").0, 405);
-    assert_eq!(node.ask("GET /").0, 404);
+    let scrape = node.scrape.clone();
+    let ask = |request: &str| scrape.ask(request).unwrap();
+    let see = |line: &str| scrape.wait_for_line(line, true).unwrap();
+    assert!(node.scrape.address.starts_with("127.0.0.1:"));
+    wait_for("it is ready", || ask("GET /readyz").0 == 200).unwrap();
+    assert_eq!(ask("GET /healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(ask("HEAD /healthz"), (200, String::new()));
+    assert_eq!(ask("POST /metrics").0, 405);
+    assert_eq!(ask("GET /").0, 404);
 
     node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
     node.kubelet
@@ -164,7 +127,7 @@ fn probes_follow_kubelet_and_metrics_name_the_pod() {
         ),
         format!(r#"sriov_device_plugin_list_streams{{resource="{RESOURCE}"}} 1"#),
     ] {
-        node.wait_for_line(&line);
+        see(&line);
     }
 
     node.kubelet
@@ -172,13 +135,13 @@ fn probes_follow_kubelet_and_metrics_name_the_pod() {
     // Something happens, so that kubelet is asked.
     node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
     wait_for("a kubelet that lost the devices is seen", || {
-        node.ask("GET /readyz").0 == 503
+        ask("GET /readyz").0 == 503
     })
     .unwrap();
-    assert!(node.ask("GET /readyz").1.contains(RESOURCE));
+    assert!(ask("GET /readyz").1.contains(RESOURCE));
     node.kubelet.silence();
     node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
-    node.wait_for_line("sriov_device_plugin_pod_resources_up 0");
+    see("sriov_device_plugin_pod_resources_up 0");
     node.plugin.stop().unwrap();
 }
 
@@ -292,11 +255,12 @@ fn dashboard_and_rules_ask_for_what_is_exported() {
         })
         .unwrap();
     node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
-    node.wait_for_line(&format!(
+    let finding = format!(
         r#"sriov_device_plugin_device_finding{{pci_address="{}",finding="leaked"}} 1"#,
         VFS[0]
-    ));
-    let exported = exported(&node.page());
+    );
+    node.scrape.wait_for_line(&finding, true).unwrap();
+    let exported = exported(&node.scrape.page().unwrap());
     // Prometheus adds these.
     let added = ["instance", "job", "namespace"].map(str::to_owned);
     let all: BTreeSet<&String> = exported.values().flatten().chain(&added).collect();

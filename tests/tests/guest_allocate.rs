@@ -1,0 +1,250 @@
+//! Allocations on real VFs: nodes that are really there, files that follow the pods, and who has what by kubelet and by the CNI plugin.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sriov_device_plugin::proto::v1beta1::ContainerAllocateResponse;
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::multus::{Attachment, call};
+use sriov_tests::node::{Driver, Netns, Pf, wait_for};
+use sriov_tests::plugin::Plugin;
+use sriov_tests::scrape::Scrape;
+
+const RESOURCE: &str = "x.y/vf";
+
+/// A kubelet and a plugin that offers all VFs of the first PF; directories of their own, except the CNI plugin's.
+struct Stack {
+    dir: tempfile::TempDir,
+    kubelet: Kubelet,
+    plugin: Plugin,
+    scrape: Scrape,
+}
+
+impl Stack {
+    fn start(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = json!({ "resourceList": [
+            { "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"], "needVhostNet": false } },
+        ] });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+        Self::with(dir, kubelet, flags)
+    }
+
+    fn with(dir: tempfile::TempDir, kubelet: Kubelet, flags: &[&str]) -> Self {
+        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+        let mut all = vec![
+            flag("config-file", "config.json"),
+            flag("kubelet-dir", "kubelet"),
+            flag("devinfo-dir", "devinfo"),
+            flag("cdi-dir", "cdi"),
+            "--metrics-address=0".to_owned(),
+        ];
+        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let log = dir.path().join("log");
+        let _ = fs::remove_file(&log);
+        let binary = Path::new("/opt/virtfn/sriov-device-plugin");
+        let plugin = Plugin::start(binary, &all, &log).unwrap();
+        let scrape = Scrape::of_log(&log).unwrap();
+        Self {
+            dir,
+            kubelet,
+            plugin,
+            scrape,
+        }
+    }
+
+    /// The plugin is killed and starts again, with a kubelet that starts again.
+    fn restarted(self, flags: &[&str]) -> Self {
+        let Self {
+            dir,
+            mut kubelet,
+            plugin,
+            ..
+        } = self;
+        drop(plugin);
+        kubelet.restart().unwrap();
+        Self::with(dir, kubelet, flags)
+    }
+
+    fn wait_for(&self, ids: &[&str]) {
+        let has = |known: &sriov_tests::kubelet::Resources| {
+            known.get(RESOURCE).is_some_and(|known| known.ids() == ids)
+        };
+        self.kubelet
+            .wait_for(&format!("{ids:?} are listed"), has)
+            .unwrap();
+    }
+}
+
+fn info(answer: &ContainerAllocateResponse) -> Value {
+    serde_json::from_str(&answer.envs["PCIDEVICE_X_Y_VF_INFO"]).unwrap()
+}
+
+fn is_char_device(path: &str) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device())
+}
+
+#[test]
+fn userspace_drivers_bring_nodes_that_are_there() {
+    let pf = Pf::with_vfs(0, 3).unwrap();
+    let [vfio, uio, kernel] = [0, 1, 2].map(|index| pf.vf(index).unwrap());
+    let _vfio = Driver::bind(&vfio, "vfio-pci").unwrap();
+    let _uio = Driver::bind(&uio, "uio_pci_generic").unwrap();
+    let stack = Stack::start(&[]);
+    stack.wait_for(&[&vfio, &uio, &kernel]);
+    let answer = stack.kubelet.allocate(RESOURCE, &[&vfio, &uio]).unwrap();
+    let group = fs::read_link(format!("/sys/bus/pci/devices/{vfio}/iommu_group")).unwrap();
+    let group = format!("/dev/vfio/{}", group.file_name().unwrap().to_str().unwrap());
+    let info = info(&answer);
+    assert_eq!(
+        info[&vfio]["vfio"],
+        json!({ "mount": "/dev/vfio/vfio", "dev-mount": group })
+    );
+    let uio_node = info[&uio]["uio"]["mount"].as_str().unwrap();
+    assert_eq!(answer.devices.len(), 3);
+    for node in &answer.devices {
+        assert!(is_char_device(&node.host_path), "{node:?}");
+    }
+    assert!(is_char_device(uio_node));
+    let answer = stack.kubelet.allocate(RESOURCE, &[&kernel]).unwrap();
+    assert!(answer.devices.is_empty(), "{answer:?}");
+    stack.plugin.stop().unwrap();
+}
+
+#[test]
+fn a_vf_that_went_is_refused() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let stack = Stack::start(&[]);
+    stack.wait_for(&[&vf]);
+    stack.kubelet.allocate(RESOURCE, &[&vf]).unwrap();
+    stack.kubelet.pre_start(RESOURCE, &[&vf]).unwrap();
+    pf.set_vfs(0).unwrap();
+    stack.kubelet.allocate(RESOURCE, &[&vf]).unwrap_err();
+    stack.kubelet.pre_start(RESOURCE, &[&vf]).unwrap_err();
+    stack.plugin.stop().unwrap();
+}
+
+#[test]
+fn files_of_running_pods_come_back_and_those_of_nobody_go() {
+    let pf = Pf::with_vfs(0, 2).unwrap();
+    let (held, unheld) = (pf.vf(0).unwrap(), pf.vf(1).unwrap());
+    let _drivers = [&held, &unheld].map(|vf| Driver::bind(vf, "vfio-pci").unwrap());
+    let flags = ["--use-cdi"];
+    let stack = Stack::start(&flags);
+    stack.wait_for(&[&held, &unheld]);
+    let answer = stack.kubelet.allocate(RESOURCE, &[&held, &unheld]).unwrap();
+    assert!(answer.devices.is_empty());
+    assert_eq!(answer.cdi_devices[0].name, format!("x.y/vf={held}"));
+    let files = |id: &str| {
+        let dir = stack.dir.path();
+        [
+            dir.join(format!("devinfo/x.y-vf-{id}-device.json")),
+            dir.join(format!("cdi/virtfn-x.y_vf_{id}.json")),
+        ]
+    };
+    let (of_held, of_unheld) = (files(&held), files(&unheld));
+    let before = of_held
+        .each_ref()
+        .map(|path| fs::read_to_string(path).unwrap());
+    let cdi: Value = serde_json::from_str(&before[1]).unwrap();
+    for node in cdi["devices"][0]["containerEdits"]["deviceNodes"]
+        .as_array()
+        .unwrap()
+    {
+        assert!(is_char_device(node["path"].as_str().unwrap()), "{node}");
+    }
+    stack
+        .kubelet
+        .pods(|pods| pods.run("runs", RESOURCE, &[&held]));
+    for path in &of_held {
+        fs::remove_file(path).unwrap();
+    }
+    let stack = stack.restarted(&flags);
+    wait_for("the files of the running pod are there again", || {
+        of_held.iter().all(|path| path.exists())
+    })
+    .unwrap();
+    let after = of_held
+        .each_ref()
+        .map(|path| fs::read_to_string(path).unwrap());
+    assert_eq!(after, before);
+    wait_for("the files of no pod are gone", || {
+        of_unheld.iter().all(|path| !path.exists())
+    })
+    .unwrap();
+    assert!(of_held.iter().all(|path| path.exists()));
+    stack.plugin.stop().unwrap();
+}
+
+#[test]
+fn kubelet_and_the_cni_plugin_agree_on_who_has_a_vf_or_it_is_told() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let vf = pf.vf(0).unwrap();
+    let stack = Stack::start(&[]);
+    stack.wait_for(&[&vf]);
+    let own_counter = format!(r#"sriov_vf_rx_bytes{{pf="pf0",vf="0",pciAddr="{vf}""#);
+    let has_counter = |page: &str| page.lines().any(|line| line.starts_with(&own_counter));
+    assert!(has_counter(&stack.scrape.page().unwrap()));
+
+    stack.kubelet.allocate(RESOURCE, &[&vf]).unwrap();
+    stack
+        .kubelet
+        .pods(|pods| pods.run("pod-a", RESOURCE, &[&vf]));
+    let pod = Netns::new("pod-a").unwrap();
+    let config = json!({ "cniVersion": "1.1.0", "name": "test", "type": "sriov" });
+    let attachment = Attachment {
+        pod: pod.name.clone(),
+        container_id: "pod-a".into(),
+        netns: pod.path(),
+        ifname: "net1".into(),
+        device_id: vf.clone(),
+        mac: None,
+    };
+    let cni = |verb| {
+        let config = {
+            let mut config = config.clone();
+            config["deviceID"] = json!(vf);
+            config
+        };
+        let answer = call(Path::new("/opt/cni/bin"), verb, &config, &attachment).unwrap();
+        assert_eq!(answer.code, Some(0), "{verb}: {}", answer.document);
+    };
+    cni("ADD");
+    let held = format!(
+        r#"sriov_kubepoddevice{{pciAddr="{vf}",dev_type="netDevice",namespace="default",pod="pod-a",container="app"}} 1"#
+    );
+    stack.scrape.wait_for_line(&held, true).unwrap();
+    let page = stack.scrape.page().unwrap();
+    assert!(
+        !page.contains("sriov_device_plugin_device_finding{"),
+        "{page}"
+    );
+    assert!(
+        !has_counter(&page),
+        "igb shows no counters of a VF in a pod, zero would be a lie: {page}"
+    );
+
+    // The pod is gone for kubelet, and nobody called DEL.
+    stack.kubelet.pods(|pods| pods.pods.clear());
+    stack.kubelet.allocate(RESOURCE, &[&vf]).unwrap();
+    let leaked =
+        format!(r#"sriov_device_plugin_device_finding{{pci_address="{vf}",finding="leaked"}} 1"#);
+    stack.scrape.wait_for_line(&leaked, true).unwrap();
+    cni("DEL");
+    stack.scrape.wait_for_line(&leaked, false).unwrap();
+    assert_eq!(pf.baseline().unwrap(), before);
+    stack.plugin.stop().unwrap();
+}
