@@ -48,6 +48,10 @@ pub struct Resource {
     pub exclude_topology: bool,
     /// Which devices kubelet is told to prefer.
     pub allocation_policy: AllocationPolicy,
+    /// What a healthy VF needs of its PF.
+    pub pf_health: PfHealth,
+    /// First digits of the PCI classes that are meant; none for those of the kind of device.
+    pub pci_classes: Vec<String>,
     /// A device is meant when one of these matches; the first that does decides on what is done with it.
     pub selectors: Vec<Selector>,
     /// Texts for the environment, by PCI address or `*`.
@@ -86,6 +90,18 @@ pub enum AllocationPolicy {
     Spread,
     /// Each of another PF as far as there are PFs, for bonds.
     DistinctPf,
+}
+
+/// What a healthy VF needs of its PF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PfHealth {
+    /// That it is up and has carrier: the VF's own link follows it unless its `link_state` is forced.
+    #[default]
+    Carrier,
+    /// That it is up.
+    Up,
+    /// Nothing but to be there.
+    Ignore,
 }
 
 impl ResourceList {
@@ -238,12 +254,16 @@ fn resource(
     let selectors = device_type.map(|device_type| selectors(fields, device_type, findings));
     let exclude_topology = fields.flag("excludeTopology", findings);
     let allocation_policy = allocation_policy(fields, findings);
+    let pf_health = pf_health(fields, findings);
+    let pci_classes = pci_classes(fields, findings);
     let additional_info = additional_info(fields, findings);
     Some(Resource {
         name: name?,
         device_type: device_type?,
         exclude_topology,
         allocation_policy,
+        pf_health,
+        pci_classes,
         selectors: selectors?,
         additional_info,
     })
@@ -262,6 +282,39 @@ fn allocation_policy(fields: &Fields<'_>, findings: &mut Findings) -> Allocation
             AllocationPolicy::default()
         }
     }
+}
+
+fn pf_health(fields: &Fields<'_>, findings: &mut Findings) -> PfHealth {
+    match fields.text("pfHealth", findings) {
+        None | Some("" | "carrier") => PfHealth::Carrier,
+        Some("up") => PfHealth::Up,
+        Some("ignore") => PfHealth::Ignore,
+        Some(other) => {
+            findings.mistake(
+                &fields.path("pfHealth"),
+                format!("`{other}` is not one of carrier, up, ignore"),
+            );
+            PfHealth::default()
+        }
+    }
+}
+
+fn pci_classes(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {
+    let mut classes = Vec::new();
+    for (path, text) in fields.texts("pciClasses", findings) {
+        let is_digits = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+        if is_digits && matches!(text.len(), 2 | 4 | 6) {
+            classes.push(text.to_owned());
+        } else {
+            findings.mistake(
+                &path,
+                format!("`{text}` is not a PCI class: expected two, four or six lower-case hexadecimal digits, for instance `0b40`"),
+            );
+        }
+    }
+    classes
 }
 
 /// `selectors` is an object or a list of objects.

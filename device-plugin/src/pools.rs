@@ -1,9 +1,11 @@
 //! Which device is in which pool, and why another is in none: data to data.
 
+pub(crate) mod matching;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sriov_config::ResourceList;
-use sriov_config::resources::{DeviceType, Resource, Selector, VdpaType};
+use sriov_config::resources::{DeviceType, Resource, VdpaType};
 use sriov_host::snapshot::{HostSnapshot, PciFunction, SriovRole};
 use sriov_host::{IfName, PciAddress, VfIndex};
 
@@ -91,7 +93,7 @@ pub fn plan_pools(
         if !plan
             .pools
             .iter()
-            .any(|pool| is_of_class(function, pool.resource.device_type))
+            .any(|pool| is_of_class(function, &pool.resource))
         {
             continue;
         }
@@ -123,10 +125,10 @@ fn place<'a>(
     }
     let driver = function.driver.clone().ok_or(LeftOut::NoDriver)?;
     for pool in pools {
-        let of_class = is_of_class(function, pool.resource.device_type);
+        let of_class = is_of_class(function, &pool.resource);
         let mut selectors = pool.resource.selectors.iter();
         let Some(selector) =
-            selectors.find(|selector| of_class && matches_selector(snapshot, function, selector))
+            selectors.find(|selector| of_class && matching::matches(snapshot, function, selector))
         else {
             continue;
         };
@@ -172,76 +174,23 @@ fn representor(pf: &PciFunction, index: VfIndex) -> Option<IfName> {
     found.map(|netdev| netdev.name.clone())
 }
 
-/// Base classes of the PCI Code and ID Assignment Specification: 02 network, 12 processing accelerators.
-pub(crate) fn is_of_class(function: &PciFunction, device_type: DeviceType) -> bool {
-    match device_type {
-        DeviceType::NetDevice => function.class.base() == 0x02,
-        DeviceType::Accelerator => function.class.base() == 0x12,
+/// Base classes of the PCI Code and ID Assignment Specification: 02 network, 12 processing accelerators; or those that the resource names.
+pub(crate) fn is_of_class(function: &PciFunction, resource: &Resource) -> bool {
+    let class = function.class.to_string();
+    let is_named = |default: &str| {
+        let mut named = resource.pci_classes.iter();
+        if resource.pci_classes.is_empty() {
+            class.starts_with(default)
+        } else {
+            named.any(|named| class.starts_with(named))
+        }
+    };
+    match resource.device_type {
+        DeviceType::NetDevice => is_named("02"),
+        DeviceType::Accelerator => is_named("12"),
         // Subfunctions are no PCI functions.
         DeviceType::AuxNetDevice => false,
     }
-}
-
-/// AND across the fields, OR within a list.
-pub(crate) fn matches_selector(
-    snapshot: &HostSnapshot,
-    function: &PciFunction,
-    selector: &Selector,
-) -> bool {
-    let Selector {
-        vendors,
-        devices,
-        drivers,
-        pci_addresses,
-        acpi_indexes,
-        net,
-    } = selector;
-    let any =
-        |list: &[String], value: &str| list.is_empty() || list.iter().any(|item| item == value);
-    let index = vf_index(function).map(|index| u32::from(index.get()));
-    let pf = snapshot.pf_of(function);
-    // A PF can be chosen by its own name; Go's plugin cannot (docs/differences.md).
-    let named = pf.unwrap_or(function);
-    let is_pf_name = |name: &String| {
-        named
-            .netdevs
-            .iter()
-            .any(|netdev| netdev.name.as_str().eq_ignore_ascii_case(name))
-    };
-    let by_name = net.pf_names.is_empty()
-        || net
-            .pf_names
-            .iter()
-            .any(|wanted| is_pf_name(&wanted.pf) && wanted.contains(index));
-    let by_root = net.root_devices.is_empty()
-        || net
-            .root_devices
-            .iter()
-            .any(|wanted| wanted.pf == named.address && wanted.contains(index));
-    // The netdev of a VF in a pod is away: its link type is that of its PF.
-    let link = function
-        .netdevs
-        .first()
-        .or_else(|| pf.and_then(|pf| pf.netdevs.first()));
-    let by_link = net.link_types.is_empty()
-        || link.is_some_and(|link| any(&net.link_types, &link.link_type.to_string()));
-    // What this version does not read from the machine matches nothing rather than everything.
-    let unread = !acpi_indexes.is_empty()
-        || !net.ddp_profiles.is_empty()
-        || !net.pkeys.is_empty()
-        || net.is_rdma
-        || net.vdpa_type.is_some();
-    any(vendors, &function.vendor.to_string())
-        && any(devices, &function.device.to_string())
-        && function
-            .driver
-            .as_deref()
-            .map_or(drivers.is_empty(), |driver| any(drivers, driver))
-        && (pci_addresses.is_empty() || pci_addresses.contains(&function.address))
-        && by_name
-        && by_root
-        && by_link
-        && !unread
 }
 
 fn vf_index(function: &PciFunction) -> Option<VfIndex> {

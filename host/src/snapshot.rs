@@ -193,8 +193,8 @@ pub struct Netdev {
     pub ifindex: u32,
     /// Its link type.
     pub link_type: LinkType,
-    /// Whether it was set up (`IFF_UP`).
-    pub is_up: bool,
+    /// Whether it was set up (`IFF_UP`), where the kernel tells.
+    pub is_up: Option<bool>,
     /// Whether it has carrier; nobody knows while it is down.
     pub carrier: Option<bool>,
     /// Its other names, where they were asked for: sysfs does not show them.

@@ -78,6 +78,18 @@ pub(super) const RESOURCE: &[Key] = &[
         "Which devices a container gets first, after those of one NUMA node; packed when absent.",
     ),
     key(
+        "pfHealth",
+        Kind::OneOf(&["carrier", "up", "ignore"]),
+        "What a healthy VF needs of its PF: carrier (when absent), only to be up, or nothing.",
+    )
+    .only(NET),
+    key(
+        "pciClasses",
+        Kind::Texts,
+        "Classes of PCI device in place of 02 (netDevice) and 12 (accelerator): two, four or six lower-case hexadecimal digits.",
+    )
+    .only(&[NetDevice, Accelerator]),
+    key(
         "selectors",
         Kind::Ref("selectors"),
         "A selector or a list of them; a device is meant when one matches.",

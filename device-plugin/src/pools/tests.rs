@@ -15,7 +15,7 @@ fn function(
         name: name.parse().unwrap(),
         ifindex: 1,
         link_type: LinkType::Ether,
-        is_up: true,
+        is_up: Some(true),
         carrier: Some(true),
         altnames: Vec::new(),
         phys_switch_id: None,
@@ -150,7 +150,7 @@ fn a_representor_is_found_by_the_name_of_its_port() {
         name: name.parse().unwrap(),
         ifindex: 1,
         link_type: LinkType::Ether,
-        is_up: true,
+        is_up: Some(true),
         carrier: Some(true),
         altnames: Vec::new(),
         phys_switch_id: switch.map(str::to_owned),
@@ -174,5 +174,78 @@ fn a_representor_is_found_by_the_name_of_its_port() {
     ] {
         let found = representor(&pf, VfIndex::new(index));
         assert_eq!(found.as_ref().map(IfName::as_str), expected, "{index}");
+    }
+}
+
+/// InfiniBand, RDMA, vDPA, an accelerator of another class, and a PF in switchdev mode whose representor comes first.
+#[test]
+fn what_only_some_devices_have_is_matched() {
+    let mut snapshot = machine();
+    let mut change = |address: &str, change: fn(&mut PciFunction)| {
+        let function = snapshot.functions.get_mut(&address.parse().unwrap());
+        change(function.unwrap());
+    };
+    change("0000:01:00.0", |pf| {
+        let mut representor = pf.netdevs[0].clone();
+        pf.netdevs[0].altnames = vec!["enp1s0np0".parse().unwrap()];
+        pf.netdevs[0].phys_switch_id = Some("b8".into());
+        pf.netdevs[0].phys_port_name = Some("p0".into());
+        representor.name = "a0".parse().unwrap();
+        representor.phys_switch_id = Some("b8".into());
+        representor.phys_port_name = Some("pf0vf0".into());
+        pf.netdevs.insert(0, representor);
+    });
+    change("0000:01:10.1", |vf| {
+        vf.acpi_index = Some("101".into());
+        vf.rdma = vec!["mlx5_3".into()];
+    });
+    change("0000:01:10.2", |vf| {
+        vf.vdpa = vec![sriov_host::snapshot::VdpaDevice {
+            name: "vdpa0".into(),
+            driver: Some("vhost_vdpa".into()),
+        }];
+    });
+    change("0000:02:00.0", |pf| {
+        pf.netdevs[0].link_type = LinkType::Infiniband;
+    });
+    change("0000:02:10.1", |vf| vf.pkey = Some("0x8001".into()));
+    change("0000:01:10.3", |vf| vf.pkey = Some("0x8001".into()));
+    change("0000:03:00.0", |qat| qat.class = PciClass(0x0b_4000));
+    for (selectors, expected) in [
+        (r#"{"pfNames": ["a0"]}"#, ""),
+        (r#"{"pfNames": ["PF1#0-1"]}"#, "0000:01:10.0 0000:01:10.1"),
+        (r#"{"pfNames": ["enp1s0np0#3"]}"#, "0000:01:10.3"),
+        (r#"{"acpiIndexes": ["7", "101"]}"#, "0000:01:10.1"),
+        (r#"{"isRdma": true}"#, "0000:01:10.1"),
+        (r#"{"vdpaType": "vhost"}"#, "0000:01:10.2"),
+        (r#"{"vdpaType": "virtio"}"#, ""),
+        (r#"{"pKeys": ["0x1"]}"#, "0000:02:10.1"),
+        (r#"{"pKeys": ["0x8001"]}"#, "0000:02:10.1"),
+        (r#"{"pKeys": ["0x2", "0x8002"]}"#, ""),
+        (
+            r#"{"linkTypes": ["infiniband"], "drivers": ["vfio-pci"]}"#,
+            "0000:02:10.0",
+        ),
+        (r#"{"ddpProfiles": ["GTPv1-C/U IPv4/IPv6 payload"]}"#, ""),
+        (r#"[{"pciAddresses": ["0000:03:00.0"]}]"#, ""),
+        (
+            r#"[{"pciAddresses": ["0000:03:00.0"]}], "pciClasses": ["0b40"]"#,
+            "0000:03:00.0",
+        ),
+        (
+            r#"{}, "deviceType": "accelerator", "pciClasses": ["12", "0b"]"#,
+            "0000:03:00.0",
+        ),
+    ] {
+        let config =
+            format!(r#"{{"resourceList": [{{"resourceName": "a", "selectors": {selectors}}}]}}"#);
+        let config = ResourceList::parse(&config, "x.y").unwrap();
+        let plan = plan_pools(&snapshot, &config, &BTreeSet::new());
+        let devices: Vec<String> = plan.pools[0]
+            .devices
+            .iter()
+            .map(|device| device.address.to_string())
+            .collect();
+        assert_eq!(devices.join(" "), expected, "{selectors}");
     }
 }

@@ -10,7 +10,8 @@ use super::check_config::count;
 use super::inventory::netdev;
 use super::table::{Paint, Tone};
 use super::{Node, Verdict};
-use crate::pools::{LeftOut, Pool, is_of_class, matches_selector};
+use crate::pools::matching::matches;
+use crate::pools::{LeftOut, Pool, is_of_class};
 
 /// Explains a PCI address or a resource, with or without its prefix.
 pub(super) fn subject(node: &Node, subject: &str, paint: Paint) -> (String, Verdict) {
@@ -90,7 +91,7 @@ fn others(node: &Node, resource: &Resource) -> String {
         .snapshot
         .functions
         .values()
-        .filter(|function| is_of_class(function, resource.device_type));
+        .filter(|function| is_of_class(function, resource));
     let mut text = String::new();
     for function in of_class {
         let why = match (
@@ -132,7 +133,7 @@ fn device(node: &Node, function: &PciFunction, paint: Paint) -> (String, Verdict
     }
     for pool in &node.pools.pools {
         let resource = &pool.resource;
-        let why = if !is_of_class(function, resource.device_type) {
+        let why = if !is_of_class(function, resource) {
             format!("it is for {}", resource.device_type)
         } else if is_chosen(node, function, resource) {
             match home {
@@ -160,7 +161,7 @@ fn holding<'a>(node: &'a Node, function: &PciFunction) -> Option<&'a Pool> {
 
 fn is_chosen(node: &Node, function: &PciFunction, resource: &Resource) -> bool {
     let mut selectors = resource.selectors.iter();
-    selectors.any(|selector| matches_selector(&node.snapshot, function, selector))
+    selectors.any(|selector| matches(&node.snapshot, function, selector))
 }
 
 /// What the selector that fails least asks for and the device has not.
@@ -168,7 +169,7 @@ fn nearest(node: &Node, function: &PciFunction, resource: &Resource) -> String {
     let failing = |selector: &Selector| -> Vec<String> {
         let conditions = selector.conditions().into_iter();
         conditions
-            .filter(|(_, _, only)| !matches_selector(&node.snapshot, function, only))
+            .filter(|(_, _, only)| !matches(&node.snapshot, function, only))
             .map(|(key, asked, _)| format!("{key} asks for {asked}"))
             .collect()
     };

@@ -75,13 +75,14 @@ fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, Attribut
         ) else {
             continue;
         };
-        let flags = device.text(&below("flags"))?.unwrap_or_default();
-        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or_default();
+        let flags = device.text(&below("flags"))?;
+        let flags =
+            flags.and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
         netdevs.push(Netdev {
             name: ifname,
             ifindex,
             link_type: LinkType::from_arphrd(kind),
-            is_up: flags & IFF_UP != 0,
+            is_up: flags.map(|flags| flags & IFF_UP != 0),
             carrier: device.text(&below("carrier"))?.map(|text| text == "1"),
             altnames: Vec::new(),
             phys_switch_id: of_switch("phys_switch_id")?,

@@ -333,10 +333,10 @@ fn what_only_some_functions_have_is_told() {
     let uplink = pf.uplink().unwrap();
     assert_eq!(
         (uplink.name.as_str(), uplink.is_up, uplink.carrier),
-        ("pf0", true, Some(true))
+        ("pf0", Some(true), Some(true))
     );
     let netdev = first.netdevs.first().unwrap();
-    assert_eq!((netdev.is_up, netdev.carrier), (false, None));
+    assert_eq!((netdev.is_up, netdev.carrier), (Some(false), None));
     assert_eq!(snapshot.link_type(second), Some(LinkType::Ether));
     let subfunction = snapshot.subfunctions.get("mlx5_core.sf.4").unwrap();
     assert_eq!(

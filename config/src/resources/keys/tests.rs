@@ -4,7 +4,7 @@ use expect_test::expect_file;
 
 use super::*;
 use crate::ResourceList;
-use crate::resources::{AllocationPolicy, NetSelector, Resource, Selector};
+use crate::resources::{AllocationPolicy, NetSelector, PfHealth, Resource, Selector};
 
 #[test]
 fn the_documented_schema_is_that_of_the_keys() {
@@ -103,7 +103,7 @@ fn the_parser_judges_each_key_as_the_schema_does() {
 #[test]
 fn each_field_has_its_key() {
     let text = r#"{"resourceList": [
-        {"resourceName": "a", "resourcePrefix": "b", "deviceType": "netDevice", "excludeTopology": true, "allocationPolicy": "spread",
+        {"resourceName": "a", "resourcePrefix": "b", "deviceType": "netDevice", "excludeTopology": true, "allocationPolicy": "spread", "pfHealth": "up", "pciClasses": ["0b40"],
          "additionalInfo": {"*": {"a": "b"}}, "selectorObj": {}, "selectorObjs": [],
          "selectors": {"vendors": ["8086"], "devices": ["10ca"], "drivers": ["a"], "pciAddresses": ["0000:00:00.0"], "acpiIndexes": ["1"],
            "pfNames": ["a"], "rootDevices": ["0000:00:00.0"], "linkTypes": ["ether"], "ddpProfiles": ["a"], "pKeys": ["0x1"], "needVhostNet": true, "vdpaType": "vhost"}},
@@ -118,6 +118,8 @@ fn each_field_has_its_key() {
         device_type,
         exclude_topology,
         allocation_policy,
+        pf_health,
+        pci_classes,
         selectors,
         additional_info,
     } = a;
@@ -129,6 +131,7 @@ fn each_field_has_its_key() {
         (*allocation_policy, additional_info.len()),
         (AllocationPolicy::Spread, 1)
     );
+    assert_eq!((*pf_health, pci_classes.len()), (PfHealth::Up, 1));
     let Selector {
         vendors,
         devices,
@@ -165,5 +168,5 @@ fn each_field_has_its_key() {
     let net = &b.selectors[0].net;
     assert!(net.aux_types == ["sf"] && net.is_rdma);
     let known = TOP.len() + RESOURCE.len() + SELECTOR.len();
-    assert_eq!(known, 24, "a new key needs its value above");
+    assert_eq!(known, 26, "a new key needs its value above");
 }
