@@ -23,6 +23,8 @@ usage: cargo lab COMMAND
   demo [--json]     the main job on an emulated node, as a story or as data
   test              the whole gate: format, lints, docs, unit tests, licences, suites on real VFs
   test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
+  bench [--json FILE] [--peer-cni FILE]
+                    what both programs cost, as a table and as data, beside another CNI plugin
   shell             a prompt on the node; `poweroff -f` leaves it
   dist              the static binaries that ship, in target/dist/
   help              this text
@@ -40,6 +42,7 @@ pub fn main(words: &[String]) -> ExitCode {
         ["demo", "--json"] => demo(true),
         ["test"] => gate::run(),
         ["test", suites @ ..] => gate::run_suites(suites),
+        ["bench", options @ ..] => crate::bench::run(options),
         ["shell"] => shell(),
         ["dist"] => build::dist().map(|_| true),
         [] | ["help" | "--help" | "-h"] => {
@@ -65,7 +68,7 @@ pub fn main(words: &[String]) -> ExitCode {
 }
 
 /// The parts that every use of the node needs: downloads and the binaries that ship.
-fn prepare() -> Result<(Cache, Node)> {
+pub(crate) fn prepare() -> Result<(Cache, Node)> {
     let cache = Cache::open()?;
     let parts = fetch::node_parts(&cache)?;
     let binaries = build::dist()?;

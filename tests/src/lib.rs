@@ -8,6 +8,7 @@
     reason = "a command-line tool for people: printing is its job"
 )]
 
+pub mod bench;
 pub mod cni;
 #[cfg(feature = "guest")]
 pub mod demo;

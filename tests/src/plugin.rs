@@ -50,6 +50,11 @@ impl Plugin {
         })?))
     }
 
+    /// Id of the process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(i32::try_from(self.0.id())?), signal)?)

@@ -1,4 +1,4 @@
-//! DEL on real VFs, whatever happened since ADD: renamed, lost, torn, taken over, rebooted, made again.
+//! DEL on real VFs, whatever happened since ADD: renamed, lost, torn, rebooted, made again.
 #![cfg(feature = "guest")]
 #![allow(
     clippy::unwrap_used,
@@ -399,107 +399,6 @@ fn a_queued_add_survives_the_late_dels_of_the_pod_before() {
     assert_eq!(in_pod(&second)["parentdev"], json!(vf));
     assert_eq!(call("DEL", 1234, &new).code, Some(0));
     assert_eq!(pf.baseline().unwrap(), before);
-    assert_nothing_left();
-}
-
-/// What `sriov-cni` 2.8 leaves of an ADD with VLAN, trust and a moved network device.
-fn as_go_did(pf: &Pf, vf: &str, pod: &Netns, container_id: &str) {
-    let name = netdev_of(vf).unwrap();
-    let link = ip_json(None, &["link", "show", "dev", &name]).unwrap()[0].clone();
-    let state = json!({
-        "cniVersion": "1.0.0", "name": "test", "type": "sriov", "deviceID": vf, "vlan": 100, "vlanQoS": 0, "vlanProto": "802.1q", "trust": "on",
-        "OrigVfState": { "HostIFName": name, "SpoofChk": true, "Trust": false, "AdminMAC": at_pf(pf, 0)["address"], "EffectiveMAC": link["address"],
-                         "Vlan": 0, "VlanQoS": 0, "VlanProto": 33024, "MinTxRate": 0, "MaxTxRate": 0, "LinkState": 0, "MTU": link["mtu"] },
-        "Master": pf.netdev, "VFID": 0, "MAC": "" });
-    fs::create_dir_all(format!("{STATE}/pci/vf_lock")).unwrap();
-    ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "100"]).unwrap();
-    ip(&["link", "set", &pf.netdev, "vf", "0", "trust", "on"]).unwrap();
-    ip(&["link", "set", &name, "netns", &pod.name, "name", "net1"]).unwrap();
-    ip(&[
-        "-netns", &pod.name, "link", "set", "net1", "mtu", "1300", "up",
-    ])
-    .unwrap();
-    fs::write(format!("{STATE}/{container_id}-net1"), state.to_string()).unwrap();
-    fs::write(format!("{STATE}/pci/{vf}"), pod.path().to_str().unwrap()).unwrap();
-}
-
-#[test]
-fn what_the_go_plugin_attached_is_respected_and_released() {
-    let pf = Pf::with_vfs(0, 1).unwrap();
-    let vf = pf.vf(0).unwrap();
-    let before = pf.baseline().unwrap();
-    let pod = Netns::new("go-pod").unwrap();
-    let attachment = attachment(&pod, &vf);
-    as_go_did(&pf, &vf, &pod, "c-go-pod");
-    let next = Netns::new("go-next").unwrap();
-    let error = refuse(&json!({}), &sriov_tests::cni::attachment(&next, &vf));
-    assert_eq!(error["code"], 11, "{error}");
-    succeed("DEL", &json!({ "vlan": 100, "trust": "on" }), &attachment);
-    assert_eq!(pf.baseline().unwrap(), before);
-    assert_nothing_left();
-
-    // The same, but its namespace died before.
-    as_go_did(&pf, &vf, &pod, "c-go-pod");
-    pod.delete().unwrap();
-    wait_for("the VF is back", || netdev_of(&vf).is_ok()).unwrap();
-    succeed("DEL", &json!({ "vlan": 100, "trust": "on" }), &attachment);
-    assert_eq!(pf.baseline().unwrap(), before);
-    assert_nothing_left();
-
-    // The same, and the runtime forgot it: GC.
-    let pod = Netns::new("go-pod").unwrap();
-    as_go_did(&pf, &vf, &pod, "c-go-pod");
-    succeed(
-        "GC",
-        &json!({ "cniVersion": "1.1.0", "cni.dev/valid-attachments": [{ "containerID": "c-go-pod", "ifname": "net1" }] }),
-        &attachment,
-    );
-    assert_eq!(in_pod(&pod)["ifname"], "net1");
-    succeed(
-        "GC",
-        &json!({ "cniVersion": "1.1.0", "cni.dev/valid-attachments": [] }),
-        &attachment,
-    );
-    assert_eq!(pf.baseline().unwrap(), before);
-    assert_nothing_left();
-}
-
-#[test]
-fn the_go_plugin_finds_what_it_needs_of_ours() {
-    let pf = Pf::with_vfs(0, 1).unwrap();
-    let vf = pf.vf(0).unwrap();
-    let name = netdev_of(&vf).unwrap();
-    let before = at_pf(&pf, 0);
-    let link = ip_json(None, &["link", "show", "dev", &name]).unwrap()[0].clone();
-    let pod = Netns::new("for-go").unwrap();
-    let attachment = attachment(&pod, &vf);
-    succeed("ADD", &fields(), &attachment);
-    assert_eq!(
-        fs::read_to_string(format!("{STATE}/pci/{vf}")).unwrap(),
-        "/run/netns/for-go"
-    );
-    let state: Value =
-        serde_json::from_str(&fs::read_to_string(format!("{STATE}/c-for-go-net1")).unwrap())
-            .unwrap();
-    let was = &state["OrigVfState"];
-    assert_eq!(
-        (&was["HostIFName"], &was["EffectiveMAC"], &was["MTU"]),
-        (&json!(name), &link["address"], &link["mtu"])
-    );
-    assert_eq!(
-        (&was["SpoofChk"], &was["AdminMAC"]),
-        (&before["spoofchk"], &before["address"])
-    );
-    assert_eq!(
-        (
-            &state["Master"],
-            &state["VFID"],
-            &state["vlan"],
-            &state["deviceID"]
-        ),
-        (&json!(pf.netdev), &json!(0), &json!(100), &json!(vf))
-    );
-    succeed("DEL", &fields(), &attachment);
     assert_nothing_left();
 }
 

@@ -51,6 +51,8 @@ pub enum Output {
     StdoutOnly,
     /// Both.
     Both,
+    /// Neither: standard output is kept for [`Outcome::lines`].
+    Kept,
 }
 
 /// How a job ended.
@@ -60,6 +62,8 @@ pub struct Outcome {
     pub name: String,
     /// Its exit code.
     pub code: i32,
+    /// Standard output, when it was to be kept.
+    pub lines: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +123,7 @@ impl Node {
     pub fn run(&self, jobs: &[Job]) -> Result<Vec<Outcome>> {
         let initrd = self.write_initrd(Some(jobs))?;
         if self.tries_kvm() {
-            match self.attempt(&initrd, Accel::Kvm, KVM_BOOT, jobs.len()) {
+            match self.attempt(&initrd, Accel::Kvm, KVM_BOOT, jobs) {
                 Err(error) if error.is::<NotBooted>() => {
                     eprintln!("lab: KVM does not work here, emulating from now on");
                     std::fs::write(&self.kvm_refused, boot_id())?;
@@ -127,7 +131,7 @@ impl Node {
                 outcome => return outcome,
             }
         }
-        self.attempt(&initrd, Accel::Tcg, BOOT, jobs.len())
+        self.attempt(&initrd, Accel::Tcg, BOOT, jobs)
     }
 
     /// Boots the node with a prompt on the terminal.
@@ -151,7 +155,7 @@ impl Node {
         initrd: &Path,
         accel: Accel,
         boot: Duration,
-        jobs: usize,
+        jobs: &[Job],
     ) -> Result<Vec<Outcome>> {
         let mut command = self.command(initrd, accel)?;
         command
@@ -186,27 +190,36 @@ impl Node {
             );
             return Err(anyhow::Error::new(NotBooted { said }));
         }
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut kept) = (Vec::new(), Vec::new());
         loop {
+            let is_kept = jobs
+                .get(outcomes.len())
+                .is_some_and(|job| job.output == Output::Kept);
             match lines.next_before(Instant::now() + SILENCE) {
-                Some(Line::Exit(name, code)) => outcomes.push(Outcome { name, code }),
+                Some(Line::Exit(name, code)) => outcomes.push(Outcome {
+                    name,
+                    code,
+                    lines: std::mem::take(&mut kept),
+                }),
+                Some(Line::Text(text)) if is_kept => kept.push(text),
                 Some(Line::Text(text)) => println!("{text}"),
                 Some(Line::Ready) => bail!("the node booted twice"),
                 None => break,
             }
-            if outcomes.len() == jobs {
+            if outcomes.len() == jobs.len() {
                 break;
             }
         }
-        if outcomes.len() < jobs {
+        if outcomes.len() < jobs.len() {
             let why = if lines.is_over() {
                 "the node died"
             } else {
                 "the node was silent for 180 s"
             };
             bail!(
-                "{why} in job {} of {jobs}; its console ends with:\n{}",
+                "{why} in job {} of {}; its console ends with:\n{}",
                 outcomes.len() + 1,
+                jobs.len(),
                 self.console_tail(30).unwrap_or_default()
             );
         }
@@ -342,7 +355,7 @@ fn script(job: &Job) -> String {
         .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
         .collect();
     let stderr = match job.output {
-        Output::StdoutOnly => "2> /dev/console",
+        Output::StdoutOnly | Output::Kept => "2> /dev/console",
         Output::Both => "2>&3",
     };
     format!(

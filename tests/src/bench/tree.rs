@@ -1,0 +1,107 @@
+//! Constructed machines of any size: PFs with VFs as sysfs shows them, for what no emulated NIC has.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::Result;
+
+/// PFs and VFs of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// PFs.
+    pub pfs: usize,
+    /// VFs of each.
+    pub vfs: usize,
+}
+
+impl Size {
+    /// PCI functions that can be offered.
+    pub fn functions(self) -> usize {
+        self.pfs * self.vfs
+    }
+}
+
+/// Makes a machine below `root`: PF `i` is `pf<i>` at `<i>:00:00.0`, its VFs are bound to `igbvf` and have network devices.
+pub fn build(root: &Path, size: Size) -> Result<()> {
+    for pf in 0..size.pfs {
+        let address = format!("{:04x}:01:00.0", pf + 1);
+        let dir = function(root, &address, "0x10c9")?;
+        for (attribute, value) in [
+            ("sriov_totalvfs", size.vfs.to_string()),
+            ("sriov_numvfs", size.vfs.to_string()),
+            ("sriov_offset", "8".to_owned()),
+            ("sriov_stride", "1".to_owned()),
+        ] {
+            fs::write(dir.join(attribute), format!("{value}\n"))?;
+        }
+        symlink("../../drivers/igb", dir.join("driver"))?;
+        netdev(&dir, &format!("pf{pf}"), pf + 1)?;
+        for vf in 0..size.vfs {
+            add_vf(root, size, pf, vf)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes one VF.
+pub fn add_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
+    let address = vf_address(pf, vf);
+    let dir = function(root, &address, "0x10ca")?;
+    symlink("../../drivers/igbvf", dir.join("driver"))?;
+    symlink(format!("../{:04x}:01:00.0", pf + 1), dir.join("physfn"))?;
+    let index = 10_000 + pf * size.vfs + vf;
+    netdev(&dir, &format!("v{index}"), index)?;
+    let pf_dir = root.join(format!("sys/bus/pci/devices/{:04x}:01:00.0", pf + 1));
+    symlink(format!("../{address}"), pf_dir.join(format!("virtfn{vf}")))?;
+    Ok(())
+}
+
+/// Takes one VF away.
+pub fn remove_vf(root: &Path, pf: usize, vf: usize) -> Result<()> {
+    let devices = root.join("sys/bus/pci/devices");
+    fs::remove_file(devices.join(format!("{:04x}:01:00.0/virtfn{vf}", pf + 1)))?;
+    fs::remove_dir_all(devices.join(vf_address(pf, vf)))?;
+    Ok(())
+}
+
+fn vf_address(pf: usize, vf: usize) -> String {
+    // Routing ids follow the PF's by offset 8 and stride 1.
+    let id = vf + 8;
+    format!(
+        "{:04x}:{:02x}:{:02x}.{}",
+        pf + 1,
+        1 + id / 256,
+        id / 8 % 32,
+        id % 8
+    )
+}
+
+fn function(root: &Path, address: &str, device: &str) -> Result<std::path::PathBuf> {
+    let dir = root.join("sys/bus/pci/devices").join(address);
+    fs::create_dir_all(&dir)?;
+    for (attribute, value) in [
+        ("vendor", "0x8086"),
+        ("device", device),
+        ("class", "0x020000"),
+        ("numa_node", "0"),
+    ] {
+        fs::write(dir.join(attribute), format!("{value}\n"))?;
+    }
+    Ok(dir)
+}
+
+fn netdev(dir: &Path, name: &str, index: usize) -> Result<()> {
+    let net = dir.join("net").join(name);
+    fs::create_dir_all(&net)?;
+    for (attribute, value) in [
+        ("ifindex", index.to_string()),
+        ("type", "1".to_owned()),
+        ("flags", "0x1003".to_owned()),
+        ("carrier", "1".to_owned()),
+        ("operstate", "up".to_owned()),
+    ] {
+        fs::write(net.join(attribute), format!("{value}\n"))?;
+    }
+    Ok(())
+}

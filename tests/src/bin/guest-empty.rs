@@ -1,0 +1,3 @@
+//! Does nothing: what a static program costs before its first line.
+
+fn main() {}
