@@ -25,13 +25,20 @@ pub const PEER: &str = "/opt/peer/bin";
 struct Options {
     json: Option<PathBuf>,
     peer_cni: Option<PathBuf>,
+    only: Option<String>,
 }
 
 /// Measures, prints the table, writes the data.
 pub fn run(words: &[&str]) -> Result<bool> {
     let options = options(words)?;
-    let mut figures = on_node(&options)?;
-    figures.extend(device_plugin::figures(&build::dist()?.device_plugin)?);
+    let is_wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
+    let mut figures = Vec::new();
+    if is_wanted("cni") {
+        figures.extend(on_node(&options)?);
+    }
+    if is_wanted("device-plugin") {
+        figures.extend(device_plugin::figures(&build::dist()?.device_plugin)?);
+    }
     let report = Report {
         machine: machine(),
         figures,
@@ -48,15 +55,17 @@ fn options(words: &[&str]) -> Result<Options> {
     let mut options = Options::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let mut value = || -> Result<PathBuf> {
+        let mut value = || {
             let value = words.next();
-            Ok(PathBuf::from(
-                value.with_context(|| format!("{word} needs a file"))?,
-            ))
+            value.with_context(|| format!("{word} needs a value"))
         };
         match *word {
-            "--json" => options.json = Some(value()?),
-            "--peer-cni" => options.peer_cni = Some(value()?),
+            "--json" => options.json = Some(value()?.into()),
+            "--peer-cni" => options.peer_cni = Some(value()?.into()),
+            "--only" => match *value()? {
+                part @ ("cni" | "device-plugin") => options.only = Some(part.to_owned()),
+                other => bail!("--only `{other}` is not one of cni, device-plugin"),
+            },
             other => bail!("`{other}` is no option of bench; `cargo lab help` lists them"),
         }
     }

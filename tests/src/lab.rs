@@ -23,7 +23,7 @@ usage: cargo lab COMMAND
   demo [--json]     the main job on an emulated node, as a story or as data
   test              the whole gate: format, lints, docs, unit tests, licences, suites on real VFs
   test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
-  bench [--json FILE] [--peer-cni FILE]
+  bench [--only cni|device-plugin] [--json FILE] [--peer-cni FILE]
                     what both programs cost, as a table and as data, beside another CNI plugin
   shell             a prompt on the node; `poweroff -f` leaves it
   dist              the static binaries that ship, in target/dist/
