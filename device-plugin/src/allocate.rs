@@ -71,13 +71,26 @@ pub enum NotUsable {
     },
 }
 
-/// What a container gets.
+/// What a container gets; devices in the order of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Environment.
     pub envs: BTreeMap<String, String>,
-    /// Device nodes, each once.
-    pub nodes: Vec<Node>,
+    /// The nodes that each device brings.
+    pub nodes: Vec<Vec<Node>>,
+}
+
+impl Answer {
+    /// All nodes, each once.
+    pub fn all_nodes(&self) -> Vec<Node> {
+        let mut all: Vec<Node> = Vec::new();
+        for node in self.nodes.iter().flatten() {
+            if !all.contains(node) {
+                all.push(node.clone());
+            }
+        }
+        all
+    }
 }
 
 /// A device node that is given with the rights to read and write.
@@ -122,7 +135,7 @@ impl Allocated<'_> {
     }
 }
 
-/// Puts the answer together; the order of the devices is that of the request.
+/// Puts the answer together.
 ///
 /// # Errors
 /// The first device that lacks what its resource promises.
@@ -132,11 +145,7 @@ pub fn answer(resource: &Resource, devices: &[Allocated<'_>]) -> Result<Answer, 
     for allocated in devices {
         let Share { providers, nodes } = share(resource, allocated)?;
         info.insert(allocated.id(), Value::Object(providers));
-        for node in nodes {
-            if !answer.nodes.contains(&node) {
-                answer.nodes.push(node);
-            }
-        }
+        answer.nodes.push(nodes);
     }
     let ids: Vec<String> = devices.iter().map(Allocated::id).collect();
     let variable = resource.name.variable();

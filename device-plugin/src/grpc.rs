@@ -133,13 +133,12 @@ impl PoolServer {
         let told = Event::Allocated(pool.resource.name.clone(), ids.to_vec());
         let _ = self.means.events.send(told);
         let mut cdi_devices = Vec::new();
-        for allocated in &devices {
+        for (allocated, nodes) in devices.iter().zip(&answer.nodes) {
             let info = allocate::device_info(allocated).map_err(refused)?;
-            let share = allocate::share(&pool.resource, allocated).map_err(refused)?;
             let (name, id) = (&pool.resource.name, allocated.id());
             let internal = |error: FilesError| Status::internal(crate::plugin::chain(&error));
             self.means.write_info(name, &id, &info).map_err(internal)?;
-            let name = self.means.write_cdi(name, &id, &share.nodes);
+            let name = self.means.write_cdi(name, &id, nodes);
             let name = name.map_err(internal)?;
             cdi_devices.extend(name.map(|name| api::CdiDevice { name }));
         }
@@ -149,12 +148,12 @@ impl PoolServer {
             host_path: host,
             permissions: "rw".to_owned(),
         };
-        let nodes = answer
-            .nodes
-            .into_iter()
-            .filter(|_| self.means.cdi.is_none());
+        let nodes = match &self.means.cdi {
+            Some(_) => Vec::new(),
+            None => answer.all_nodes(),
+        };
         Ok(api::ContainerAllocateResponse {
-            devices: nodes.map(node).collect(),
+            devices: nodes.into_iter().map(node).collect(),
             envs: answer.envs.into_iter().collect(),
             cdi_devices,
             ..api::ContainerAllocateResponse::default()

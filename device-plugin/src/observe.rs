@@ -1,7 +1,8 @@
 //! Looks at one device of a pool at this moment: a few attributes of that device, never a scan of the machine.
 
 use sriov_host::HostRoot;
-use sriov_host::sysfs::{self, ScanError, nodes};
+use sriov_host::sysfs::ScanError;
+use sriov_host::sysfs::nodes::{self, Wanted};
 
 use crate::allocate::{Allocated, NotUsable};
 use crate::pools::PoolDevice;
@@ -29,7 +30,11 @@ pub enum ObserveError {
 pub fn observe<'a>(host: &HostRoot, device: &'a PoolDevice) -> Result<Allocated<'a>, ObserveError> {
     let id = || device.address.to_string();
     let read = |source| ObserveError::Read { id: id(), source };
-    let function = sysfs::function(host, device.address)
+    let wanted = Wanted {
+        rdma: device.gives.rdma,
+        vdpa: device.gives.vdpa.is_some(),
+    };
+    let (function, nodes) = nodes::function_now(host, device.address, wanted)
         .map_err(read)?
         .ok_or_else(|| NotUsable::Gone(id()))?;
     if function.driver.as_ref() != Some(&device.driver) {
@@ -41,7 +46,6 @@ pub fn observe<'a>(host: &HostRoot, device: &'a PoolDevice) -> Result<Allocated<
         }
         .into());
     }
-    let nodes = nodes::nodes(host, device.address, function.iommu_group).map_err(read)?;
     Ok(Allocated {
         device,
         has_rdma_cm: device.gives.rdma && nodes::has_misc(host, "rdma_cm"),

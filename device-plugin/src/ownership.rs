@@ -93,6 +93,13 @@ impl Owners {
         self.pods.as_ref().map(|_| !self.holders(id).is_empty())
     }
 
+    /// All PCI functions that pods hold.
+    pub fn held(&self) -> BTreeSet<PciAddress> {
+        let pods = self.pods.iter();
+        let ids = pods.flat_map(|pods| pods.holders.keys());
+        ids.filter_map(|id| id.parse().ok()).collect()
+    }
+
     /// What is wrong with a device.
     pub fn findings(&self, address: PciAddress) -> Vec<Finding> {
         let id = address.to_string();
@@ -233,7 +240,10 @@ mod tests {
         let check = |pods: Option<&[Holder]>, phase: Option<&str>, expected: &[Finding]| {
             let owners = Owners {
                 pods: pods.map(|holders| PodDevices {
-                    holders: BTreeMap::from([(address.to_string(), holders.to_vec())]),
+                    holders: holders
+                        .iter()
+                        .map(|_| (address.to_string(), holders.to_vec()))
+                        .collect(),
                     allocatable: BTreeMap::new(),
                 }),
                 is_stale: false,
@@ -243,6 +253,8 @@ mod tests {
                     .collect(),
             };
             assert_eq!(owners.findings(address), expected, "{owners:?}");
+            let is_held = pods.is_some_and(|holders| !holders.is_empty());
+            assert_eq!(owners.held().contains(&address), is_held, "{owners:?}");
         };
         let (one, two) = (
             [holder("a", "init"), holder("a", "app")],

@@ -99,7 +99,7 @@ fn the_environment_names_the_devices_in_the_order_of_the_request() {
         json!({ ID: { "generic": { "deviceID": ID }, "extra": { "k": "one", "token": "a" } },
             "0000:01:10.2": { "generic": { "deviceID": "0000:01:10.2" }, "extra": { "k": "all", "token": "a" } } })
     );
-    assert_eq!(answer.nodes, []);
+    assert_eq!(answer.all_nodes(), []);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn two_devices_of_one_group_share_its_node() {
     let device = device("vfio-pci", Gives::default());
     let one = || allocated(&device, Some(false), DeviceNodes::default());
     let answer = answer(&resource(), &[one(), one()]).unwrap();
-    assert_eq!(answer.nodes.len(), 2);
+    assert_eq!(answer.all_nodes().len(), 2);
 }
 
 #[test]

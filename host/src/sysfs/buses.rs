@@ -75,7 +75,7 @@ fn each(
 }
 
 /// The nearest PCI function above a device.
-fn parent(target: &Path) -> Option<PciAddress> {
+pub(super) fn parent(target: &Path) -> Option<PciAddress> {
     let mut above = target.ancestors().skip(1);
     above.find_map(|path| path.file_name()?.to_str()?.parse().ok())
 }

@@ -5,10 +5,10 @@
 use std::fs;
 
 use super::attribute::Device;
-use super::{ScanError, device_path};
+use super::{ScanError, buses, device_path};
 use crate::pci::PciAddress;
 use crate::root::HostRoot;
-use crate::snapshot::IommuGroup;
+use crate::snapshot::{IommuGroup, PciFunction};
 
 /// Character devices of one function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,31 +58,47 @@ pub struct VdpaNode {
     pub vhost: Option<String>,
 }
 
-/// Reads which character devices a function has now.
+/// Kinds of character device that cost more to find, and whether somebody wants them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those of RDMA.
+    pub rdma: bool,
+    /// Those of vDPA.
+    pub vdpa: bool,
+}
+
+/// Reads a function and its character devices as they are now, without its index among the VFs of its PF; nothing when it is not there.
 ///
 /// # Errors
 /// When something that is there cannot be read.
-pub fn nodes(
+pub fn function_now(
     root: &HostRoot,
     address: PciAddress,
-    group: Option<IommuGroup>,
-) -> Result<DeviceNodes, ScanError> {
+    wanted: Wanted,
+) -> Result<Option<(PciFunction, DeviceNodes)>, ScanError> {
     let device = Device::new(device_path(root, address));
+    let Some(function) = super::read(&device, address)? else {
+        return Ok(None);
+    };
     let mut nodes = DeviceNodes {
         uio: device.sorted("uio")?,
-        rdma: rdma(&device)?,
-        vdpa: vdpa(&device)?,
         ..DeviceNodes::default()
     };
+    if wanted.rdma {
+        nodes.rdma = rdma(&device)?;
+    }
+    if wanted.vdpa {
+        nodes.vdpa = vdpa(root, address)?;
+    }
     // Without CONFIG_VFIO_DEVICE_CDEV the device has no number (drivers/vfio/device_cdev.c, `vfio_init_device_cdev`).
     nodes.vfio_cdev = device
         .sorted("vfio-dev")?
         .into_iter()
         .find(|name| device.path(&format!("vfio-dev/{name}/dev")).exists());
-    let group = group.map(IommuGroup::node);
+    let group = function.iommu_group.map(IommuGroup::node);
     nodes.has_vfio_group =
         group.is_some_and(|name| root.join("sys/class/vfio").join(name).exists());
-    Ok(nodes)
+    Ok(Some((function, nodes)))
 }
 
 /// Whether the kernel has this miscellaneous character device, for instance `rdma_cm`.
@@ -133,21 +149,21 @@ impl RdmaKind {
     }
 }
 
-/// vDPA devices are children of the function on the bus `vdpa`; `vhost_vdpa` gives each a child of its own.
-fn vdpa(device: &Device) -> Result<Vec<VdpaNode>, ScanError> {
+/// The devices on the bus `vdpa` that hang below the function; `vhost_vdpa` gives each a child of its own.
+fn vdpa(root: &HostRoot, address: PciAddress) -> Result<Vec<VdpaNode>, ScanError> {
+    let bus = Device::new(root.join("sys/bus/vdpa/devices"));
     let mut found = Vec::new();
-    for name in device.sorted(".")? {
-        let is_dir = fs::symlink_metadata(device.path(&name)).is_ok_and(|entry| entry.is_dir());
-        if !is_dir || device.link(&format!("{name}/subsystem"))?.as_deref() != Some("vdpa") {
+    for name in bus.sorted(".")? {
+        let target = fs::read_link(bus.path(&name)).unwrap_or_default();
+        if buses::parent(&target) != Some(address) {
             continue;
         }
-        let vhost = device
-            .sorted(&name)?
-            .into_iter()
-            .find(|child| child.starts_with("vhost-vdpa-"));
+        let children = bus.sorted(&name)?;
         found.push(VdpaNode {
-            driver: device.link(&format!("{name}/driver"))?,
-            vhost,
+            driver: bus.link(&format!("{name}/driver"))?,
+            vhost: children
+                .into_iter()
+                .find(|child| child.starts_with("vhost-vdpa-")),
             name,
         });
     }
@@ -185,11 +201,16 @@ mod tests {
         for (path, target) in links {
             symlink(Path::new(target), at(path)).unwrap();
         }
-        let group = Some(IommuGroup {
-            number: 7,
-            noiommu: false,
-        });
-        nodes(&root, ADDRESS.parse().unwrap(), group).unwrap()
+        for (attribute, text) in [("vendor", "0x1"), ("device", "0x2"), ("class", "0x020000")] {
+            fs::write(at(attribute), text).unwrap();
+        }
+        symlink("../7", at("iommu_group")).unwrap();
+        let wanted = Wanted {
+            rdma: true,
+            vdpa: true,
+        };
+        let now = function_now(&root, ADDRESS.parse().unwrap(), wanted).unwrap();
+        now.unwrap().1
     }
 
     #[test]
@@ -240,14 +261,24 @@ mod tests {
     }
 
     #[test]
-    fn a_vdpa_device_is_a_child_on_its_bus_whatever_it_is_called() {
+    fn a_vdpa_device_hangs_below_whatever_it_is_called() {
+        let other = "../../../devices/pci0000:00/0000:01:10.2/other";
         let found = read(
-            &["mine/vhost-vdpa-4", "net/eth0", "uio/uio1"],
+            &[
+                "/sys/devices/pci0000:00/0000:01:10.0/mine/vhost-vdpa-4",
+                "uio/uio1",
+            ],
             &[],
             &[
-                ("mine/subsystem", "../../../../bus/vdpa"),
-                ("mine/driver", "../../../../bus/vdpa/drivers/vhost_vdpa"),
-                ("net/subsystem", "../../../../class/net"),
+                (
+                    "/sys/bus/vdpa/devices/mine",
+                    "../../../devices/pci0000:00/0000:01:10.0/mine",
+                ),
+                ("/sys/bus/vdpa/devices/other", other),
+                (
+                    "/sys/devices/pci0000:00/0000:01:10.0/mine/driver",
+                    "../../../../bus/vdpa/drivers/vhost_vdpa",
+                ),
             ],
         );
         let vdpa = VdpaNode {
