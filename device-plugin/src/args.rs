@@ -49,7 +49,7 @@ pub struct Setup {
 /// How to register with kubelet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
-    /// By a socket in `plugins_registry` where that directory exists, else by the Register call.
+    /// By the Register call; by a socket in `plugins_registry` where kubelet has only that directory.
     Auto,
     /// By a socket in `plugins_registry`.
     Watcher,

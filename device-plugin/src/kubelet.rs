@@ -66,16 +66,15 @@ impl Place {
     /// Chooses between the modes.
     pub fn choose(kubelet_dir: &Path, registration: Registration) -> Self {
         let watched = kubelet_dir.join("plugins_registry");
+        let legacy = kubelet_dir.join("device-plugins");
         let is_watched = match registration {
-            Registration::Auto => watched.is_dir(),
+            // Both directories are there on a node; kubelet's plugin watcher sends the socket's path as
+            // `:authority` (`pkg/kubelet/pluginmanager/operationexecutor`), which h2 refuses as no authority.
+            Registration::Auto => watched.is_dir() && !legacy.is_dir(),
             Registration::Watcher => true,
             Registration::Legacy => false,
         };
-        let dir = if is_watched {
-            watched
-        } else {
-            kubelet_dir.join("device-plugins")
-        };
+        let dir = if is_watched { watched } else { legacy };
         Self { dir, is_watched }
     }
 
@@ -281,11 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_follows_the_directory_unless_it_is_named() {
+    fn a_kubelet_with_both_directories_is_called() {
         let dir = tempfile::tempdir().unwrap();
         assert!(!Place::choose(dir.path(), Registration::Auto).is_watched);
         fs::create_dir(dir.path().join("plugins_registry")).unwrap();
         assert!(Place::choose(dir.path(), Registration::Auto).is_watched);
-        assert!(!Place::choose(dir.path(), Registration::Legacy).is_watched);
+        fs::create_dir(dir.path().join("device-plugins")).unwrap();
+        assert!(!Place::choose(dir.path(), Registration::Auto).is_watched);
+        assert!(Place::choose(dir.path(), Registration::Watcher).is_watched);
     }
 }

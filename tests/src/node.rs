@@ -47,14 +47,24 @@ impl Pf {
         }
         // Creating VFs resets the PF: its carrier drops for a second.
         wait_for(
-            "all VFs have network devices and the PF has carrier",
+            "all VFs have network devices, the PF has carrier and knows their addresses",
             || self.is_ready(count),
         )
     }
 
     fn is_ready(&self, count: usize) -> bool {
         let present = (0..count).all(|index| self.vf(index).is_ok_and(|vf| netdev_of(&vf).is_ok()));
-        present && self.vf(count).is_err() && self.carrier() == "1"
+        present && self.vf(count).is_err() && self.carrier() == "1" && self.knows_addresses()
+    }
+
+    /// Whether each VF told the PF its address, which it does again after a reset of the PF.
+    fn knows_addresses(&self) -> bool {
+        let link = ip_json(None, &["link", "show", "dev", &self.netdev]).unwrap_or_default();
+        let vfs = link.pointer("/0/vfinfo_list").and_then(Value::as_array);
+        vfs.is_none_or(|vfs| {
+            vfs.iter()
+                .all(|vf| vf.get("address") != Some(&json!("00:00:00:00:00:00")))
+        })
     }
 
     /// Pulls the PF's cable or plugs it in, and waits until the PF saw it.

@@ -77,6 +77,10 @@ impl Node {
             flag("kubelet-dir", "kubelet"),
             flag("devinfo-dir", "devinfo"),
             flag("host-root", ""),
+            format!(
+                "--registration={}",
+                if is_watching { "watcher" } else { "auto" }
+            ),
         ];
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let plugin = Plugin::start(binary(), &flags, &dir.path().join("log")).unwrap();
