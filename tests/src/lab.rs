@@ -7,6 +7,8 @@ pub mod cache;
 pub mod fetch;
 pub mod gate;
 pub mod image;
+pub mod kubernetes;
+pub mod oci;
 pub mod progress;
 pub mod qemu;
 
@@ -25,6 +27,8 @@ usage: cargo lab COMMAND
   test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
   bench [--only cni|device-plugin] [--json FILE] [--peer-cni FILE]
                     what both programs cost, as a table and as data, beside another CNI plugin
+  kubernetes [SUITE...]
+                    suites with real kubelet, containerd and Multus on the node (needs Go)
   shell             a prompt on the node; `poweroff -f` leaves it
   dist              the static binaries that ship, in target/dist/
   help              this text
@@ -43,6 +47,7 @@ pub fn main(words: &[String]) -> ExitCode {
         ["test"] => gate::run(),
         ["test", suites @ ..] => gate::run_suites(suites),
         ["bench", options @ ..] => crate::bench::run(options),
+        ["kubernetes", suites @ ..] => kubernetes::run(suites),
         ["shell"] => shell(),
         ["dist"] => build::dist().map(|_| true),
         [] | ["help" | "--help" | "-h"] => {

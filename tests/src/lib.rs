@@ -9,6 +9,8 @@
 )]
 
 pub mod bench;
+#[cfg(feature = "guest")]
+pub mod cluster;
 pub mod cni;
 #[cfg(feature = "guest")]
 pub mod demo;

@@ -22,7 +22,7 @@ pub struct Dist {
 /// A test program for the node.
 #[derive(Clone, Debug)]
 pub struct Suite {
-    /// Name without `guest_`.
+    /// Name without its kind.
     pub name: String,
     /// The program.
     pub program: PathBuf,
@@ -79,8 +79,8 @@ pub fn guest_binary(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Builds the suites that run on the node; all of them when none is named.
-pub fn suites(names: &[&str]) -> Result<Vec<Suite>> {
+/// Builds the suites of a kind (`guest` or `kube`) that run on the node; all of them when none is named.
+pub fn suites(kind: &str, names: &[&str]) -> Result<Vec<Suite>> {
     let mut words = vec![
         "test".to_owned(),
         "--package=sriov-tests".to_owned(),
@@ -89,9 +89,9 @@ pub fn suites(names: &[&str]) -> Result<Vec<Suite>> {
     ];
     words.push("--message-format=json-render-diagnostics".to_owned());
     let targets = if names.is_empty() {
-        vec!["guest_*".to_owned()]
+        vec![format!("{kind}_*")]
     } else {
-        names.iter().map(|name| format!("guest_{name}")).collect()
+        names.iter().map(|name| format!("{kind}_{name}")).collect()
     };
     words.extend(targets.iter().map(|target| format!("--test={target}")));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -101,7 +101,8 @@ pub fn suites(names: &[&str]) -> Result<Vec<Suite>> {
         let name = message
             .pointer("/target/name")?
             .as_str()?
-            .strip_prefix("guest_")?
+            .strip_prefix(kind)?
+            .strip_prefix('_')?
             .to_owned();
         let program = message.get("executable")?.as_str()?.into();
         Some(Suite { name, program })

@@ -1,4 +1,4 @@
-//! Gets QEMU, the kernel and the guest's userland as Debian packages, by name, into the cache; installs nothing.
+//! Gets QEMU, the kernel, the guest's userland and container parts as Debian packages, by name, into the cache; installs nothing.
 //!
 //! A private apt state takes the mirror from the machine's own apt configuration; see `docs/decisions.md`.
 
@@ -45,50 +45,74 @@ pub fn node_parts(cache: &Cache) -> Result<NodeParts> {
             std::env::consts::ARCH
         );
     }
-    let release = sources::release()?;
-    let home = cache.path(&format!("{LAYOUT}-{}", release.codename));
-    let parts = NodeParts {
+    let home = fetch(cache, LAYOUT, |apt, release, unfinished| {
+        progress::step("downloading QEMU (36 MB)", || {
+            apt.closure(
+                &["qemu-system-x86"],
+                release.newer.as_deref(),
+                &unfinished.join("qemu"),
+            )
+        })?;
+        progress::step("downloading the guest's tools (23 MB)", || {
+            apt.closure(GUEST_PACKAGES, None, &unfinished.join("guest"))
+        })?;
+        progress::step("downloading a kernel (106 MB)", || {
+            apt.kernel(release.newer.as_deref(), &unfinished.join("kernel"))
+        })
+    })?;
+    Ok(NodeParts {
         qemu: home.join("qemu"),
         guest: home.join("guest"),
         kernel: home.join("kernel"),
-    };
+    })
+}
+
+/// Packages of the release with all that they depend on, unpacked below one root; `layout` names it in the cache.
+///
+/// # Errors
+/// As [`node_parts`].
+pub fn packages(cache: &Cache, layout: &str, names: &[&str]) -> Result<PathBuf> {
+    fetch(cache, layout, |apt, _, unfinished| {
+        progress::step(&format!("downloading {}", names.join(", ")), || {
+            apt.closure(names, None, unfinished)
+        })
+    })
+}
+
+/// A directory of the cache, filled by `fill` where it is not there; it is there whole or not at all.
+fn fetch(
+    cache: &Cache,
+    layout: &str,
+    fill: impl FnOnce(&Apt, &sources::Release, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let release = sources::release()?;
+    let home = cache.path(&format!("{layout}-{}", release.codename));
     let _lock = cache.lock()?;
     if home.exists() {
-        return Ok(parts);
+        return Ok(home);
     }
     cache.ensure_room()?;
     for tool in ["apt-get", "apt-cache", "dpkg", "xz", "setpriv"] {
         if !has(tool) {
             bail!(
-                "`{tool}` is not on this machine: the lab gets QEMU and a kernel from Debian packages, install apt, dpkg, xz-utils and util-linux"
+                "`{tool}` is not on this machine: the lab gets its parts from Debian packages, install apt, dpkg, xz-utils and util-linux"
             );
         }
     }
-    let unfinished = cache.path(&format!("{LAYOUT}-unfinished"));
+    let unfinished = cache.path(&format!("{layout}-unfinished"));
     let _ = std::fs::remove_dir_all(&unfinished);
     let apt = Apt::new(&unfinished.join("apt"), &release)?;
     progress::step("reading the package lists of your Debian mirror", || {
         apt.update()
     })?;
-    progress::step("downloading QEMU (36 MB)", || {
-        apt.closure(
-            &["qemu-system-x86"],
-            release.newer.as_deref(),
-            &unfinished.join("qemu"),
-        )
-    })?;
-    progress::step("downloading the guest's tools (23 MB)", || {
-        apt.closure(GUEST_PACKAGES, None, &unfinished.join("guest"))
-    })?;
-    progress::step("downloading a kernel (106 MB)", || {
-        apt.kernel(release.newer.as_deref(), &unfinished.join("kernel"))
-    })?;
+    fill(&apt, &release, &unfinished)?;
     std::fs::remove_dir_all(unfinished.join("apt"))?;
     std::fs::rename(&unfinished, &home)?;
-    Ok(parts)
+    Ok(home)
 }
 
-fn has(tool: &str) -> bool {
+/// Whether a program is on this machine.
+pub(super) fn has(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     dirs.extend([

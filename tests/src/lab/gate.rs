@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::build::{self, Suite, cargo};
 use super::cache::Cache;
-use super::qemu::{Job, Output};
+use super::qemu::{Job, Outcome, Output};
 use super::{prepare, progress};
 
 const PACKAGES: &[&[&str]] = &[
@@ -83,8 +83,9 @@ pub fn run_suites(names: &[&str]) -> Result<bool> {
     Ok(report.print())
 }
 
+/// What was checked, and whether it passed.
 #[derive(Debug, Default)]
-struct Report {
+pub(super) struct Report {
     checks: Vec<(String, bool)>,
 }
 
@@ -104,7 +105,7 @@ impl Report {
     }
 
     fn suites(&mut self, names: &[&str]) -> Result<()> {
-        let suites = build::suites(names)?;
+        let suites = build::suites("guest", names)?;
         let (_cache, mut node) = prepare()?;
         for Suite { name, program } in &suites {
             node.add_file(&format!("lab/suites/{name}"), program)?;
@@ -115,23 +116,33 @@ impl Report {
             output: Output::Both,
         };
         let outcomes = node.run(&suites.iter().map(job).collect::<Vec<_>>())?;
-        if outcomes.len() != suites.len() {
+        self.outcomes("on real VFs", suites.len(), outcomes)
+    }
+
+    /// Takes in how `count` suites ended.
+    pub(super) fn outcomes(
+        &mut self,
+        where_: &str,
+        count: usize,
+        outcomes: Vec<Outcome>,
+    ) -> Result<()> {
+        if outcomes.len() != count {
             bail!(
-                "{} suites were to run on the node, {} did",
-                suites.len(),
+                "{count} suites were to run on the node, {} did",
                 outcomes.len()
             );
         }
         self.checks.extend(outcomes.into_iter().map(|outcome| {
             (
-                format!("suite {} on real VFs", outcome.name),
+                format!("suite {} {where_}", outcome.name),
                 outcome.code == 0,
             )
         }));
         Ok(())
     }
 
-    fn print(&self) -> bool {
+    /// Prints what passed and what failed; true when all passed.
+    pub(super) fn print(&self) -> bool {
         println!();
         for (name, passed) in &self.checks {
             println!("{} {name}", if *passed { "ok    " } else { "FAILED" });

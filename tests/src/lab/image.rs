@@ -19,6 +19,8 @@ const MODULES: &[&str] = &[
     "vfio-pci",
     "vfio_iommu_type1",
     "uio_pci_generic",
+    "virtio_net",
+    "overlay",
 ];
 
 /// Programs with their shared libraries: path in the package root, path on the node.
@@ -282,7 +284,7 @@ fn unpacked(module: &Path) -> Result<Vec<u8>> {
 }
 
 /// A file of a package root, whether or not its release has merged `/bin` into `/usr/bin`.
-fn first_of(root: &Path, path: &str) -> Result<PathBuf> {
+pub(super) fn first_of(root: &Path, path: &str) -> Result<PathBuf> {
     let candidates = [root.join(path), root.join("usr").join(path)];
     candidates
         .into_iter()
@@ -314,7 +316,8 @@ pub fn command_in(root: &Path) -> Result<Vec<String>> {
     ])
 }
 
-fn shared_libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>> {
+/// The libraries of a program of a package root.
+pub(super) fn shared_libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new(loader(root)?)
         .args(["--library-path", &library_path(root), "--list"])
         .arg(program)

@@ -1,6 +1,15 @@
 #!/bin/busybox sh
 # First process of the emulated node: mounts, modules, both PFs up with carrier, then the jobs of the run.
 /bin/busybox --install -s /bin
+if [ -e /lab/containers ] && [ -z "$VIRTFN_MOVED" ]; then
+	# runc cannot pivot away from the initramfs itself: go on in a tmpfs.
+	mkdir /new
+	mount -t tmpfs -o size=80% root /new
+	for path in /*; do
+		[ "$path" = /new ] || cp -a "$path" /new/
+	done
+	exec env VIRTFN_MOVED=1 switch_root /new /init
+fi
 export PATH=/usr/sbin:/usr/bin:/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -35,6 +44,17 @@ for port in 0 1; do
 		usleep 100000
 	done
 done
+if [ -e /lab/containers ]; then
+	mount --make-rshared /
+	mount -t cgroup2 cgroup2 /sys/fs/cgroup
+	for path in /sys/class/net/*; do
+		[ "$(cat "$path/address")" = 52:54:00:00:00:20 ] && found=${path##*/}
+	done
+	$ip link set "$found" up name up0
+	$ip address add 10.0.2.15/24 dev up0
+	$ip route add default via 10.0.2.2
+	hostname node
+fi
 export VIRTFN_GUEST=1 VIRTFN_SRIOV_CNI=/opt/cni/bin/sriov VIRTFN_DEVICE_PLUGIN=/opt/virtfn/sriov-device-plugin RUST_BACKTRACE=0
 if [ -e /lab/jobs ]; then
 	exec 3> /dev/vport0p1

@@ -81,6 +81,7 @@ pub struct Node {
     qemu: PathBuf,
     base: PathBuf,
     files: Vec<(String, PathBuf)>,
+    holds_containers: bool,
 }
 
 impl Node {
@@ -96,7 +97,18 @@ impl Node {
             qemu: parts.qemu.clone(),
             base,
             files: Vec::new(),
+            holds_containers: false,
         })
+    }
+
+    /// Gives the node memory for containers, a root that can be pivoted, cgroups, and a network to this machine.
+    pub fn make_room_for_containers(&mut self) {
+        self.holds_containers = true;
+    }
+
+    /// A path that lives as long as the node.
+    pub fn run_path(&self, name: &str) -> PathBuf {
+        self.run.join(name)
     }
 
     /// Puts a program on the node.
@@ -247,6 +259,9 @@ impl Node {
         for (name, source) in &self.files {
             archive.file(name, source, true)?;
         }
+        if self.holds_containers {
+            archive.bytes("lab/containers", b"", false)?;
+        }
         if let Some(jobs) = jobs {
             archive.bytes(
                 "lab/jobs",
@@ -278,19 +293,20 @@ impl Node {
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
             Accel::Tcg => command.args(["-accel", "tcg", "-cpu", "max"]),
         };
+        let memory = if self.holds_containers { 2048 } else { 512 };
         command.args([
             "-M",
             "q35,kernel-irqchip=split,smm=off,i8042=off,sata=off,smbus=off",
             "-smp",
             "2",
             "-m",
-            "1G",
+            &format!("{}M", 2 * memory),
         ]);
         command.args(["-display", "none", "-no-reboot", "-nodefaults"]);
         for node in 0..2 {
             command.args([
                 "-object",
-                &format!("memory-backend-ram,id=m{node},size=512M"),
+                &format!("memory-backend-ram,id=m{node},size={memory}M"),
             ]);
             command.args([
                 "-numa",
@@ -318,6 +334,13 @@ impl Node {
                 &format!("igb,id=pf{port},bus=rp{port},netdev=n{port},mac=52:54:00:00:00:1{port}"),
             ]);
             command.args(["-netdev", &format!("hubport,id=n{port},hubid=0")]);
+        }
+        if self.holds_containers {
+            // A high slot: the job port stays the first virtio device.
+            command.args(["-netdev", "user,id=up", "-device"]);
+            command.arg(
+                "virtio-net-pci,netdev=up,mac=52:54:00:00:00:20,bus=pcie.0,addr=0x1e,romfile=",
+            );
         }
         let kernel_arguments = "console=ttyS0 quiet panic=-1 intel_iommu=on mitigations=off cryptomgr.notests random.trust_cpu=on audit=0 lsm= nowatchdog 8250.nr_uarts=1";
         command

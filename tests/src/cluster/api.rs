@@ -1,0 +1,71 @@
+//! The API server through the lab's proxy: JSON in and out over plain HTTP/1.0, which needs no client library.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The proxy's address.
+#[derive(Clone, Debug)]
+pub struct Api {
+    address: String,
+}
+
+impl Api {
+    /// An API server behind the proxy at `HOST:PORT`.
+    pub fn new(address: String) -> Self {
+        Self { address }
+    }
+
+    /// Reads an object.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.succeed("GET", path, None)
+    }
+
+    /// Makes an object.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.succeed("POST", path, Some(body))
+    }
+
+    /// Deletes an object.
+    pub fn delete(&self, path: &str) -> Result<Value> {
+        self.succeed("DELETE", path, None)
+    }
+
+    /// Whether there is no such object; false when the server does not say.
+    pub fn is_missing(&self, path: &str) -> bool {
+        self.call("GET", path, None)
+            .is_ok_and(|(code, _)| code == 404)
+    }
+
+    fn succeed(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let (code, answer) = self.call(method, path, body)?;
+        if !(200..300).contains(&code) {
+            bail!("{method} {path}: {code} {answer}");
+        }
+        serde_json::from_str(&answer).with_context(|| format!("{method} {path} answered no JSON"))
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(&self.address)
+            .with_context(|| format!("cannot reach the API server at {}", self.address))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let body = body.map(Value::to_string).unwrap_or_default();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, text) = answer
+            .split_once("\r\n\r\n")
+            .context("the API server answered no HTTP")?;
+        let code = head.split(' ').nth(1).context("an answer without a code")?;
+        Ok((code.parse()?, text.to_owned()))
+    }
+}

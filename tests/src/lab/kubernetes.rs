@@ -1,0 +1,155 @@
+//! `cargo lab kubernetes`: the lab's node as a Kubernetes node of real, unmodified parts, and the suites that use it.
+//!
+//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node; what runs on the node is started by `crate::cluster`.
+
+mod control;
+mod go;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use self::control::ControlPlane;
+use super::build::{self, Suite};
+use super::cache::Cache;
+use super::fetch::{self, NodeParts};
+use super::gate::Report;
+use super::image::{first_of, shared_libraries};
+use super::oci::{self, Image};
+use super::qemu::{Job, Node, Output};
+
+/// Version of the container parts in the cache.
+const LAYOUT: &str = "containers-v1";
+
+const PACKAGES: &[&str] = &["etcd-server", "containerd", "runc"];
+
+/// Programs of the Debian packages: path in the package root, path on the node.
+const DEBIAN: &[(&str, &str)] = &[
+    ("usr/bin/containerd", "usr/bin/containerd"),
+    (
+        "usr/bin/containerd-shim-runc-v2",
+        "usr/bin/containerd-shim-runc-v2",
+    ),
+    ("usr/bin/ctr", "usr/bin/ctr"),
+    ("usr/sbin/runc", "usr/bin/runc"),
+];
+
+/// Reference plugins besides those of the plain node.
+const PLUGINS: &[&str] = &["ptp", "loopback"];
+
+/// Our own files of the node.
+const FILES: &[(&str, &str)] = &[
+    ("etc/hosts", "127.0.0.1 localhost\n"),
+    ("etc/resolv.conf", ""),
+    (
+        "etc/containerd/config.toml",
+        include_str!("kubernetes/node/containerd.toml"),
+    ),
+    (
+        "etc/kubernetes/kubelet.yaml",
+        include_str!("kubernetes/node/kubelet.yaml"),
+    ),
+    (
+        "etc/cni/net.d/00-multus.conf",
+        include_str!("kubernetes/node/multus.conf"),
+    ),
+];
+
+/// Runs the named Kubernetes suites, all when none is named; true when all of them passed.
+///
+/// # Errors
+/// When a part is missing, cannot be built, or does not come up.
+pub fn run(names: &[&str]) -> Result<bool> {
+    let cache = Cache::open()?;
+    let parts = fetch::node_parts(&cache)?;
+    let debian = fetch::packages(&cache, LAYOUT, PACKAGES)?;
+    let programs = go::programs(&cache)?;
+    let binaries = build::dist()?;
+    let suites = build::suites("kube", names)?;
+    let mut node = Node::new(&cache, &parts)?;
+    node.make_room_for_containers();
+    add_containers(&mut node, &parts, &debian)?;
+    let plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
+    for (name, file) in [
+        (
+            "usr/bin/kubelet".to_owned(),
+            programs.kubernetes.join("kubelet"),
+        ),
+        (
+            "opt/cni/bin/multus".to_owned(),
+            programs.network.join("multus"),
+        ),
+        (
+            "usr/bin/cnitool".to_owned(),
+            programs.network.join("cnitool"),
+        ),
+        ("opt/cni/bin/sriov".to_owned(), binaries.cni),
+        (
+            "opt/virtfn/sriov-device-plugin".to_owned(),
+            binaries.device_plugin,
+        ),
+        (
+            "etc/kubernetes/kubelet.kubeconfig".to_owned(),
+            plane.kubeconfig("kubelet"),
+        ),
+        (
+            "etc/kubernetes/multus.kubeconfig".to_owned(),
+            plane.kubeconfig("multus"),
+        ),
+        (
+            control::AUTHORITY.trim_start_matches('/').to_owned(),
+            plane.certificate(),
+        ),
+    ] {
+        node.add_file(&name, &file)?;
+    }
+    let mut jobs = Vec::new();
+    for Suite { name, program } in &suites {
+        node.add_file(&format!("lab/suites/{name}"), program)?;
+        jobs.push(Job {
+            name: name.clone(),
+            argv: vec![
+                "/bin/env".to_owned(),
+                format!("VIRTFN_API={}", plane.api),
+                format!("/lab/suites/{name}"),
+                "--test-threads=1".to_owned(),
+            ],
+            output: Output::Both,
+        });
+    }
+    let mut report = Report::default();
+    report.outcomes("with a real kubelet", jobs.len(), node.run(&jobs)?)?;
+    Ok(report.print())
+}
+
+/// containerd, runc, their libraries and configuration, and the image of the suites' pods.
+fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<()> {
+    for (from, to) in DEBIAN {
+        let program = first_of(debian, from)?;
+        for library in shared_libraries(debian, &program)? {
+            let name = library.file_name().unwrap_or_default().to_string_lossy();
+            node.add_file(&format!("usr/lib/x86_64-linux-gnu/{name}"), &library)?;
+        }
+        node.add_file(to, &program)?;
+    }
+    for plugin in PLUGINS {
+        let program = first_of(&parts.guest, &format!("usr/lib/cni/{plugin}"))?;
+        node.add_file(&format!("opt/cni/bin/{plugin}"), &program)?;
+    }
+    for (name, text) in FILES {
+        let file = node.run_path(&name.replace('/', "-"));
+        std::fs::write(&file, text)?;
+        node.add_file(name, &file)?;
+    }
+    let image = Image {
+        name: "localhost/pod:1".to_owned(),
+        files: vec![(
+            "bin/busybox".to_owned(),
+            first_of(&parts.guest, "bin/busybox")?,
+        )],
+        entrypoint: vec!["/bin/busybox".into(), "sleep".into(), "2147483".into()],
+    };
+    let tar = node.run_path("pod.tar");
+    oci::write(&image, &tar)?;
+    node.add_file("lab/images/pod.tar", &tar)
+}

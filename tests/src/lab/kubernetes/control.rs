@@ -1,0 +1,261 @@
+//! The control plane beside the node: etcd, kube-apiserver and a proxy for the suites, on free ports of the loopback device.
+//!
+//! It stays out of the node, where emulation would make it slow; the node reaches it through QEMU's user network.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::super::image::command_in;
+use super::super::progress;
+use super::go::Programs;
+use crate::node::wait_for;
+
+/// The host's loopback device as the node sees it (QEMU's user network).
+const HOST_OF_NODE: &str = "10.0.2.2";
+
+/// The server's certificate on the node.
+pub(super) const AUTHORITY: &str = "/etc/kubernetes/cert.pem";
+
+const MANIFESTS: &str = include_str!("manifests.yaml");
+
+/// A running control plane; it ends with its owner.
+#[derive(Debug)]
+pub(super) struct ControlPlane {
+    dir: PathBuf,
+    kubectl: PathBuf,
+    /// Address of the proxy, as the node sees it.
+    pub(super) api: String,
+    services: Vec<Service>,
+}
+
+#[derive(Debug)]
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl ControlPlane {
+    /// Starts it with its state and logs in `dir`, and gives it the manifests that every suite needs.
+    ///
+    /// # Errors
+    /// When a part does not come up; its log is quoted.
+    pub(super) fn start(debian: &Path, programs: &Programs, dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let [client, peer, secure, proxy] = free_ports()?;
+        let mut plane = Self {
+            dir: dir.to_owned(),
+            kubectl: programs.kubernetes.join("kubectl"),
+            api: format!("{HOST_OF_NODE}:{proxy}"),
+            services: Vec::new(),
+        };
+        plane.write_secrets(programs, secure)?;
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let mut etcd = command_in(debian)?;
+        etcd.push(debian.join("usr/bin/etcd").to_string_lossy().into_owned());
+        plane.spawn(
+            "etcd",
+            &etcd,
+            &[
+                format!("--data-dir={}", dir.join("etcd").display()),
+                format!("--listen-client-urls={}", url(client)),
+                format!("--advertise-client-urls={}", url(client)),
+                format!("--listen-peer-urls={}", url(peer)),
+                format!("--initial-advertise-peer-urls={}", url(peer)),
+                format!("--initial-cluster=default={}", url(peer)),
+            ],
+        )?;
+        let file = |name: &str| dir.join(name).display().to_string();
+        let server = programs.kubernetes.join("kube-apiserver");
+        plane.spawn(
+            "kube-apiserver",
+            &[server.display().to_string()],
+            &[
+                format!("--etcd-servers={}", url(client)),
+                "--bind-address=127.0.0.1".to_owned(),
+                format!("--secure-port={secure}"),
+                format!("--tls-cert-file={}", file("cert.pem")),
+                format!("--tls-private-key-file={}", file("key.pem")),
+                format!("--token-auth-file={}", file("tokens")),
+                "--authorization-mode=Node,RBAC".to_owned(),
+                "--service-account-issuer=https://lab".to_owned(),
+                format!("--service-account-key-file={}", file("cert.pem")),
+                format!("--service-account-signing-key-file={}", file("key.pem")),
+                "--service-cluster-ip-range=10.96.0.0/24".to_owned(),
+                "--endpoint-reconciler-type=none".to_owned(),
+                // There is no controller that makes service accounts.
+                "--disable-admission-plugins=ServiceAccount".to_owned(),
+                "--feature-gates=ResourceHealthStatus=true".to_owned(),
+            ],
+        )?;
+        progress::step("starting the control plane", || {
+            plane.wait("kube-apiserver", |plane| {
+                plane.kubectl(&["get", "--raw", "/readyz"]).is_ok()
+            })?;
+            let manifests = dir.join("manifests.yaml");
+            std::fs::write(&manifests, MANIFESTS)?;
+            plane.kubectl(&["apply", "-f", &manifests.to_string_lossy()])?;
+            plane.kubectl(&[
+                "wait",
+                "--for=condition=Established",
+                "customresourcedefinition",
+                "--all",
+            ])
+        })?;
+        let kubectl = plane.kubectl.display().to_string();
+        plane.spawn(
+            "proxy",
+            &[kubectl],
+            &[
+                format!("--kubeconfig={}", file("admin.kubeconfig")),
+                "proxy".to_owned(),
+                format!("--port={proxy}"),
+                "--accept-hosts=.*".to_owned(),
+            ],
+        )?;
+        plane.wait("proxy", |_| {
+            std::net::TcpStream::connect(("127.0.0.1", proxy)).is_ok()
+        })?;
+        Ok(plane)
+    }
+
+    /// The kubeconfig of a user, for the node.
+    pub(super) fn kubeconfig(&self, user: &str) -> PathBuf {
+        self.dir.join(format!("{user}.kubeconfig"))
+    }
+
+    /// The server's certificate, which belongs at [`AUTHORITY`] of the node.
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.dir.join("cert.pem")
+    }
+
+    /// Runs kubectl as administrator.
+    fn kubectl(&self, words: &[&str]) -> Result<()> {
+        let output = Command::new(&self.kubectl)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig("admin"))
+            .args(words)
+            .env("HOME", &self.dir)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start kubectl")?;
+        if !output.status.success() {
+            bail!(
+                "kubectl {}: {}",
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes the server's certificate, the users' tokens and their kubeconfigs.
+    fn write_secrets(&self, programs: &Programs, port: u16) -> Result<()> {
+        let made = Command::new(programs.network.join("generate_cert"))
+            .args(["--ca", "--ecdsa-curve", "P256", "--host"])
+            .arg(format!("127.0.0.1,{HOST_OF_NODE}"))
+            .current_dir(&self.dir)
+            .stderr(Stdio::null())
+            .status()
+            .context("cannot start generate_cert")?;
+        if !made.success() {
+            bail!("generate_cert made no certificate");
+        }
+        let here = self.dir.join("cert.pem").display().to_string();
+        let mut tokens = String::new();
+        for (user, name, groups, host, authority) in [
+            (
+                "admin",
+                "admin",
+                "system:masters",
+                "127.0.0.1",
+                here.as_str(),
+            ),
+            (
+                "kubelet",
+                "system:node:node",
+                "system:nodes",
+                HOST_OF_NODE,
+                AUTHORITY,
+            ),
+            ("multus", "multus", "lab", HOST_OF_NODE, AUTHORITY),
+        ] {
+            let token = random()?;
+            writeln!(tokens, "{token},{name},{name},\"{groups}\"")?;
+            let config = kubeconfig(&format!("https://{host}:{port}"), authority, &token);
+            std::fs::write(self.kubeconfig(user), config)?;
+        }
+        Ok(std::fs::write(self.dir.join("tokens"), tokens)?)
+    }
+
+    fn spawn(&mut self, name: &str, program: &[String], words: &[String]) -> Result<()> {
+        let log = std::fs::File::create(self.log(name))?;
+        // The parent-death signal ends it when the lab is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(program)
+            .args(words)
+            .env("HOME", &self.dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        self.services.push(Service(child));
+        Ok(())
+    }
+
+    fn wait(&self, name: &str, mut is_up: impl FnMut(&Self) -> bool) -> Result<()> {
+        wait_for(&format!("{name} answers"), || is_up(self)).with_context(|| {
+            let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(5).collect();
+            format!("{name} does not come up; its log ends with: {last:#?}")
+        })
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.log"))
+    }
+}
+
+/// Ports that nobody listens on at this moment.
+fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+    let mut ports = [0; COUNT];
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+fn random() -> Result<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}")?;
+    }
+    Ok(text)
+}
+
+fn kubeconfig(server: &str, authority: &str, token: &str) -> String {
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "lab", "cluster": { "server": server, "certificate-authority": authority } }],
+        "users": [{ "name": "lab", "user": { "token": token } }],
+        "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
+        "current-context": "lab",
+    });
+    config.to_string()
+}

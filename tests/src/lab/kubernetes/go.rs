@@ -1,0 +1,132 @@
+//! Builds the parts that Debian does not package from Go modules: kubelet, kube-apiserver, kubectl, Multus, cnitool.
+//!
+//! Versions are pinned by `tests/tools/*/go.mod` and `go.sum`; the programs are unmodified.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::super::build::workspace;
+use super::super::cache::Cache;
+use super::super::fetch::has;
+use super::super::progress;
+
+/// Where Go's own program for self-signed certificates lives below `GOROOT`.
+const CERTIFICATES: &str = "src/crypto/tls/generate_cert.go";
+
+/// Directories with the built programs.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    /// kubelet, kube-apiserver, kubectl.
+    pub(super) kubernetes: PathBuf,
+    /// Multus, cnitool, the reference plugins, Go's certificate maker.
+    pub(super) network: PathBuf,
+}
+
+/// The programs, built when the cache does not have those of the pinned versions.
+///
+/// # Errors
+/// One sentence when Go is missing; else Go's own messages.
+pub(super) fn programs(cache: &Cache) -> Result<Programs> {
+    Ok(Programs {
+        kubernetes: module(cache, "kubernetes", "kubelet and kube-apiserver")?,
+        network: module(cache, "network", "Multus and the reference plugins")?,
+    })
+}
+
+/// Builds all tools of one module, static.
+fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
+    let source = workspace().join("tests/tools").join(name);
+    let home = cache.path(&format!("go-{name}"));
+    let _lock = cache.lock()?;
+    let pins = ["go.mod", "go.sum"];
+    let read = |dir: &Path, pin: &str| std::fs::read(dir.join(pin)).ok();
+    if pins
+        .iter()
+        .all(|pin| read(&home, pin).is_some() && read(&home, pin) == read(&source, pin))
+    {
+        return Ok(home);
+    }
+    if !has("go") {
+        bail!(
+            "`go` is not on this machine: `cargo lab kubernetes` builds {what} from Go modules, install Go 1.24 or newer"
+        );
+    }
+    cache.ensure_room()?;
+    let unfinished = cache.path(&format!("go-{name}-unfinished"));
+    let _ = std::fs::remove_dir_all(&unfinished);
+    std::fs::create_dir_all(&unfinished)?;
+    let flags = linker_flags(&std::fs::read_to_string(source.join("go.mod"))?);
+    let built = progress::step(&format!("building {what}, once (some minutes)"), || {
+        go(&source)
+            .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+            .arg(format!("{}/", unfinished.display()))
+            .arg("tool")
+            .status()
+    });
+    if !built.context("cannot start go")?.success() {
+        bail!("go cannot build {what}; its messages are above");
+    }
+    let root = go(&source).args(["env", "GOROOT"]).output()?;
+    let root = PathBuf::from(String::from_utf8(root.stdout)?.trim());
+    let made = go(&source)
+        .args(["build", "-o"])
+        .arg(unfinished.join("generate_cert"))
+        .arg(root.join(CERTIFICATES))
+        .status()?;
+    if !made.success() {
+        bail!("go cannot build its own {CERTIFICATES}; its messages are above");
+    }
+    for pin in pins {
+        std::fs::copy(source.join(pin), unfinished.join(pin))?;
+    }
+    let _ = std::fs::remove_dir_all(&home);
+    std::fs::rename(&unfinished, &home)?;
+    Ok(home)
+}
+
+fn go(dir: &Path) -> Command {
+    let mut command = Command::new("nice");
+    command
+        .arg("go")
+        .current_dir(dir)
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-mod=readonly -p=2")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    command
+}
+
+/// kubelet tells its version to the API server, which it takes from the linker.
+fn linker_flags(go_mod: &str) -> String {
+    let version = go_mod.lines().find_map(|line| {
+        line.trim()
+            .trim_start_matches("require ")
+            .strip_prefix("k8s.io/kubernetes v")?
+            .split(' ')
+            .next()
+    });
+    version.map_or_else(
+        || "-s -w".to_owned(),
+        |version| {
+            let base = "k8s.io/component-base/version";
+            let mut parts = version.split('.');
+            let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            format!("-s -w -X {base}.gitVersion=v{version} -X {base}.gitMajor={major} -X {base}.gitMinor={minor}")
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubelet_knows_its_version() {
+        let flags = linker_flags("module x\n\nrequire k8s.io/kubernetes v1.34.4 // indirect\n");
+        assert!(flags.contains("gitVersion=v1.34.4 "), "{flags}");
+        assert!(flags.ends_with("gitMinor=34"), "{flags}");
+        assert_eq!(linker_flags("module x\n"), "-s -w");
+    }
+}
