@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
+use sriov_config::resources::ResourceName;
 use sriov_host::HostRoot;
 use tracing::level_filters::LevelFilter;
 
@@ -143,7 +144,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
     while let Some(argument) = parser.next()? {
         match argument {
             Long("config-file") => setup.config_file = parser.value()?.into(),
-            Long("resource-prefix") => setup.resource_prefix = parser.value()?.string()?,
+            Long("resource-prefix") => setup.resource_prefix = prefix(parser.value()?.string()?)?,
             Long("kubelet-dir") => setup.kubelet_dir = parser.value()?.into(),
             Long("devinfo-dir") => setup.devinfo_dir = parser.value()?.into(),
             Long("host-root") => setup.host = HostRoot::new(PathBuf::from(parser.value()?)),
@@ -242,6 +243,21 @@ fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsError> {
         value,
         allowed: "HOST:PORT with a numeric host, PORT",
     })
+}
+
+/// An empty one is the default, as in a resource.
+fn prefix(value: String) -> Result<String, ArgsError> {
+    if value.is_empty() {
+        return Ok(Setup::default().resource_prefix);
+    }
+    match ResourceName::new(&value, "any") {
+        Ok(_) => Ok(value),
+        Err(_) => Err(ArgsError::Value {
+            flag: "resource-prefix",
+            value,
+            allowed: "the DNS subdomains that kubelet takes, for instance intel.com",
+        }),
+    }
 }
 
 fn registration(value: &str) -> Result<Registration, ArgsError> {
@@ -356,6 +372,7 @@ mod tests {
         for (line, word) in [
             ("--nonsense", "nonsense"),
             ("--registration=x", "`x`"),
+            ("--resource-prefix=Bad/x", "`Bad/x`"),
             ("--log-level=x", "`x`"),
             ("--metrics-address=somewhere", "`somewhere`"),
             ("--use-cdi=maybe", "`maybe`"),

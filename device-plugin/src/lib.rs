@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod podresources;
 pub mod pools;
 pub mod prefer;
+pub mod privileges;
 pub mod proto;
 pub mod tool;
 pub mod uplinks;

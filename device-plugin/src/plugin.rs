@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::ownership::{self, Owners, Sources};
 use crate::podresources;
 use crate::pools::{Pool, Pools, plan_pools};
+use crate::privileges::{NotWritable, ensure_writable};
 use crate::uplinks;
 
 /// The slow timer: an insurance, nothing waits for it.
@@ -59,13 +60,18 @@ pub enum StartError {
     #[error("cannot find the devices")]
     Scan(#[source] ScanError),
     /// The metrics cannot be served.
-    #[error("cannot listen on `{address}` for metrics")]
+    #[error(
+        "cannot listen on `{address}` for metrics (below 1024 that needs CAP_NET_BIND_SERVICE)"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
+    /// A directory cannot be written.
+    #[error(transparent)]
+    NotWritable(#[from] NotWritable),
     /// kubelet's directory is not there.
     #[error("cannot watch kubelet's directory `{}`: is kubelet installed, is --kubelet-dir right?", path.display())]
     KubeletDir {
@@ -106,6 +112,10 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
     let mut end = Ends::new().map_err(StartError::Runtime)?;
     let config = read_config(&setup)?;
     let place = Place::choose(&setup.kubelet_dir, setup.registration);
+    let dirs = [&place.dir, &setup.devinfo_dir];
+    for dir in dirs.into_iter().chain(&setup.cdi_dir) {
+        ensure_writable(dir)?;
+    }
     let events = DirEvents::of(&place.dir).map_err(|source| StartError::KubeletDir {
         path: place.dir.clone(),
         source,

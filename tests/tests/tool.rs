@@ -104,7 +104,12 @@ fn vf(index: usize) -> String {
 }
 
 fn netdev(tree: &Tree, address: &str, name: &str) {
-    for (attribute, text) in [("ifindex", "3"), ("type", "1")] {
+    for (attribute, text) in [
+        ("ifindex", "3"),
+        ("type", "1"),
+        ("flags", "0x1003"),
+        ("carrier", if name == "eth1" { "0" } else { "1" }),
+    ] {
         tree.file(&format!("{address}/net/{name}/{attribute}"), text)
             .unwrap();
     }
@@ -123,7 +128,7 @@ fn check_config_tells_all_and_its_exit_code_says_whether_it_is_right() {
         DIR/config.json: 3 usable resources, 1 mistake, 0 warnings
 
         intel.com/first: 2 devices
-          0000:01:10.0: NetworkController 8086:10ca, VF 0 of 0000:01:00.0 (pf0), driver igbvf, NUMA node 1, ether eth1
+          0000:01:10.0: NetworkController 8086:10ca, VF 0 of 0000:01:00.0 (pf0), driver igbvf, NUMA node 1, ether eth1 (without carrier)
           0000:01:10.1: NetworkController 8086:10ca, VF 1 of 0000:01:00.0 (pf0), driver vfio-pci, NUMA node 1
         x.y/second: 1 device
           0000:01:10.2: NetworkController 8086:10ca, VF 2 of 0000:01:00.0 (pf0), driver igbvf, NUMA node 1
@@ -184,7 +189,7 @@ fn the_inventory_is_a_table_with_pools_holders_and_health() {
     let device = |address: &str| {
         devices
             .iter()
-            .find(|device| device["address"] == address)
+            .find(|device| device["id"] == address)
             .unwrap()
     };
     assert_eq!(devices.len(), 6);
@@ -192,8 +197,9 @@ fn the_inventory_is_a_table_with_pools_holders_and_health() {
     assert_eq!(
         *device(&vf(0)),
         json!({
-            "address": vf(0), "vendor": "8086", "device": "10ca", "class": "020000", "driver": "igbvf", "numaNode": 1,
-            "netdevs": ["eth1"], "role": { "kind": "vf", "pf": PF, "pfName": "pf0", "index": 0 },
+            "id": vf(0), "vendor": "8086", "device": "10ca", "class": "020000", "driver": "igbvf", "numaNode": 1,
+            "netdevs": [{ "name": "eth1", "linkType": "ether", "up": true, "carrier": false }],
+            "rdma": [], "vdpa": [], "acpiIndex": null, "pKey": null, "role": { "kind": "vf", "pf": PF, "pfName": "pf0", "index": 0 },
             "pool": "intel.com/first", "health": "healthy", "leftOut": null, "findings": [],
             "holders": [{ "namespace": "default", "pod": "web", "container": "app", "resource": "intel.com/first" }],
         })
@@ -228,12 +234,12 @@ fn explain_says_why_a_device_is_where_it_is() {
             vf(0).as_str(),
             0,
             expect![[r"
-            0000:01:10.0 is in intel.com/first
-              NetworkController 8086:10ca, VF 0 of 0000:01:00.0 (pf0), driver igbvf, NUMA node 1, ether eth1
-              intel.com/first: its selectors match
-              x.y/second: pfNames asks for pf0#1-2
-              intel.com/accelerator: it is for accelerator
-        "]],
+                0000:01:10.0 is in intel.com/first
+                  NetworkController 8086:10ca, VF 0 of 0000:01:00.0 (pf0), driver igbvf, NUMA node 1, ether eth1 (without carrier)
+                  intel.com/first: its selectors match
+                  x.y/second: pfNames asks for pf0#1-2
+                  intel.com/accelerator: it is for accelerator
+            "]],
         ),
         (
             vf(1).as_str(),

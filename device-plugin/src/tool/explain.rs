@@ -213,14 +213,39 @@ fn facts(node: &Node, function: &PciFunction) -> String {
         |driver| format!("driver {driver}"),
     ));
     facts.extend(function.numa_node.map(|node| format!("NUMA node {node}")));
-    let netdevs = function.netdevs.iter();
-    facts.extend(netdevs.map(|netdev| {
-        let uplink = if node.uplinks.contains(netdev.name.as_str()) {
+    for netdev in &function.netdevs {
+        let state = match (netdev.is_up, netdev.carrier) {
+            (Some(false), _) => " (down)",
+            (Some(true), Some(false)) => " (without carrier)",
+            (Some(true), Some(true) | None) | (None, _) => "",
+        };
+        let is_uplink = node.uplinks.contains(netdev.name.as_str());
+        let route = if is_uplink {
             " with the default route"
         } else {
             ""
         };
-        format!("{} {}{uplink}", netdev.link_type, netdev.name)
+        facts.push(format!(
+            "{} {}{state}{route}",
+            netdev.link_type, netdev.name
+        ));
+    }
+    facts.extend(
+        function
+            .acpi_index
+            .iter()
+            .map(|index| format!("ACPI index {index}")),
+    );
+    facts.extend(function.rdma.iter().map(|name| format!("RDMA {name}")));
+    facts.extend(
+        function
+            .pkey
+            .iter()
+            .map(|pkey| format!("partition key {pkey}")),
+    );
+    facts.extend(function.vdpa.iter().map(|vdpa| {
+        let driver = vdpa.driver.as_deref().unwrap_or("no driver");
+        format!("vDPA {} ({driver})", vdpa.name)
     }));
     facts.join(", ")
 }

@@ -3,18 +3,20 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use sriov_host::VfIndex;
-use sriov_host::snapshot::{PciFunction, SriovRole};
+use sriov_host::snapshot::{Netdev, PciFunction, SriovRole, Subfunction};
+use sriov_host::{PciAddress, VfIndex};
 
 use super::Node;
 use super::table::{Paint, Tone, table};
 use crate::ownership::{Finding, Holder};
-use crate::pools::{LeftOut, Pool};
+use crate::pools::{LeftOut, Pool, is_of_class};
 
 /// A device.
 pub(super) struct Row<'a> {
-    function: &'a PciFunction,
-    pf_name: Option<&'a str>,
+    id: String,
+    what: What<'a>,
+    /// The PF of a VF or a subfunction, the function itself else.
+    base: &'a PciFunction,
     pool: Option<String>,
     /// Why it is in no pool.
     left_out: Option<LeftOut>,
@@ -22,36 +24,67 @@ pub(super) struct Row<'a> {
     holders: &'a [Holder],
 }
 
-/// The devices that are of some resource's class or have to do with SR-IOV.
+/// Kind of device.
+enum What<'a> {
+    Function(&'a PciFunction),
+    Subfunction(&'a Subfunction),
+}
+
+/// The devices that are of some resource's class or have to do with SR-IOV: PFs, their VFs, their subfunctions.
 pub(super) fn rows(node: &Node) -> Vec<Row<'_>> {
     let is_ours = |function: &&PciFunction| {
-        function.role != SriovRole::None || matches!(function.class.base(), 0x02 | 0x12)
+        let mut pools = node.pools.pools.iter();
+        function.role != SriovRole::None
+            || matches!(function.class.base(), 0x02 | 0x12)
+            || pools.any(|pool| is_of_class(function, &pool.resource))
     };
     let functions = node.snapshot.functions.values().filter(is_ours);
-    let mut rows: Vec<Row<'_>> = functions.map(|function| row(node, function)).collect();
-    rows.sort_by_key(|row| match row.function.role {
-        SriovRole::Vf { pf, index } => (pf, true, index, row.function.address),
-        SriovRole::Pf { .. } | SriovRole::None => {
-            (row.function.address, false, None, row.function.address)
-        }
+    let functions = functions.map(|function| {
+        let pf = node.snapshot.pf_of(function);
+        let id = function.address.to_string();
+        row(node, id, What::Function(function), pf.unwrap_or(function))
+    });
+    let subfunctions = node
+        .snapshot
+        .subfunctions
+        .values()
+        .filter_map(|subfunction| {
+            let pf = node.snapshot.function(subfunction.pf)?;
+            let id = subfunction.name.clone();
+            Some(row(node, id, What::Subfunction(subfunction), pf))
+        });
+    let mut rows: Vec<Row<'_>> = functions.chain(subfunctions).collect();
+    rows.sort_by_key(|row| {
+        let place = match &row.what {
+            What::Function(function) => match function.role {
+                SriovRole::Vf { index, .. } => (1, index.map(|index| u32::from(index.get()))),
+                SriovRole::Pf { .. } | SriovRole::None => (0, None),
+            },
+            What::Subfunction(subfunction) => (2, Some(subfunction.sfnum)),
+        };
+        (row.base.address, place)
     });
     rows
 }
 
-fn row<'a>(node: &'a Node, function: &'a PciFunction) -> Row<'a> {
-    let id = function.address.to_string();
+fn row<'a>(node: &'a Node, id: String, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
     let has = |pool: &&Pool| {
-        let mut devices = pool.devices.iter();
-        devices.any(|device| device.address == function.address)
+        pool.devices
+            .iter()
+            .any(|device| device.address.to_string() == id)
     };
     let pool = node.pools.pools.iter().find(has);
+    let address = id.parse::<PciAddress>().ok();
     Row {
-        function,
-        pf_name: node.snapshot.pf_of(function).and_then(netdev),
         pool: pool.map(|pool| pool.resource.name.to_string()),
-        left_out: node.pools.left_out.get(&function.address).copied(),
-        findings: node.owners.findings(function.address),
+        left_out: address.and_then(|address| node.pools.left_out.get(&address).copied()),
+        findings: address
+            .map(|address| node.owners.findings(address))
+            .unwrap_or_default(),
         holders: node.owners.holders(&id),
+        id,
+        what,
+        base,
     }
 }
 
@@ -64,16 +97,42 @@ impl Row<'_> {
     }
 
     fn role(&self) -> String {
-        match &self.function.role {
-            SriovRole::Pf { total_vfs, vfs } => format!("PF {}/{total_vfs}", vfs.len()),
-            SriovRole::Vf { pf, index } => {
-                let pf = self.pf_name.map_or_else(|| pf.to_string(), str::to_owned);
-                match index {
-                    Some(index) => format!("VF {index} of {pf}"),
-                    None => format!("VF of {pf}"),
+        let pf = || netdev(self.base).map_or_else(|| self.base.address.to_string(), str::to_owned);
+        match &self.what {
+            What::Subfunction(subfunction) => format!("SF {} of {}", subfunction.sfnum, pf()),
+            What::Function(function) => match &function.role {
+                SriovRole::Pf { total_vfs, vfs } => format!("PF {}/{total_vfs}", vfs.len()),
+                SriovRole::Vf { pf: address, .. } if *address != self.base.address => {
+                    format!("VF of {address}")
                 }
-            }
-            SriovRole::None => "-".to_owned(),
+                SriovRole::Vf { index, .. } => match index {
+                    Some(index) => format!("VF {index} of {}", pf()),
+                    None => format!("VF of {}", pf()),
+                },
+                SriovRole::None => "-".to_owned(),
+            },
+        }
+    }
+
+    /// The function whose vendor, device and NUMA node it has.
+    fn hardware(&self) -> &PciFunction {
+        match &self.what {
+            What::Function(function) => function,
+            What::Subfunction(_) => self.base,
+        }
+    }
+
+    fn driver(&self) -> Option<&str> {
+        match &self.what {
+            What::Function(function) => function.driver.as_deref(),
+            What::Subfunction(subfunction) => subfunction.driver.as_deref(),
+        }
+    }
+
+    fn netdevs(&self) -> &[Netdev] {
+        match &self.what {
+            What::Function(function) => &function.netdevs,
+            What::Subfunction(subfunction) => &subfunction.netdevs,
         }
     }
 
@@ -92,7 +151,7 @@ pub(super) fn text(node: &Node, rows: &[Row<'_>], paint: Paint) -> String {
     ];
     let mut cells = vec![head.map(|word| (Tone::Head, word.to_owned())).to_vec()];
     for row in rows {
-        let function = row.function;
+        let hardware = row.hardware();
         let or_none = |text: Option<String>| (Tone::Normal, text.unwrap_or_else(|| "-".to_owned()));
         let health = row.health();
         let tone = match health {
@@ -107,15 +166,15 @@ pub(super) fn text(node: &Node, rows: &[Row<'_>], paint: Paint) -> String {
             Tone::Odd
         };
         cells.push(vec![
-            (Tone::Normal, function.address.to_string()),
+            (Tone::Normal, row.id.clone()),
             (Tone::Normal, row.role()),
             (
                 Tone::Normal,
-                format!("{}:{}", function.vendor, function.device),
+                format!("{}:{}", hardware.vendor, hardware.device),
             ),
-            or_none(function.driver.clone()),
-            or_none(function.numa_node.map(|node| node.to_string())),
-            or_none(netdev(function).map(str::to_owned)),
+            or_none(row.driver().map(str::to_owned)),
+            or_none(hardware.numa_node.map(|node| node.to_string())),
+            or_none(row.netdevs().first().map(|netdev| netdev.name.to_string())),
             or_none(row.pool.clone()),
             (tone, health.unwrap_or("-").to_owned()),
             or_none((!holders.is_empty()).then(|| holders.join(" "))),
@@ -147,53 +206,73 @@ pub(super) fn json(node: &Node, rows: &[Row<'_>]) -> String {
 }
 
 fn device(row: &Row<'_>) -> Value {
-    let function = row.function;
-    let netdevs: Vec<&str> = function
-        .netdevs
-        .iter()
-        .map(|netdev| netdev.name.as_str())
-        .collect();
-    let holders: Vec<Value> = row
-        .holders
-        .iter()
-        .map(|holder| {
-            json!({
-                "namespace": holder.namespace, "pod": holder.pod,
-                "container": holder.container, "resource": holder.resource,
-            })
-        })
-        .collect();
-    let role = match &function.role {
-        SriovRole::Pf { total_vfs, vfs } => {
-            let vfs = vfs
-                .iter()
-                .map(|(index, vf)| (index.to_string(), json!(vf.to_string())));
-            json!({ "kind": "pf", "totalVfs": total_vfs, "vfs": Value::Object(vfs.collect()) })
-        }
-        SriovRole::Vf { pf, index } => json!({
-            "kind": "vf", "pf": pf.to_string(), "pfName": row.pf_name,
-            "index": index.map(VfIndex::get),
-        }),
-        SriovRole::None => json!({ "kind": "none" }),
+    let hardware = row.hardware();
+    let (rdma, function) = match &row.what {
+        What::Function(function) => (&function.rdma, Some(*function)),
+        What::Subfunction(subfunction) => (&subfunction.rdma, None),
     };
+    let vdpa = function.into_iter().flat_map(|function| &function.vdpa);
+    let vdpa = vdpa.map(|device| json!({ "name": device.name, "driver": device.driver }));
     json!({
-        "address": function.address.to_string(),
-        "role": role,
-        "vendor": function.vendor.to_string(),
-        "device": function.device.to_string(),
-        "class": function.class.to_string(),
-        "driver": function.driver,
-        "numaNode": function.numa_node,
-        "netdevs": netdevs,
+        "id": row.id,
+        "role": role(row),
+        "vendor": hardware.vendor.to_string(),
+        "device": hardware.device.to_string(),
+        "class": hardware.class.to_string(),
+        "driver": row.driver(),
+        "numaNode": hardware.numa_node,
+        "netdevs": row.netdevs().iter().map(link).collect::<Vec<_>>(),
+        "rdma": rdma,
+        "vdpa": vdpa.collect::<Vec<_>>(),
+        "acpiIndex": function.and_then(|function| function.acpi_index.as_deref()),
+        "pKey": function.and_then(|function| function.pkey.as_deref()),
         "pool": row.pool,
         "health": row.health(),
-        "holders": holders,
+        "holders": row.holders.iter().map(holder).collect::<Vec<_>>(),
         "leftOut": row.left_out.map(|why| why.to_string()),
         "findings": row.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 
-/// Its first network device here.
+fn role(row: &Row<'_>) -> Value {
+    match &row.what {
+        What::Subfunction(subfunction) => json!({
+            "kind": "sf", "pf": subfunction.pf.to_string(), "pfName": netdev(row.base), "number": subfunction.sfnum,
+        }),
+        What::Function(function) => match &function.role {
+            SriovRole::Pf { total_vfs, vfs } => {
+                let vfs = vfs.iter();
+                let vfs = vfs.map(|(index, vf)| (index.to_string(), json!(vf.to_string())));
+                json!({ "kind": "pf", "totalVfs": total_vfs, "vfs": Value::Object(vfs.collect()) })
+            }
+            SriovRole::Vf { pf, index } => json!({
+                "kind": "vf", "pf": pf.to_string(), "index": index.map(VfIndex::get),
+                "pfName": (*pf == row.base.address).then(|| netdev(row.base)).flatten(),
+            }),
+            SriovRole::None => json!({ "kind": "none" }),
+        },
+    }
+}
+
+fn link(netdev: &Netdev) -> Value {
+    json!({
+        "name": netdev.name.as_str(),
+        "linkType": netdev.link_type.to_string(),
+        "up": netdev.is_up,
+        "carrier": netdev.carrier,
+    })
+}
+
+fn holder(holder: &Holder) -> Value {
+    json!({
+        "namespace": holder.namespace,
+        "pod": holder.pod,
+        "container": holder.container,
+        "resource": holder.resource,
+    })
+}
+
+/// Name of the network device of a function itself, in switchdev mode that of the uplink.
 pub(super) fn netdev(function: &PciFunction) -> Option<&str> {
-    function.netdevs.first().map(|netdev| netdev.name.as_str())
+    function.uplink().map(|netdev| netdev.name.as_str())
 }

@@ -1,0 +1,171 @@
+//! The subcommands of the device plugin on real VFs, and its refusal to start where it may not write.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::node::{Pf, netdev_of};
+
+const BINARY: &str = "/opt/virtfn/sriov-device-plugin";
+const NOBODY: u32 = 65534;
+
+fn tell(dir: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let flag = |name: &str, path: &str| format!("--{name}={}", dir.join(path).display());
+    let output = Command::new(BINARY)
+        .args([
+            flag("config-file", "config.json"),
+            flag("kubelet-dir", "kubelet"),
+            flag("cni-dir", "cni"),
+        ])
+        .args(words)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+fn configured() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({ "resourceList": [
+        { "resourceName": "some", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0#0", "pf0#2"], "drivers": ["igbvf"] } },
+        { "resourceName": "rest", "resourcePrefix": "x.y", "selectors": [{ "rootDevices": [std::env::var("VIRTFN_PF0").unwrap()] }] },
+    ] });
+    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    dir
+}
+
+#[test]
+fn the_inventory_is_what_sysfs_shows() {
+    let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 1).unwrap());
+    let dir = configured();
+    let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+    let held = first.vf(2).unwrap();
+    kubelet.pods(|pods| pods.run("web", "x.y/some", &[&held]));
+    let inventory = || {
+        let (code, text) = tell(dir.path(), &["inventory", "--json"]);
+        assert_eq!(code, Some(0));
+        let document: Value = serde_json::from_str(&text).unwrap();
+        document["devices"].as_array().unwrap().clone()
+    };
+    let devices = inventory();
+    let device = |address: &str| {
+        let mut devices = devices.iter();
+        devices.find(|device| device["id"] == address).unwrap()
+    };
+    for (pf, count) in [(&first, 3), (&second, 1)] {
+        let attribute = |name: &str| {
+            let path = format!("/sys/bus/pci/devices/{}/{name}", pf.address);
+            fs::read_to_string(path).unwrap().trim().to_owned()
+        };
+        let of_pf = device(&pf.address);
+        assert_eq!(
+            (&of_pf["role"]["kind"], &of_pf["driver"]),
+            (&json!("pf"), &json!("igb"))
+        );
+        assert_eq!(
+            of_pf["role"]["totalVfs"].to_string(),
+            attribute("sriov_totalvfs")
+        );
+        assert_eq!(of_pf["numaNode"].to_string(), attribute("numa_node"));
+        assert_eq!(
+            of_pf["netdevs"],
+            json!([{ "name": pf.netdev, "linkType": "ether", "up": true, "carrier": true }])
+        );
+        for index in 0..count {
+            let vf = pf.vf(index).unwrap();
+            let of_vf = device(&vf);
+            assert_eq!(of_pf["role"]["vfs"][index.to_string()], json!(vf));
+            assert_eq!(
+                of_vf["role"],
+                json!({ "kind": "vf", "pf": pf.address, "pfName": pf.netdev, "index": index })
+            );
+            assert_eq!(of_vf["netdevs"][0]["name"], json!(netdev_of(&vf).unwrap()));
+            assert_eq!(of_vf["driver"], "igbvf");
+        }
+    }
+    assert_eq!(device(&first.vf(0).unwrap())["pool"], "x.y/some");
+    assert_eq!(device(&first.vf(1).unwrap())["pool"], "x.y/rest");
+    assert_eq!(device(&second.vf(0).unwrap())["pool"], Value::Null);
+    assert_eq!(device(&held)["holders"][0]["pod"], "web");
+    first.set_vfs(1).unwrap();
+    let vfs = inventory()
+        .into_iter()
+        .filter(|device| device["role"]["kind"] == "vf");
+    assert_eq!(vfs.count(), 2);
+}
+
+#[test]
+fn explain_names_what_a_real_device_lacks() {
+    let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 1).unwrap());
+    let dir = configured();
+    for (subject, words) in [
+        (first.vf(0).unwrap(), "is in x.y/some"),
+        (first.vf(1).unwrap(), "is in x.y/rest"),
+        (
+            second.vf(0).unwrap(),
+            "x.y/some: pfNames asks for pf0#0, pf0#2",
+        ),
+        (first.address.clone(), "is in no pool: it is a PF with VFs"),
+        ("x.y/rest".to_owned(), "x.y/rest: 1 device"),
+    ] {
+        let (code, text) = tell(dir.path(), &["explain", &subject]);
+        assert!(code == Some(0) && text.contains(words), "{subject}: {text}");
+    }
+    let file = dir.path().join("config.json");
+    let (code, text) = tell(
+        dir.path(),
+        &["check-config", file.to_str().unwrap(), "--explain"],
+    );
+    assert!(
+        code == Some(0) && text.contains("x.y/some: 2 devices"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_user_who_may_not_write_is_told_the_capability_and_may_look() {
+    let _pf = Pf::with_vfs(0, 1).unwrap();
+    let dir = configured();
+    let _kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+    let run = |words: &[&str]| -> Output {
+        // A directory that everybody may enter and only root may write.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(dir.path(), mode).unwrap();
+        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+        Command::new(BINARY)
+            .args([
+                flag("config-file", "config.json"),
+                flag("kubelet-dir", "kubelet"),
+                flag("devinfo-dir", "devinfo"),
+            ])
+            .args(words)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output()
+            .unwrap()
+    };
+    let refused = run(&[]);
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("user 65534") && error.contains("CAP_DAC_OVERRIDE"),
+        "{error}"
+    );
+    let looked = run(&["inventory"]);
+    let text = String::from_utf8(looked.stdout).unwrap();
+    assert!(
+        looked.status.success() && text.contains("x.y/some"),
+        "{text}"
+    );
+}
