@@ -49,19 +49,33 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The object at `path`, or a mistake.
     pub(crate) fn of(value: &'a Value, path: &str, findings: &mut Findings) -> Option<Self> {
-        if let Value::Object(object) = value {
-            let mut entries: Vec<_> = object.iter().collect();
-            entries.sort_by_key(|(key, _)| findings.places.at(&member(path, key)));
-            return Some(Self {
-                path: path.to_owned(),
-                entries,
-            });
+        let fields = Self::read(value, path, findings);
+        if fields.is_none() {
+            let path = if path.is_empty() { "document" } else { path };
+            findings.mistake(path, format!("`{value}` is not an object"));
         }
-        findings.mistake(
-            if path.is_empty() { "document" } else { path },
-            format!("`{value}` is not an object"),
-        );
-        None
+        fields
+    }
+
+    /// The same for what may hold a secret: no message tells the value.
+    pub(crate) fn of_secret(value: &'a Value, path: &str, findings: &mut Findings) -> Option<Self> {
+        let fields = Self::read(value, path, findings);
+        if fields.is_none() {
+            findings.mistake(path, "this is not an object");
+        }
+        fields
+    }
+
+    fn read(value: &'a Value, path: &str, findings: &Findings) -> Option<Self> {
+        let Value::Object(object) = value else {
+            return None;
+        };
+        let mut entries: Vec<_> = object.iter().collect();
+        entries.sort_by_key(|(key, _)| findings.places.at(&member(path, key)));
+        Some(Self {
+            path: path.to_owned(),
+            entries,
+        })
     }
 
     /// Path of a key, as the document spells it.

@@ -351,7 +351,9 @@ fn additional_info(
     findings: &mut Findings,
 ) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut info = BTreeMap::new();
-    let Some(devices) = fields.object("additionalInfo", findings) else {
+    let value = fields.value("additionalInfo");
+    let path = fields.path("additionalInfo");
+    let Some(devices) = value.and_then(|value| Fields::of_secret(value, &path, findings)) else {
         return info;
     };
     for (device, value, path) in devices.entries() {
@@ -362,14 +364,14 @@ fn additional_info(
                 "this is neither `*` nor a PCI address nor an auxiliary device, it has no effect",
             );
         }
-        let Some(texts) = Fields::of(value, &path, findings) else {
+        let Some(texts) = Fields::of_secret(value, &path, findings) else {
             continue;
         };
         let pairs = texts.entries().filter_map(|(key, value, path)| {
             if let Some(text) = value.as_str() {
                 Some((key.clone(), text.to_owned()))
             } else {
-                findings.mistake(&path, format!("`{value}` is not a string"));
+                findings.mistake(&path, "this is not a string");
                 None
             }
         });

@@ -31,11 +31,13 @@ pub enum NotWritable {
 pub fn ensure_writable(dir: &Path) -> Result<(), NotWritable> {
     let mut there = dir.ancestors().filter(|dir| dir.is_dir());
     let dir = there.next().unwrap_or(dir).to_owned();
-    match access(&dir, AccessFlags::W_OK | AccessFlags::X_OK) {
-        Err(Errno::EACCES | Errno::EPERM) => Err(NotWritable::Refused {
-            user: geteuid().as_raw(),
-            dir,
-        }),
+    let answer = access(&dir, AccessFlags::W_OK | AccessFlags::X_OK);
+    judge(answer, geteuid().as_raw(), dir)
+}
+
+fn judge(answer: Result<(), Errno>, user: u32, dir: PathBuf) -> Result<(), NotWritable> {
+    match answer {
+        Err(Errno::EACCES | Errno::EPERM) => Err(NotWritable::Refused { user, dir }),
         Err(Errno::EROFS) => Err(NotWritable::ReadOnly { dir }),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -53,10 +55,15 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_can_write_is_named() {
-        // The kernel lets nobody make files in the directories of a process: root is refused by the mode, too.
-        let dir = Path::new("/proc/self/task");
-        let error = ensure_writable(dir).map_err(|error| error.to_string());
-        assert!(error.is_ok() || error.unwrap_err().contains("/proc/self/task"));
+    fn a_refusal_names_user_directory_and_capability() {
+        let said = |errno| {
+            let judged = judge(Err(errno), 7, "/d".into());
+            judged.err().map(|error| error.to_string())
+        };
+        let refused = "user 7 may not write to `/d`: run as its owner or with CAP_DAC_OVERRIDE";
+        assert_eq!(said(Errno::EACCES).as_deref(), Some(refused));
+        let read_only = "`/d` is read-only: mount it from the host, writable";
+        assert_eq!(said(Errno::EROFS).as_deref(), Some(read_only));
+        assert_eq!(said(Errno::ENOENT), None);
     }
 }

@@ -77,13 +77,27 @@ fn card(tree: &Tree, pf: &str, of_pf: &Function, slot: &str, vfs: &[Function]) {
     }
 }
 
-/// Intel X710 and E810, `ConnectX` with RDMA, vDPA and InfiniBand, Broadcom, a `BlueField` with subfunctions and an FPGA.
 fn machine(root: &Path) {
     let tree = Tree::new(root);
+    intel(&tree);
+    connectx(&tree);
+    bluefield(&tree);
+    let bnxt = |id, netdev| network(("0x14e4", id), "bnxt_en", netdev);
+    card(
+        &tree,
+        "0000:86:00.0",
+        &bnxt("0x16d7", Some(("ens9f0", ETHER))),
+        "0000:86:02",
+        &[bnxt("0x16dc", None)],
+    );
+}
+
+/// X710, E810 and an FPGA.
+fn intel(tree: &Tree) {
     let (i40e, vf) = (("0x8086", "0x1572"), ("0x8086", "0x154c"));
     let pf = |name| network(i40e, "i40e", Some((name, ETHER)));
     card(
-        &tree,
+        tree,
         "0000:3b:00.0",
         &pf("enp59s0f0"),
         "0000:3b:02",
@@ -95,7 +109,7 @@ fn machine(root: &Path) {
         ],
     );
     card(
-        &tree,
+        tree,
         "0000:3b:00.1",
         &pf("enp59s0f1"),
         "0000:3b:0a",
@@ -104,9 +118,21 @@ fn machine(root: &Path) {
             network(("0x8086", "0x1889"), "iavf", None),
         ],
     );
-    let mlx5 = |id, netdev| network(("0x15b3", id), "mlx5_core", netdev);
+    let fpga = Function {
+        class: "0x120000",
+        ..network(("0x8086", "0x0d90"), "vfio-pci", None)
+    };
+    describe(tree, "0000:d8:00.0", &fpga);
+}
+
+fn mlx5(id: &'static str, netdev: Option<(&'static str, &'static str)>) -> Function {
+    network(("0x15b3", id), "mlx5_core", netdev)
+}
+
+/// RDMA, InfiniBand and vDPA.
+fn connectx(tree: &Tree) {
     card(
-        &tree,
+        tree,
         "0000:af:00.0",
         &mlx5("0x1017", Some(("ens785f0", ETHER))),
         "0000:af:01",
@@ -117,7 +143,7 @@ fn machine(root: &Path) {
         ],
     );
     card(
-        &tree,
+        tree,
         "0000:b0:00.0",
         &mlx5("0x101b", Some(("ib0", INFINIBAND))),
         "0000:b0:01",
@@ -133,7 +159,7 @@ fn machine(root: &Path) {
             .unwrap();
     }
     card(
-        &tree,
+        tree,
         "0000:b1:00.0",
         &mlx5("0x101d", Some(("ens8f0", ETHER))),
         "0000:b1:01",
@@ -152,21 +178,12 @@ fn machine(root: &Path) {
         )
         .unwrap();
     }
-    let bnxt = |id, netdev| network(("0x14e4", id), "bnxt_en", netdev);
-    card(
-        &tree,
-        "0000:86:00.0",
-        &bnxt("0x16d7", Some(("ens9f0", ETHER))),
-        "0000:86:02",
-        &[bnxt("0x16dc", None)],
-    );
-    let fpga = Function {
-        class: "0x120000",
-        ..network(("0x8086", "0x0d90"), "vfio-pci", None)
-    };
-    describe(&tree, "0000:d8:00.0", &fpga);
+}
+
+/// Subfunctions.
+fn bluefield(tree: &Tree) {
     tree.pf("0000:03:00.0", "mlx5_core", 8).unwrap();
-    describe(&tree, "0000:03:00.0", &mlx5("0xa2d6", Some(("p0", ETHER))));
+    describe(tree, "0000:03:00.0", &mlx5("0xa2d6", Some(("p0", ETHER))));
     for (id, sfnum) in [(2, 0), (3, 1), (4, 5), (5, 6)] {
         let device = format!("0000:03:00.0/mlx5_core.sf.{id}");
         tree.file(&format!("{device}/sfnum"), &sfnum.to_string())

@@ -68,30 +68,30 @@ fn the_inventory_is_what_sysfs_shows() {
             let path = format!("/sys/bus/pci/devices/{}/{name}", pf.address);
             fs::read_to_string(path).unwrap().trim().to_owned()
         };
-        let of_pf = device(&pf.address);
+        let parent = device(&pf.address);
         assert_eq!(
-            (&of_pf["role"]["kind"], &of_pf["driver"]),
+            (&parent["role"]["kind"], &parent["driver"]),
             (&json!("pf"), &json!("igb"))
         );
         assert_eq!(
-            of_pf["role"]["totalVfs"].to_string(),
+            parent["role"]["totalVfs"].to_string(),
             attribute("sriov_totalvfs")
         );
-        assert_eq!(of_pf["numaNode"].to_string(), attribute("numa_node"));
+        assert_eq!(parent["numaNode"].to_string(), attribute("numa_node"));
         assert_eq!(
-            of_pf["netdevs"],
+            parent["netdevs"],
             json!([{ "name": pf.netdev, "linkType": "ether", "up": true, "carrier": true }])
         );
         for index in 0..count {
             let vf = pf.vf(index).unwrap();
-            let of_vf = device(&vf);
-            assert_eq!(of_pf["role"]["vfs"][index.to_string()], json!(vf));
+            let seen = device(&vf);
+            assert_eq!(parent["role"]["vfs"][index.to_string()], json!(vf));
             assert_eq!(
-                of_vf["role"],
+                seen["role"],
                 json!({ "kind": "vf", "pf": pf.address, "pfName": pf.netdev, "index": index })
             );
-            assert_eq!(of_vf["netdevs"][0]["name"], json!(netdev_of(&vf).unwrap()));
-            assert_eq!(of_vf["driver"], "igbvf");
+            assert_eq!(seen["netdevs"][0]["name"], json!(netdev_of(&vf).unwrap()));
+            assert_eq!(seen["driver"], "igbvf");
         }
     }
     assert_eq!(device(&first.vf(0).unwrap())["pool"], "x.y/some");

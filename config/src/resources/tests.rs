@@ -139,6 +139,21 @@ fn a_resource_with_a_mistake_does_not_take_the_others_down() {
 }
 
 #[test]
+fn nothing_of_additional_info_is_told_whatever_its_form() {
+    for info in [
+        r#""secret""#,
+        r#"{"*": "secret"}"#,
+        r#"{"*": {"k": ["secret"]}}"#,
+    ] {
+        let text = format!(
+            r#"{{"resourceList": [{{"resourceName": "a", "selectors": {{"drivers": ["x"]}}, "additionalInfo": {info}}}]}}"#
+        );
+        let mistakes = ResourceList::parse(&text, "x.y").unwrap_err();
+        assert!(!mistakes.to_string().contains("secret"), "{mistakes}");
+    }
+}
+
+#[test]
 fn what_can_never_match_is_told() {
     check(
         r#"{"resourceList": [
