@@ -107,7 +107,12 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
         Err(failure) => Err(failure),
     };
     match finished {
-        Ok(result) => Ok(result),
+        Ok(result) => {
+            if let Err(error) = device::tell(setup, &conf.device, &view) {
+                tracing::warn!("{error}: what the runtime tells of the device lacks its PF");
+            }
+            Ok(result)
+        }
         Err(failure) => {
             saved.phase = Phase::Prepared;
             let undone = undo::undo(setup, journal, &saved, &ipam).await;

@@ -1,12 +1,17 @@
 //! Which VF is meant, and what is true of it now.
 
+use std::path::{Component, Path};
+
 use sriov_config::netconf::{DeviceSource, Wanted};
+use sriov_device_info::info::{DeviceInfo, Pci};
+use sriov_device_info::{Store, StoreError};
 use sriov_host::netlink::{Link, Netlink};
 use sriov_host::snapshot::{LinkType, Netdev};
 use sriov_host::sysfs::Presence;
 use sriov_host::vf::VfSettings;
 use sriov_host::{HostRoot, PciAddress, VfIndex, sysfs};
 
+use crate::Setup;
 use crate::failure::Failure;
 
 /// A VF as it is before anything is changed.
@@ -155,6 +160,31 @@ pub fn address(source: &DeviceSource) -> Result<PciAddress, Failure> {
         Some(named) if named != in_file => Err(DeviceError::Disagree { named, in_file }.into()),
         Some(_) | None => Ok(in_file),
     }
+}
+
+/// Completes the attachment's device-info file, or makes it where the device plugin made none (device information specification, section 5.1.2).
+///
+/// Only a file below the specification's directory is written: its path comes with the configuration, whose author may not be root.
+pub fn tell(setup: &Setup, source: &DeviceSource, view: &VfView) -> Result<(), StoreError> {
+    let is_plain = |path: &Path| {
+        let mut parts = path.components();
+        path.starts_with(&setup.device_info_dir)
+            && parts.all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+    };
+    let Some(path) = source.info_file.as_deref().filter(|path| is_plain(path)) else {
+        return Ok(());
+    };
+    let known = sriov_device_info::store::read(path)?;
+    let mut pci = match &known {
+        None => Pci {
+            pci_address: view.address.to_string(),
+            ..Pci::default()
+        },
+        Some(DeviceInfo::Pci { pci, .. }) if pci.pf_pci_address.is_none() => pci.clone(),
+        Some(_) => return Ok(()),
+    };
+    pci.pf_pci_address = Some(view.pf.address.to_string());
+    Store::write(path, &DeviceInfo::pci(pci))
 }
 
 /// A VF as sysfs shows it: all that can be judged before anything is locked.

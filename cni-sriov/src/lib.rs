@@ -45,6 +45,8 @@ pub struct Setup {
     pub host: HostRoot,
     /// Directory of the journal, the allocation files and the locks.
     pub state_dir: PathBuf,
+    /// Directory below which device-info files are written.
+    pub device_info_dir: PathBuf,
     /// Bound of each netlink request.
     pub request_deadline: Duration,
     /// Bound of the wait for a lock.
@@ -76,6 +78,7 @@ impl Default for Setup {
         Self {
             host: HostRoot::default(),
             state_dir: PathBuf::from("/var/lib/cni/sriov"),
+            device_info_dir: PathBuf::from("/var/run/k8s.cni.cncf.io/devinfo"),
             request_deadline: Duration::from_secs(20),
             lock_deadline: Duration::from_secs(30),
             open_host: OpenHost(Arc::new(Netlink::host)),

@@ -93,6 +93,7 @@ impl Machine {
         let setup = Setup {
             host: HostRoot::new(root.path()),
             state_dir: root.path().join("state"),
+            device_info_dir: root.path().join("devinfo"),
             request_deadline: Duration::from_millis(200),
             lock_deadline: Duration::from_millis(200),
             open_host: OpenHost(Arc::new(move |deadline| Netlink::fake(&of, deadline))),
@@ -354,6 +355,41 @@ fn what_a_pf_does_not_report_goes_back_to_what_a_new_vf_has() {
     machine.call(Verb::Del, &fields).unwrap();
     assert_eq!(machine.settings(), before());
     assert!(machine.state().is_empty());
+}
+
+#[test]
+fn the_device_info_of_an_attachment_is_completed_and_no_other_file_is_touched() {
+    let machine = Machine::new(1, before());
+    let dir = machine.root.path().join("devinfo/cni");
+    fs::create_dir_all(&dir).unwrap();
+    let add = |path: &Path| {
+        let fields = json!({ "runtimeConfig": { "CNIDeviceInfoFile": path } });
+        machine.call(Verb::Add, &fields).unwrap();
+        machine.call(Verb::Del, &fields).unwrap();
+        let text = fs::read_to_string(path).ok()?;
+        Some(serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let whole = json!({ "type": "pci", "version": "1.1.0",
+        "pci": { "pci-address": "0000:01:10.0", "pf-pci-address": "0000:01:00.0" } });
+    assert_eq!(add(&dir.join("new")), Some(whole.clone()));
+    let mut old = whole.clone();
+    old["pci"]["rdma-device"] = json!("mlx5_2");
+    old["pci"].as_object_mut().unwrap().remove("pf-pci-address");
+    fs::write(dir.join("old"), old.to_string()).unwrap();
+    let completed = add(&dir.join("old")).unwrap();
+    assert_eq!(
+        (
+            &completed["pci"]["rdma-device"],
+            &completed["pci"]["pf-pci-address"]
+        ),
+        (&json!("mlx5_2"), &json!("0000:01:00.0"))
+    );
+    for elsewhere in [
+        machine.root.path().join("elsewhere"),
+        dir.join("../../elsewhere"),
+    ] {
+        assert_eq!(add(&elsewhere), None);
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ use sriov_tests::node::{Netns, Pf};
 const CALLS: usize = 320;
 /// Netlink requests likewise, the read-back included; the Go plugin sends 19 and 15.
 const REQUESTS: usize = 12;
+/// System calls of a static Rust program that does nothing (`guest-empty` of the bench).
+const EMPTY: usize = 35;
 /// Bytes of the binary that ships.
 const BYTES: u64 = 3 << 20;
 
@@ -119,6 +121,14 @@ fn only_ipam_is_another_process_and_the_list_of_vfs_is_read_once_before_and_once
     assert_eq!(lists(&bare), 0);
     succeed("DEL", &json!({}), &attachment);
     assert_nothing_left();
+}
+
+#[test]
+fn version_costs_little_more_than_to_start_a_process() {
+    let pod = Netns::new("version").unwrap();
+    let calls = Trace::of("VERSION", &json!({}), &attachment(&pod, "0000:00:00.0")).calls();
+    println!("VERSION: {calls} system calls");
+    assert!(calls <= EMPTY * 3 / 2, "{calls}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn the_two_sources_must_agree() {
         r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0"}}"#,
     )
     .unwrap();
-    let source = |address: Option<&str>, file: Option<&std::path::Path>| DeviceSource {
+    let source = |address: Option<&str>, file: Option<&Path>| DeviceSource {
         address: address.map(|text| text.parse().unwrap()),
         info_file: file.map(Into::into),
     };
