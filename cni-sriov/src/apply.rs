@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use sriov_host::netlink::{Announcer, Link, LinkChange, Netlink, NetlinkError};
 use sriov_host::netns::{self, Netns};
 use sriov_host::vf::{VfChange, VfSettings};
@@ -98,8 +99,7 @@ impl Target {
                     index = Some(self.move_in(host, link, pod, ifname).await?);
                 }
                 (Step::LinkMac(mac), Some((_, pod))) => {
-                    self.change(&pod.netlink, index, &LinkChange::Mac(*mac))
-                        .await?;
+                    self.change_mac(&pod.netlink, index, *mac).await?;
                 }
                 (Step::LinkMtu(mtu), Some((_, pod))) => {
                     self.change(&pod.netlink, index, &LinkChange::Mtu(*mtu))
@@ -247,6 +247,29 @@ impl Target {
         }
     }
 
+    /// Sets the address of the network device.
+    ///
+    /// igbvf refuses it when its PF was reset meanwhile, and goes on doing so until it resets the VF
+    /// (`drivers/net/ethernet/intel/igb/igb_main.c`, `igb_rcv_msg_from_vf`): setting the device up and down does that.
+    async fn change_mac(
+        &self,
+        netlink: &Netlink,
+        link: Option<u32>,
+        mac: MacAddr,
+    ) -> Result<(), Failure> {
+        let change = LinkChange::Mac(mac);
+        match self.change(netlink, link, &change).await {
+            Err(Failure::Link { source, .. }) if source.errno() == Some(Errno::EADDRNOTAVAIL) => {
+                tracing::warn!("VF {}: {}; resetting it", self.device, source);
+                for change in [LinkChange::Up, LinkChange::Down, change] {
+                    self.change(netlink, link, &change).await?;
+                }
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     async fn change(
         &self,
         netlink: &Netlink,
@@ -295,4 +318,67 @@ fn notifying(ifname: &IfName) -> Vec<(String, &'static str)> {
         (format!("net/ipv4/conf/{ifname}/arp_notify"), "1"),
         (format!("net/ipv6/conf/{ifname}/ndisc_notify"), "1"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use sriov_host::netlink::fake::{Failure as Refusal, FakeKernel, Request};
+
+    use super::*;
+
+    #[test]
+    fn a_vf_that_its_pf_does_not_hear_is_reset_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (name, mac) = ("eth0", "02:00:00:00:00:01".parse().unwrap());
+        for refusals in [1, 2] {
+            let kernel = FakeKernel::default();
+            kernel.add_link(Link {
+                index: 7,
+                name: name.into(),
+                altnames: vec![],
+                mac: None,
+                guid: None,
+                mtu: 1500,
+                is_up: false,
+                has_carrier: false,
+                permanent_mac: None,
+                device: None,
+            });
+            let mut left = refusals;
+            kernel.fail_when(
+                move |_, request| {
+                    let is_mac = matches!(
+                        request,
+                        Request::SetLink {
+                            change: LinkChange::Mac(_),
+                            ..
+                        }
+                    );
+                    let refuses = is_mac && left > 0;
+                    left -= i32::from(refuses);
+                    refuses
+                },
+                Refusal::errno(Errno::EADDRNOTAVAIL),
+            );
+            let target = Target {
+                device: "0000:01:10.0".parse().unwrap(),
+                pf: PfView {
+                    address: "0000:01:00.0".parse().unwrap(),
+                    name: "pf0".into(),
+                    driver: "igb".into(),
+                    ifindex: 3,
+                },
+                vf: VfIndex::new(0),
+            };
+            let changed = runtime.block_on(async {
+                let netlink = Netlink::fake(&kernel, Duration::from_secs(1)).unwrap();
+                target.change_mac(&netlink, Some(7), mac).await
+            });
+            assert_eq!(changed.is_ok(), refusals == 1, "{changed:?}");
+            assert_eq!(kernel.requests().len(), 4);
+        }
+    }
 }

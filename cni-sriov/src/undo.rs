@@ -6,6 +6,7 @@ use sriov_host::netlink::Netlink;
 use sriov_host::sysfs::{self, Presence};
 use sriov_host::vf::{VfChange, VfSettings};
 
+use self::link::Homecoming;
 pub use self::link::{rightful_name, spare_name};
 use crate::Setup;
 use crate::apply::{self, Target};
@@ -51,11 +52,13 @@ pub async fn undo(
     Failure::all(failures)
 }
 
-/// A driver may accept what it then loses: igbvf does not hear whether a message to its PF was answered.
+/// A driver may accept what it then loses. igbvf does: once its PF was too slow to answer, its mailbox is dead,
+/// and every later message lost without an error, until the driver resets the VF (drivers/net/ethernet/intel/igbvf/mbx.c,
+/// `e1000_poll_for_ack`); setting the network device up and down does that.
 async fn restore_stubbornly(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure> {
     let mut tries = 1;
     loop {
-        match restore(setup, saved).await {
+        match restore(setup, saved, tries > 1).await {
             Err(failure @ Failure::Dirty { .. }) if tries < TRIES => {
                 tracing::warn!("{failure}; trying again");
                 tries += 1;
@@ -66,7 +69,7 @@ async fn restore_stubbornly(setup: &Setup, saved: &SavedAttachmentV1) -> Result<
 }
 
 /// Brings the VF back to what it was, and reads it back.
-async fn restore(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure> {
+async fn restore(setup: &Setup, saved: &SavedAttachmentV1, resets: bool) -> Result<(), Failure> {
     if sysfs::boot_id(&setup.host).map_err(Failure::Sysfs)? != saved.boot_id {
         // A reboot brought the VF back to its defaults; what was before it is not to be set on it.
         return Ok(());
@@ -94,7 +97,11 @@ async fn restore(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), Failure
         failures.extend(apply::rebind(&setup.host, saved.device).err());
     }
     if let (Some(was), true) = (&saved.baseline.link, has_netdev(&present)) {
-        let home = link::bring_home(setup, saved, &host, was, undo.unpins).await;
+        let how = Homecoming {
+            is_unpinned: undo.unpins,
+            resets: resets && undo.unpins,
+        };
+        let home = link::bring_home(setup, saved, &host, was, how).await;
         failures.extend(home.err());
     }
     failures.extend(settings.set(&host, &undo.after_link).await);

@@ -67,6 +67,13 @@ impl Pf {
         })
     }
 
+    /// Sets the PF down and up, and waits for its carrier.
+    pub fn bounce(&self) -> Result<()> {
+        ip(&["link", "set", &self.netdev, "down"])?;
+        ip(&["link", "set", &self.netdev, "up"])?;
+        wait_for("the PF has carrier again", || self.carrier() == "1")
+    }
+
     /// Pulls the PF's cable or plugs it in, and waits until the PF saw it.
     pub fn set_carrier(&self, on: bool) -> Result<()> {
         monitor::command("set_link", &json!({ "name": self.netdev, "up": on }))?;

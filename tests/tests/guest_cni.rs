@@ -87,6 +87,29 @@ fn a_mac_with_trust_off_works_over_and_over() {
     assert_nothing_left();
 }
 
+/// A PF that comes up again forgets what it agreed upon with its VFs, and refuses their messages until they reset.
+#[test]
+fn a_mac_works_after_the_pf_was_down() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
+    for state in ["down", "up"] {
+        ip(&["link", "set", &name, state]).unwrap();
+        pf.bounce().unwrap();
+        let before = pf.baseline().unwrap();
+        let pod = Netns::new("deaf").unwrap();
+        let attachment = attachment(&pod, &vf);
+        let fields = json!({ "mac": "02:00:00:00:0c:01", "trust": "off" });
+        succeed("ADD", &fields, &attachment);
+        assert_eq!(in_pod(&pod)["address"], "02:00:00:00:0c:01");
+        assert_eq!(at_pf(&pf, 0)["address"], "02:00:00:00:0c:01");
+        succeed("DEL", &fields, &attachment);
+        assert_eq!(pf.baseline().unwrap(), before, "a VF that is {state}");
+    }
+    ip(&["link", "set", &name, "down"]).unwrap();
+    assert_nothing_left();
+}
+
 #[test]
 fn a_refused_setting_rolls_everything_back() {
     let pf = Pf::with_vfs(0, 1).unwrap();

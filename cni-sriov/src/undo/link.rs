@@ -18,6 +18,15 @@ const RETURN: Duration = Duration::from_secs(10);
 /// Alternative name of a device whose own name was taken when it came home: `was.` and that name.
 const RIGHTFUL: &str = "was.";
 
+/// What is peculiar about a way home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Homecoming {
+    /// The PF forgot the address of the VF.
+    pub(super) is_unpinned: bool,
+    /// The driver must reset the VF first: it lost what it accepted.
+    pub(super) resets: bool,
+}
+
 /// The name that a device on the host should have, and its other names: it may have come home while another had its name.
 pub fn rightful_name(link: &Link) -> (String, Vec<String>) {
     let (rightful, others): (Vec<String>, Vec<String>) = link
@@ -37,7 +46,7 @@ pub(super) async fn bring_home(
     saved: &SavedAttachmentV1,
     host: &Netlink,
     was: &SavedLink,
-    is_unpinned: bool,
+    how: Homecoming,
 ) -> Result<(), Failure> {
     let failed = |source| Failure::Link {
         device: saved.device,
@@ -66,7 +75,7 @@ pub(super) async fn bring_home(
         link.ok_or(Failure::NoLink(saved.device))
     };
     let link = read().await?;
-    let changes = changes_home(&link, was, &name, is_unpinned);
+    let changes = changes_home(&link, was, &name, how);
     for change in &changes {
         let done = host.set_link(index, change).await;
         let is_taken = |error: &NetlinkError| error.errno() == Some(Errno::EEXIST);
@@ -197,7 +206,11 @@ pub fn spare_name(device: PciAddress) -> String {
 }
 
 /// What makes a device on the host what it was: down for the changes, up again only if it was.
-fn changes_home(link: &Link, was: &SavedLink, name: &IfName, is_unpinned: bool) -> Vec<LinkChange> {
+fn changes_home(link: &Link, was: &SavedLink, name: &IfName, how: Homecoming) -> Vec<LinkChange> {
+    let Homecoming {
+        is_unpinned,
+        resets,
+    } = how;
     let mut changes = Vec::new();
     if let Some(altnames) = &was.altnames {
         let strange = link.altnames.iter().filter(|name| !altnames.contains(name));
@@ -223,6 +236,9 @@ fn changes_home(link: &Link, was: &SavedLink, name: &IfName, is_unpinned: bool) 
     }
     if link.is_up && (!changes.is_empty() || !was.is_up) {
         changes.insert(0, LinkChange::Down);
+    }
+    if resets && !link.is_up {
+        changes.splice(0..0, [LinkChange::Up, LinkChange::Down]);
     }
     if was.is_up && (!link.is_up || !changes.is_empty()) {
         changes.push(LinkChange::Up);
@@ -283,7 +299,11 @@ mod tests {
     }
 
     fn check(link: &Link, was: &SavedLink, is_unpinned: bool, expected: &Expect) {
-        let changes = changes_home(link, was, &"eth2".parse().unwrap(), is_unpinned);
+        let how = Homecoming {
+            is_unpinned,
+            resets: false,
+        };
+        let changes = changes_home(link, was, &"eth2".parse().unwrap(), how);
         let lines: Vec<String> = changes.iter().map(|change| format!("{change}\n")).collect();
         expected.assert_eq(&lines.concat());
     }
@@ -328,6 +348,24 @@ mod tests {
                 set its MAC address to 02:00:00:00:00:06
                 set its MAC address to 02:00:00:00:00:07
             "]],
+        );
+    }
+
+    #[test]
+    fn a_driver_that_lost_what_it_accepted_resets_the_vf_first() {
+        let how = Homecoming {
+            is_unpinned: true,
+            resets: true,
+        };
+        let mac = link().mac.unwrap();
+        assert_eq!(
+            changes_home(&link(), &was(), &"eth2".parse().unwrap(), how),
+            [
+                LinkChange::Up,
+                LinkChange::Down,
+                LinkChange::Mac(mac.neighbour()),
+                LinkChange::Mac(mac)
+            ]
         );
     }
 
