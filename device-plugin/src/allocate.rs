@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use sriov_config::resources::{Resource, VdpaType};
 use sriov_device_info::DeviceInfo;
 use sriov_device_info::info::{Pci, Vdpa};
-use sriov_host::snapshot::{PciFunction, SriovRole};
+use sriov_host::snapshot::IommuGroup;
 use sriov_host::sysfs::nodes::{DeviceNodes, RdmaKind, VdpaNode};
 
-use crate::pools::PoolDevice;
+use crate::pools::{DeviceId, PoolDevice};
 
 const VHOST_NET: &str = "/dev/vhost-net";
 const TUN: &str = "/dev/net/tun";
@@ -24,8 +24,8 @@ const IOMMU: &str = "/dev/iommu";
 pub struct Allocated<'a> {
     /// As it is in the pool.
     pub device: &'a PoolDevice,
-    /// As it is now.
-    pub function: PciFunction,
+    /// Its IOMMU group now.
+    pub iommu_group: Option<IommuGroup>,
     /// Its character devices.
     pub nodes: DeviceNodes,
     /// Whether the kernel has the connection manager of RDMA.
@@ -114,7 +114,7 @@ pub struct Share {
 impl Allocated<'_> {
     /// Its id for kubelet.
     pub fn id(&self) -> String {
-        self.device.address.to_string()
+        self.device.id.to_string()
     }
 
     /// Its vDPA device, when its resource asks for one.
@@ -181,7 +181,7 @@ pub fn share(resource: &Resource, allocated: &Allocated<'_>) -> Result<Share, No
         share.give(TUN);
         share.say("vhost", json!({ "net-mount": VHOST_NET, "tun-mount": TUN }));
     }
-    let extra = extra(resource, &allocated.id());
+    let extra = extra(resource, allocated.device);
     if !extra.is_empty() {
         share.say("extra", json!(extra));
     }
@@ -221,7 +221,6 @@ fn vfio(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
     let mut keys = Map::new();
     // A kernel without groups shows none; a kernel without devices of their own can have nothing else than groups.
     let group = allocated
-        .function
         .iommu_group
         .filter(|_| *has_vfio_group || vfio_cdev.is_none());
     if let Some(group) = group {
@@ -278,15 +277,15 @@ fn rdma(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
     Ok(())
 }
 
-/// The content of the device-info file.
+/// The content of the device-info file; the specification has no type for a subfunction.
 ///
 /// # Errors
 /// When the vDPA device is missing that its resource promises.
-pub fn device_info(allocated: &Allocated<'_>) -> Result<DeviceInfo, NotUsable> {
-    let pf_pci_address = match &allocated.function.role {
-        SriovRole::Vf { pf, .. } => Some(pf.to_string()),
-        SriovRole::Pf { .. } | SriovRole::None => None,
+pub fn device_info(allocated: &Allocated<'_>) -> Result<Option<DeviceInfo>, NotUsable> {
+    let Some(address) = allocated.device.id.address() else {
+        return Ok(None);
     };
+    let pf_pci_address = allocated.device.pf.map(|pf| pf.to_string());
     let representor_device = allocated
         .device
         .representor
@@ -294,17 +293,17 @@ pub fn device_info(allocated: &Allocated<'_>) -> Result<DeviceInfo, NotUsable> {
         .map(ToString::to_string);
     let gives = allocated.device.gives;
     if let (Some(vdpa), Some(kind)) = (allocated.vdpa()?, gives.vdpa) {
-        return Ok(DeviceInfo::vdpa(Vdpa {
+        return Ok(Some(DeviceInfo::vdpa(Vdpa {
             parent_device: vdpa.name.clone(),
             driver: match kind {
                 VdpaType::Vhost => "vhost".to_owned(),
                 VdpaType::Virtio => "virtio".to_owned(),
             },
             path: vdpa.vhost.as_ref().map(|vhost| format!("/dev/{vhost}")),
-            pci_address: Some(allocated.id()),
+            pci_address: Some(address.to_string()),
             pf_pci_address,
             representor_device,
-        }));
+        })));
     }
     let rdma: Vec<&str> = allocated
         .nodes
@@ -312,20 +311,26 @@ pub fn device_info(allocated: &Allocated<'_>) -> Result<DeviceInfo, NotUsable> {
         .iter()
         .map(|rdma| rdma.name.as_str())
         .collect();
-    Ok(DeviceInfo::pci(Pci {
-        pci_address: allocated.id(),
+    Ok(Some(DeviceInfo::pci(Pci {
+        pci_address: address.to_string(),
         pf_pci_address,
         representor_device,
         vhost_net: gives.vhost_net.then(|| VHOST_NET.to_owned()),
         rdma_device: (gives.rdma && !rdma.is_empty()).then(|| rdma.join(",")),
-    }))
+    })))
 }
 
-/// What `additionalInfo` says: of all devices, and of this one, which wins.
-fn extra<'a>(resource: &'a Resource, id: &str) -> BTreeMap<&'a str, &'a str> {
+/// What `additionalInfo` says: of all devices, of the PF when this is its subfunction, and of this one; the last wins.
+fn extra<'a>(resource: &'a Resource, device: &PoolDevice) -> BTreeMap<&'a str, &'a str> {
     let of = |key: &str| resource.additional_info.get(key).into_iter().flatten();
+    let parent = match &device.id {
+        DeviceId::Subfunction(_) => device.pf,
+        DeviceId::Function(_) => None,
+    };
+    let parent = parent.map(|pf| pf.to_string()).unwrap_or_default();
     of("*")
-        .chain(of(id))
+        .chain(of(&parent))
+        .chain(of(&device.id.to_string()))
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect()
 }

@@ -203,7 +203,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsErr
             is_explained,
         },
         Some("explain") => Command::Explain {
-            subject: operand("explain", "a PCI address or a resource")?,
+            subject: operand("explain", "a device or a resource")?,
         },
         Some(_) => Command::Inventory { is_json },
         None => return Ok(Asked::Run(setup)),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sriov_config::resources::ResourceName;
-use sriov_host::PciAddress;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status};
@@ -14,7 +13,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::allocate::{self, Allocated, Node, NotUsable};
 use crate::means::{Event, FilesError, Means};
 use crate::observe::{ObserveError, observe};
-use crate::pools::{Pool, PoolDevice};
+use crate::pools::{DeviceId, Pool, PoolDevice};
 use crate::prefer;
 use crate::proto::pluginregistration as watcher;
 use crate::proto::v1beta1 as api;
@@ -137,7 +136,9 @@ impl PoolServer {
             let info = allocate::device_info(allocated).map_err(refused)?;
             let (name, id) = (&pool.resource.name, allocated.id());
             let internal = |error: FilesError| Status::internal(crate::plugin::chain(&error));
-            self.means.write_info(name, &id, &info).map_err(internal)?;
+            if let Some(info) = info {
+                self.means.write_info(name, &id, &info).map_err(internal)?;
+            }
             let name = self.means.write_cdi(name, &id, nodes);
             let name = name.map_err(internal)?;
             cdi_devices.extend(name.map(|name| api::CdiDevice { name }));
@@ -182,9 +183,9 @@ impl PoolServer {
     fn look_up_one<'a>(&self, pool: &'a Pool, id: &str) -> Result<Allocated<'a>, Status> {
         let name = &pool.resource.name;
         let known = id
-            .parse::<PciAddress>()
+            .parse::<DeviceId>()
             .ok()
-            .and_then(|address| pool.devices.iter().find(|device| device.address == address));
+            .and_then(|id| pool.devices.iter().find(|device| device.id == id));
         let device =
             known.ok_or_else(|| Status::not_found(format!("`{id}` is no device of {name}")))?;
         observe(&self.means.host, device).map_err(|error| refusal(&error))
@@ -278,7 +279,7 @@ impl watcher::registration_server::Registration for PoolServer {
 
 fn list(pool: &Pool) -> api::ListAndWatchResponse {
     let device = |device: &PoolDevice| api::Device {
-        id: device.address.to_string(),
+        id: device.id.to_string(),
         health: "Healthy".to_owned(),
         topology: device
             .numa_node

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use sriov_config::resources::ResourceName;
 use sriov_device_info::{Store, atomic};
-use sriov_host::PciAddress;
 use tokio::time::Instant;
 
 use crate::allocate;
@@ -18,7 +17,7 @@ use crate::means::{FilesError, Means};
 use crate::observe::{ObserveError, observe};
 use crate::ownership::Owners;
 use crate::plugin::chain;
-use crate::pools::{Pool, PoolDevice, Pools};
+use crate::pools::{DeviceId, Pool, PoolDevice, Pools};
 
 /// An allocation that no pod shows after this time never became one.
 const NEVER_SEEN: Duration = Duration::from_mins(5);
@@ -138,7 +137,7 @@ impl Keeper {
             let key = self.known.iter().find_map(|resource| {
                 let id = id_in(&name, resource)?;
                 // The rest of a longer resource name is no id.
-                id.parse::<PciAddress>().ok()?;
+                id.parse::<DeviceId>().ok()?;
                 Some((resource.clone(), id))
             });
             files.extend(key.map(|key| (key, path.clone())));
@@ -149,7 +148,7 @@ impl Keeper {
 
 fn keys(pool: &Pool) -> impl Iterator<Item = Key> {
     let name = &pool.resource.name;
-    let device = |device: &PoolDevice| (name.clone(), device.address.to_string());
+    let device = |device: &PoolDevice| (name.clone(), device.id.to_string());
     pool.devices.iter().map(device)
 }
 
@@ -162,8 +161,8 @@ fn rebuild(
 ) -> Result<(), RebuildError> {
     let name = &pool.resource.name;
     let allocated = observe(&means.host, device)?;
-    if info {
-        let info = allocate::device_info(&allocated).map_err(ObserveError::from)?;
+    let content = allocate::device_info(&allocated).map_err(ObserveError::from)?;
+    if let (true, Some(info)) = (info, content) {
         means.write_info(name, &allocated.id(), &info)?;
         tracing::info!(
             "{name}: the device information of {} is there again",

@@ -1,13 +1,17 @@
 //! Which device is in which pool, and why another is in none: data to data.
 
+mod id;
 pub(crate) mod matching;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sriov_config::ResourceList;
 use sriov_config::resources::{DeviceType, Resource, VdpaType};
-use sriov_host::snapshot::{HostSnapshot, PciFunction, SriovRole};
+use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, SriovRole, Subfunction};
 use sriov_host::{IfName, PciAddress, VfIndex};
+
+pub use self::id::{DeviceId, InvalidDeviceId};
+use self::matching::Candidate;
 
 /// The pools of a configuration on a machine, in the order of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +19,7 @@ pub struct Pools {
     /// The pools.
     pub pools: Vec<Pool>,
     /// Devices that match the class of some resource and are in no pool.
-    pub left_out: BTreeMap<PciAddress, LeftOut>,
+    pub left_out: BTreeMap<DeviceId, LeftOut>,
 }
 
 /// A pool: the devices of one resource, ordered, each once.
@@ -30,8 +34,8 @@ pub struct Pool {
 /// A device of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolDevice {
-    /// PCI address, which is its id for kubelet.
-    pub address: PciAddress,
+    /// Its id for kubelet.
+    pub id: DeviceId,
     /// Driver that it had.
     pub driver: String,
     /// NUMA node.
@@ -64,6 +68,9 @@ pub enum LeftOut {
     /// It is a PF that has VFs.
     #[error("it is a PF with VFs")]
     PfWithVfs,
+    /// Its PF is gone.
+    #[error("its PF is gone")]
+    NoPf,
     /// No driver is bound to it.
     #[error("no driver is bound to it")]
     NoDriver,
@@ -100,7 +107,20 @@ pub fn plan_pools(
         match place(snapshot, function, &mut plan.pools, uplinks) {
             Ok((pool, device)) => pool.devices.push(device),
             Err(why) => {
-                plan.left_out.insert(function.address, why);
+                let id = DeviceId::Function(function.address);
+                plan.left_out.insert(id, why);
+            }
+        }
+    }
+    let is_aux = |pool: &Pool| pool.resource.device_type == DeviceType::AuxNetDevice;
+    if plan.pools.iter().any(is_aux) {
+        for subfunction in snapshot.subfunctions.values() {
+            match place_subfunction(snapshot, subfunction, &mut plan.pools, uplinks) {
+                Ok((pool, device)) => pool.devices.push(device),
+                Err(why) => {
+                    let id = DeviceId::Subfunction(subfunction.name.clone());
+                    plan.left_out.insert(id, why);
+                }
             }
         }
     }
@@ -113,54 +133,82 @@ fn place<'a>(
     pools: &'a mut [Pool],
     uplinks: &BTreeSet<String>,
 ) -> Result<(&'a mut Pool, PoolDevice), LeftOut> {
-    if function
-        .netdevs
-        .iter()
-        .any(|netdev| uplinks.contains(netdev.name.as_str()))
-    {
-        return Err(LeftOut::Uplink);
-    }
+    ensure_no_uplink(&function.netdevs, uplinks)?;
     if matches!(&function.role, SriovRole::Pf { vfs, .. } if !vfs.is_empty()) {
         return Err(LeftOut::PfWithVfs);
     }
     let driver = function.driver.clone().ok_or(LeftOut::NoDriver)?;
-    for pool in pools {
-        let of_class = is_of_class(function, &pool.resource);
+    let candidate = Candidate::function(snapshot, function);
+    let (pool, gives) = choose(&candidate, pools)?;
+    let pf = snapshot.pf_of(function);
+    let device = PoolDevice {
+        id: DeviceId::Function(function.address),
+        driver,
+        numa_node: function.numa_node,
+        pf: pf.map(|pf| pf.address),
+        representor: pf
+            .zip(vf_index(function))
+            .and_then(|(pf, index)| representor(pf, &format!("vf{}", index.get()))),
+        gives,
+    };
+    Ok((pool, device))
+}
+
+/// A PF that has VFs or carries the default route can have subfunctions that are offered.
+fn place_subfunction<'a>(
+    snapshot: &HostSnapshot,
+    subfunction: &Subfunction,
+    pools: &'a mut [Pool],
+    uplinks: &BTreeSet<String>,
+) -> Result<(&'a mut Pool, PoolDevice), LeftOut> {
+    ensure_no_uplink(&subfunction.netdevs, uplinks)?;
+    let driver = subfunction.driver.clone().ok_or(LeftOut::NoDriver)?;
+    let candidate = Candidate::subfunction(snapshot, subfunction).ok_or(LeftOut::NoPf)?;
+    let (pool, gives) = choose(&candidate, pools)?;
+    let device = PoolDevice {
+        id: DeviceId::Subfunction(subfunction.name.clone()),
+        driver,
+        numa_node: candidate.hardware.numa_node,
+        pf: Some(subfunction.pf),
+        representor: representor(candidate.hardware, &format!("sf{}", subfunction.sfnum)),
+        gives,
+    };
+    Ok((pool, device))
+}
+
+fn ensure_no_uplink(netdevs: &[Netdev], uplinks: &BTreeSet<String>) -> Result<(), LeftOut> {
+    let mut names = netdevs.iter().map(|netdev| netdev.name.as_str());
+    if names.any(|name| uplinks.contains(name)) {
+        return Err(LeftOut::Uplink);
+    }
+    Ok(())
+}
+
+/// The first pool with a selector that matches; the selector says what it gives.
+fn choose<'a>(
+    candidate: &Candidate<'_>,
+    pools: &'a mut [Pool],
+) -> Result<(&'a mut Pool, Gives), LeftOut> {
+    let meant = |pool: &&mut Pool| candidate.is_for(&pool.resource);
+    for pool in pools.iter_mut().filter(meant) {
         let mut selectors = pool.resource.selectors.iter();
-        let Some(selector) =
-            selectors.find(|selector| of_class && matching::matches(snapshot, function, selector))
-        else {
-            continue;
-        };
-        let pf = snapshot.pf_of(function);
-        let gives = Gives {
-            vhost_net: selector.net.need_vhost_net,
-            rdma: selector.net.is_rdma,
-            vdpa: selector.net.vdpa_type,
-        };
-        return Ok((
-            pool,
-            PoolDevice {
-                address: function.address,
-                driver,
-                numa_node: function.numa_node,
-                pf: pf.map(|pf| pf.address),
-                representor: pf
-                    .zip(vf_index(function))
-                    .and_then(|(pf, index)| representor(pf, index)),
-                gives,
-            },
-        ));
+        if let Some(selector) = selectors.find(|selector| candidate.matches(selector)) {
+            let gives = Gives {
+                vhost_net: selector.net.need_vhost_net,
+                rdma: selector.net.is_rdma,
+                vdpa: selector.net.vdpa_type,
+            };
+            return Ok((pool, gives));
+        }
     }
     Err(LeftOut::NoSelector)
 }
 
-/// The network device of the PF that stands for a VF: `pf0vf3`, with a controller in front of it on a DPU `c1pf0vf3`
+/// The network device of the PF that stands for a VF or a subfunction: `pf0vf3`, `pf0sf88`, with a controller in front of it on a DPU `c1pf0vf3`
 /// (Documentation/networking/representors.rst; net/devlink/port.c, `__devlink_port_phys_port_name_get`).
-fn representor(pf: &PciFunction, index: VfIndex) -> Option<IfName> {
-    let end = format!("vf{}", index.get());
+fn representor(pf: &PciFunction, end: &str) -> Option<IfName> {
     let stands_for = |name: &str| {
-        name.strip_suffix(&end)
+        name.strip_suffix(end)
             .and_then(|rest| {
                 rest.trim_end_matches(|c: char| c.is_ascii_digit())
                     .strip_suffix("pf")

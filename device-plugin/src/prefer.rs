@@ -37,8 +37,8 @@ pub fn prefer(
     let places: BTreeMap<String, Place> = devices
         .iter()
         .map(|device| {
-            let pf = device.pf.unwrap_or(device.address);
-            (device.address.to_string(), (device.numa_node, Some(pf)))
+            let pf = device.pf.or(device.id.address());
+            (device.id.to_string(), (device.numa_node, pf))
         })
         .collect();
     let place = |id: &str| places.get(id).copied().unwrap_or_default();

@@ -3,6 +3,7 @@
 //! This file reads files and asks kubelet once; what is said is made in the modules below, from data.
 
 mod check_config;
+mod device;
 mod explain;
 mod inventory;
 mod table;
@@ -22,7 +23,7 @@ pub use self::table::Paint;
 use crate::args::Setup;
 use crate::ownership::Owners;
 use crate::podresources;
-use crate::pools::{Pools, plan_pools};
+use crate::pools::{DeviceId, Pool, Pools, plan_pools};
 use crate::uplinks;
 
 /// A subcommand.
@@ -42,7 +43,7 @@ pub enum Command {
     },
     /// Says why a device is in a pool or in none, or which devices a resource has.
     Explain {
-        /// PCI address or resource.
+        /// Device or resource.
         subject: String,
     },
 }
@@ -149,6 +150,12 @@ impl Node {
             uplinks,
             owners: Owners::default(),
         })
+    }
+
+    /// The pool that has a device.
+    fn pool_of(&self, id: &DeviceId) -> Option<&Pool> {
+        let has = |pool: &&Pool| pool.devices.iter().any(|device| device.id == *id);
+        self.pools.pools.iter().find(has)
     }
 
     /// Asks who holds the devices; a machine without kubelet has devices all the same.

@@ -141,7 +141,7 @@ fn pools(machine: &HostSnapshot, resources: &[Value]) -> Vec<Ids> {
         let ids: Vec<String> = pool
             .devices
             .iter()
-            .map(|device| device.address.to_string())
+            .map(|device| device.id.to_string())
             .collect();
         assert!(ids.is_sorted(), "{ids:?}");
         ids.into_iter().collect()

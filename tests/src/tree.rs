@@ -51,6 +51,38 @@ impl Tree {
         self.file(&format!("{pf}/sriov_numvfs"), &(index + 1).to_string())
     }
 
+    /// A subfunction `mlx5_core.sf.<id>` of a PF.
+    pub fn subfunction(&self, pf: &str, id: u32, sfnum: u32) -> Result<()> {
+        let name = format!("mlx5_core.sf.{id}");
+        self.auxiliary(pf, &name, "mlx5_core.sf")?;
+        self.file(&format!("{pf}/{name}/sfnum"), &sfnum.to_string())
+    }
+
+    /// An auxiliary device of a PF, with a driver.
+    pub fn auxiliary(&self, pf: &str, name: &str, driver: &str) -> Result<()> {
+        self.link(
+            &format!("{pf}/{name}/driver"),
+            &format!("../../../bus/auxiliary/drivers/{driver}"),
+        )?;
+        self.link(
+            &format!("/sys/bus/auxiliary/devices/{name}"),
+            &format!("../../pci/devices/{pf}/{name}"),
+        )
+    }
+
+    /// A network device that is up and has carrier, below a device; `kind` is its `ARPHRD_*` number.
+    pub fn netdev(&self, device: &str, name: &str, kind: &str) -> Result<()> {
+        for (attribute, text) in [
+            ("ifindex", "9"),
+            ("type", kind),
+            ("flags", "0x1003"),
+            ("carrier", "1"),
+        ] {
+            self.file(&format!("{device}/net/{name}/{attribute}"), text)?;
+        }
+        Ok(())
+    }
+
     /// Binds a function to a driver, whatever it was bound to.
     pub fn bind(&self, address: &str, driver: &str) -> Result<()> {
         let _ = fs::remove_file(self.device(address).join("driver"));

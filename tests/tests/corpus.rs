@@ -54,15 +54,7 @@ fn describe(tree: &Tree, address: &str, function: &Function) {
     }
     tree.bind(address, function.driver).unwrap();
     if let Some((name, kind)) = function.netdev {
-        for (attribute, text) in [
-            ("ifindex", "9"),
-            ("type", kind),
-            ("flags", "0x1003"),
-            ("carrier", "1"),
-        ] {
-            tree.file(&format!("{address}/net/{name}/{attribute}"), text)
-                .unwrap();
-        }
+        tree.netdev(address, name, kind).unwrap();
     }
 }
 
@@ -185,19 +177,7 @@ fn bluefield(tree: &Tree) {
     tree.pf("0000:03:00.0", "mlx5_core", 8).unwrap();
     describe(tree, "0000:03:00.0", &mlx5("0xa2d6", Some(("p0", ETHER))));
     for (id, sfnum) in [(2, 0), (3, 1), (4, 5), (5, 6)] {
-        let device = format!("0000:03:00.0/mlx5_core.sf.{id}");
-        tree.file(&format!("{device}/sfnum"), &sfnum.to_string())
-            .unwrap();
-        tree.link(
-            &format!("{device}/driver"),
-            "../../../bus/auxiliary/drivers/mlx5_core.sf",
-        )
-        .unwrap();
-        tree.link(
-            &format!("/sys/bus/auxiliary/devices/mlx5_core.sf.{id}"),
-            &format!("../../pci/devices/{device}"),
-        )
-        .unwrap();
+        tree.subfunction("0000:03:00.0", id, sfnum).unwrap();
     }
 }
 
@@ -396,9 +376,11 @@ fn subfunctions() {
     check(
         "subfunctions.json",
         &expect![[r"
-        1 usable resource, 0 mistakes, 0 warnings
-        nvidia.com/bf2_sf: 0 devices
-    "]],
+            1 usable resource, 0 mistakes, 0 warnings
+            nvidia.com/bf2_sf: 2 devices
+            mlx5_core.sf.3
+            mlx5_core.sf.4
+        "]],
     );
     let (from, to) = ("\"101e\"],", "\"101e\"]");
     check_repaired(
@@ -413,7 +395,11 @@ fn subfunctions() {
             nvidia.com/cx6dx_vf: 2 devices
             0000:b1:01.0
             0000:b1:01.1
-            nvidia.com/cx6dx_sf: 0 devices
+            nvidia.com/cx6dx_sf: 4 devices
+            mlx5_core.sf.2
+            mlx5_core.sf.3
+            mlx5_core.sf.4
+            mlx5_core.sf.5
         "]],
     );
 }
@@ -445,7 +431,9 @@ fn everything() {
             0000:b1:01.0
             intel.com/intel_fpga: 1 device
             0000:d8:00.0
-            nvidia.com/bf2_sf: 0 devices
+            nvidia.com/bf2_sf: 2 devices
+            mlx5_core.sf.3
+            mlx5_core.sf.4
             intel.com/with_info: 1 device
             0000:86:02.0
         "]],

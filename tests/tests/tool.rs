@@ -332,7 +332,7 @@ fn explain_says_which_devices_a_resource_has_and_has_not() {
             "nonsense",
             1,
             expect![[r"
-            `nonsense` is neither a PCI address like 0000:01:10.0 nor a resource of the configuration
+            `nonsense` is neither a device like 0000:01:10.0 or mlx5_core.sf.4 nor a resource of the configuration
         "]],
         ),
     ] {

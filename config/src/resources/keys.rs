@@ -107,7 +107,7 @@ pub(super) const RESOURCE: &[Key] = &[
     key(
         "additionalInfo",
         Kind::Ref("additionalInfo"),
-        "Texts for the environment, by PCI address or `*`.",
+        "Texts for the environment, by PCI address, name of a subfunction or `*`.",
     ),
 ];
 

@@ -1,7 +1,6 @@
 //! What users' programs parse, for each kind of device.
 
 use sriov_config::ResourceList;
-use sriov_host::snapshot::{IommuGroup, PciClass, PciId};
 use sriov_host::sysfs::nodes::RdmaNodes;
 
 use super::*;
@@ -17,40 +16,23 @@ fn resource() -> Resource {
 
 fn device(driver: &str, gives: Gives) -> PoolDevice {
     PoolDevice {
-        address: ID.parse().unwrap(),
+        id: ID.parse().unwrap(),
         driver: driver.into(),
         numa_node: None,
-        pf: None,
+        pf: Some("0000:01:00.0".parse().unwrap()),
         representor: Some("eth5".parse().unwrap()),
         gives,
     }
 }
 
 fn allocated(device: &PoolDevice, group: Option<bool>, nodes: DeviceNodes) -> Allocated<'_> {
-    let function = PciFunction {
-        address: device.address,
-        vendor: PciId(0x8086),
-        device: PciId(0x10ca),
-        class: PciClass(0x02_0000),
-        driver: Some(device.driver.clone()),
-        numa_node: None,
-        iommu_group: group.map(|noiommu| IommuGroup {
-            number: 12,
-            noiommu,
-        }),
-        role: SriovRole::Vf {
-            pf: "0000:01:00.0".parse().unwrap(),
-            index: None,
-        },
-        netdevs: Vec::new(),
-        acpi_index: None,
-        rdma: Vec::new(),
-        pkey: None,
-        vdpa: Vec::new(),
-    };
+    let iommu_group = group.map(|noiommu| IommuGroup {
+        number: 12,
+        noiommu,
+    });
     Allocated {
         device,
-        function,
+        iommu_group,
         nodes,
         has_rdma_cm: true,
     }
@@ -89,7 +71,7 @@ fn check(allocated: &Allocated<'_>, providers: &Value, nodes: &[&str]) {
 fn the_environment_names_the_devices_in_the_order_of_the_request() {
     let first = device("igbvf", Gives::default());
     let mut second = first.clone();
-    second.address = "0000:01:10.2".parse().unwrap();
+    second.id = "0000:01:10.2".parse().unwrap();
     let devices = [&second, &first].map(|device| allocated(device, None, DeviceNodes::default()));
     let answer = answer(&resource(), &devices).unwrap();
     assert_eq!(answer.envs["PCIDEVICE_X_Y_VF"], "0000:01:10.2,0000:01:10.0");
@@ -291,5 +273,45 @@ fn the_file_names_pf_representor_and_vhost_net() {
     assert_eq!(
         serde_json::to_string(&info).unwrap(),
         r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0","vhost-net":"/dev/vhost-net","pf-pci-address":"0000:01:00.0","representor-device":"eth5"}}"#
+    );
+}
+
+#[test]
+fn a_subfunction_is_named_as_its_auxiliary_device_and_has_no_file() {
+    let mut device = device(
+        "mlx5_core.sf",
+        Gives {
+            rdma: true,
+            ..Gives::default()
+        },
+    );
+    device.id = "mlx5_core.sf.4".parse().unwrap();
+    let nodes = DeviceNodes {
+        rdma: vec![RdmaNodes {
+            name: "mlx5_9".into(),
+            nodes: vec![(RdmaKind::Uverbs, "uverbs9".into())],
+        }],
+        ..DeviceNodes::default()
+    };
+    let allocated = allocated(&device, None, nodes);
+    assert_eq!(device_info(&allocated), Ok(None));
+    let mut resource = resource();
+    let own = BTreeMap::from([("k".to_owned(), "own".to_owned())]);
+    let of_pf =
+        BTreeMap::from([("k", "pf"), ("port", "p0")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+    resource.additional_info.extend([
+        ("mlx5_core.sf.4".to_owned(), own),
+        ("0000:01:00.0".to_owned(), of_pf),
+    ]);
+    let answer = answer(&resource, &[allocated]).unwrap();
+    assert_eq!(answer.envs["PCIDEVICE_X_Y_VF"], "mlx5_core.sf.4");
+    let info: Value = serde_json::from_str(&answer.envs["PCIDEVICE_X_Y_VF_INFO"]).unwrap();
+    let info = &info["mlx5_core.sf.4"];
+    assert_eq!(info["generic"]["deviceID"], json!("mlx5_core.sf.4"));
+    assert_eq!(info["rdma"]["uverbs"], json!("/dev/infiniband/uverbs9"));
+    // What is said of the PF holds for its subfunctions, too, as in the Go plugin.
+    assert_eq!(
+        info["extra"],
+        json!({ "k": "own", "port": "p0", "token": "a" })
     );
 }

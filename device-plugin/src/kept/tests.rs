@@ -14,7 +14,7 @@ fn pools() -> Pools {
     let text = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["igbvf"]}}]}"#;
     let resource = ResourceList::parse(text, "").unwrap().resources.remove(0);
     let device = PoolDevice {
-        address: ID.parse().unwrap(),
+        id: ID.parse().unwrap(),
         driver: "igbvf".into(),
         numa_node: None,
         pf: None,

@@ -137,7 +137,7 @@ fn devices(text: &mut Text, state: &State<'_>) {
     text.family(&HELD);
     for pool in each() {
         let resource = pool.resource.name.to_string();
-        let ids = pool.devices.iter().map(|device| device.address.to_string());
+        let ids = pool.devices.iter().map(|device| device.id.to_string());
         let held = ids.filter(|id| state.owners.is_held(id) == Some(true));
         text.sample(HELD.name, &[("resource", &resource)], held.count());
     }
@@ -150,17 +150,15 @@ fn devices(text: &mut Text, state: &State<'_>) {
         text.sample(LEFT_OUT.name, &[("reason", &reason)], count);
     }
     text.family(&FINDING);
-    for device in each().flat_map(|pool| &pool.devices) {
-        for finding in state.owners.findings(device.address) {
+    let devices = each().flat_map(|pool| &pool.devices);
+    for address in devices.filter_map(|device| device.id.address()) {
+        for finding in state.owners.findings(address) {
             let finding = match finding {
                 Finding::Leaked => "leaked",
                 Finding::HeldTwice => "held_twice",
                 Finding::Dirty => "dirty",
             };
-            let labels = [
-                ("pci_address", &*device.address.to_string()),
-                ("finding", finding),
-            ];
+            let labels = [("pci_address", &*address.to_string()), ("finding", finding)];
             text.sample(FINDING.name, &labels, 1);
         }
     }
@@ -203,7 +201,7 @@ fn vfs(text: &mut Text, state: &State<'_>) {
         let resource = &pool.resource;
         for device in &pool.devices {
             let place = (&resource.name, device.driver.as_str(), resource.device_type);
-            places.insert(device.address.to_string(), place);
+            places.insert(device.id.to_string(), place);
         }
     }
     let numa = |vf: &VfTraffic| {

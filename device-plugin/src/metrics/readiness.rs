@@ -30,7 +30,7 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
         let ours: BTreeSet<String> = pool
             .devices
             .iter()
-            .map(|device| device.address.to_string())
+            .map(|device| device.id.to_string())
             .collect();
         let theirs = pods.allocatable.get(&name.to_string());
         if theirs != Some(&ours) {
@@ -58,7 +58,7 @@ mod tests {
     fn pools(ids: &[&str]) -> Pools {
         let text = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["igbvf"]}}]}"#;
         let device = |id: &&str| PoolDevice {
-            address: id.parse().unwrap(),
+            id: id.parse().unwrap(),
             driver: "igbvf".into(),
             numa_node: None,
             pf: None,

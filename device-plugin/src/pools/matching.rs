@@ -1,72 +1,111 @@
 //! Whether a selector means a device: AND across its fields, OR within a list; an absent field is no condition.
 
-use sriov_config::resources::{NetSelector, Selector, VdpaType};
-use sriov_host::snapshot::{HostSnapshot, LinkType, PciFunction};
+use sriov_config::resources::{DeviceType, NetSelector, Resource, Selector, VdpaType};
+use sriov_host::snapshot::{HostSnapshot, LinkType, PciFunction, Subfunction};
 
-use super::vf_index;
+use super::{is_of_class, vf_index};
 
-/// Whether all conditions of the selector hold for the function.
-pub(crate) fn matches(
-    snapshot: &HostSnapshot,
-    function: &PciFunction,
-    selector: &Selector,
-) -> bool {
-    let Selector {
-        vendors,
-        devices,
-        drivers,
-        pci_addresses,
-        acpi_indexes,
-        net,
-    } = selector;
-    one_of(vendors, Some(&function.vendor.to_string()))
-        && one_of(devices, Some(&function.device.to_string()))
-        && one_of(drivers, function.driver.as_deref())
-        && (pci_addresses.is_empty() || pci_addresses.contains(&function.address))
-        && one_of(acpi_indexes, function.acpi_index.as_deref())
-        && matches_net(snapshot, function, net)
+/// A device as selectors see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    /// The function itself, or the parent of a subfunction, whose ids and driver count.
+    pub(crate) hardware: &'a PciFunction,
+    pf: &'a PciFunction,
+    /// Number among the VFs or subfunctions of its PF.
+    number: Option<u32>,
+    link_type: Option<LinkType>,
+    rdma: &'a [String],
+    /// What kind of auxiliary device it is.
+    aux_type: Option<&'static str>,
 }
 
-fn matches_net(snapshot: &HostSnapshot, function: &PciFunction, selector: &NetSelector) -> bool {
-    let NetSelector {
-        pf_names,
-        root_devices,
-        link_types,
-        ddp_profiles,
-        pkeys,
-        // Only of subfunctions, which are no PCI functions.
-        aux_types: _,
-        is_rdma,
-        // What the pod gets, no condition.
-        need_vhost_net: _,
-        vdpa_type,
-    } = selector;
-    let index = vf_index(function).map(|index| u32::from(index.get()));
-    // A PF can be chosen by its own name; Go's plugin cannot (docs/differences.md).
-    let pf = snapshot.pf_of(function).unwrap_or(function);
-    let by_name = |wanted: &str| is_called(pf, wanted);
-    let link_type = snapshot.link_type(function);
-    let pkey = function
-        .pkey
-        .as_deref()
-        .filter(|_| link_type == Some(LinkType::Infiniband));
-    (pf_names.is_empty()
-        || pf_names
-            .iter()
-            .any(|wanted| by_name(&wanted.pf) && wanted.contains(index)))
-        && (root_devices.is_empty()
-            || root_devices
-                .iter()
-                .any(|wanted| wanted.pf == pf.address && wanted.contains(index)))
-        && one_of(
+impl<'a> Candidate<'a> {
+    /// A PCI function; a PF can be chosen by its own name, which Go's plugin does not know (docs/differences.md).
+    pub(crate) fn function(snapshot: &'a HostSnapshot, function: &'a PciFunction) -> Self {
+        Self {
+            hardware: function,
+            pf: snapshot.pf_of(function).unwrap_or(function),
+            number: vf_index(function).map(|index| u32::from(index.get())),
+            link_type: snapshot.link_type(function),
+            rdma: &function.rdma,
+            aux_type: None,
+        }
+    }
+
+    /// A subfunction, while its PF is there.
+    pub(crate) fn subfunction(
+        snapshot: &'a HostSnapshot,
+        subfunction: &'a Subfunction,
+    ) -> Option<Self> {
+        let pf = snapshot.function(subfunction.pf)?;
+        let own = subfunction.netdevs.first();
+        Some(Self {
+            hardware: pf,
+            pf,
+            number: Some(subfunction.sfnum),
+            link_type: own
+                .map(|netdev| netdev.link_type)
+                .or_else(|| snapshot.link_type(pf)),
+            rdma: &subfunction.rdma,
+            aux_type: Some("sf"),
+        })
+    }
+
+    /// Whether it is the kind of device that the resource is for.
+    pub(crate) fn is_for(&self, resource: &Resource) -> bool {
+        match self.aux_type {
+            Some(_) => resource.device_type == DeviceType::AuxNetDevice,
+            None => is_of_class(self.hardware, resource),
+        }
+    }
+
+    /// Whether all conditions of the selector hold.
+    pub(crate) fn matches(&self, selector: &Selector) -> bool {
+        let Selector {
+            vendors,
+            devices,
+            drivers,
+            pci_addresses,
+            acpi_indexes,
+            net,
+        } = selector;
+        let hardware = self.hardware;
+        one_of(vendors, Some(&hardware.vendor.to_string()))
+            && one_of(devices, Some(&hardware.device.to_string()))
+            && one_of(drivers, hardware.driver.as_deref())
+            && (pci_addresses.is_empty() || pci_addresses.contains(&hardware.address))
+            && one_of(acpi_indexes, hardware.acpi_index.as_deref())
+            && self.matches_net(net)
+    }
+
+    fn matches_net(&self, selector: &NetSelector) -> bool {
+        let NetSelector {
+            pf_names,
+            root_devices,
             link_types,
-            link_type.map(|kind| kind.to_string()).as_deref(),
-        )
-        // Only devlink tells the profile, and the device plugin speaks no netlink: it matches nothing rather than everything.
-        && ddp_profiles.is_empty()
-        && (pkeys.is_empty() || pkeys.iter().any(|wanted| is_pkey(wanted, pkey)))
-        && (!is_rdma || !function.rdma.is_empty())
-        && vdpa_type.is_none_or(|kind| has_vdpa(function, kind))
+            ddp_profiles,
+            pkeys,
+            aux_types,
+            is_rdma,
+            // What the pod gets, no condition.
+            need_vhost_net: _,
+            vdpa_type,
+        } = selector;
+        let pkey = self.hardware.pkey.as_deref();
+        let pkey = pkey.filter(|_| self.link_type == Some(LinkType::Infiniband));
+        let link_type = self.link_type.map(|kind| kind.to_string());
+        let mut roots = root_devices.iter();
+        let mut names = pf_names.iter();
+        (pf_names.is_empty() || names.any(|wanted| is_called(self.pf, &wanted.pf) && wanted.contains(self.number)))
+            && (root_devices.is_empty() || roots.any(|wanted| wanted.pf == self.pf.address && wanted.contains(self.number)))
+            && one_of(link_types, link_type.as_deref())
+            // Only devlink tells the profile, and the device plugin speaks no netlink: it matches nothing rather than everything.
+            && ddp_profiles.is_empty()
+            && (pkeys.is_empty() || pkeys.iter().any(|wanted| is_pkey(wanted, pkey)))
+            && one_of(aux_types, self.aux_type)
+            && (!is_rdma || !self.rdma.is_empty())
+            && vdpa_type.is_none_or(|kind| has_vdpa(self.hardware, kind))
+    }
 }
 
 fn one_of(list: &[String], value: Option<&str>) -> bool {

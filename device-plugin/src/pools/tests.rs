@@ -84,7 +84,7 @@ fn check(resources: &str, expected: &Expect) {
         let devices: Vec<String> = pool
             .devices
             .iter()
-            .map(|device| device.address.to_string())
+            .map(|device| device.id.to_string())
             .collect();
         format!("{}: {}\n", pool.resource.name, devices.join(" "))
     });
@@ -172,7 +172,7 @@ fn a_representor_is_found_by_the_name_of_its_port() {
         (3, None),
         (4, None),
     ] {
-        let found = representor(&pf, VfIndex::new(index));
+        let found = representor(&pf, &format!("vf{index}"));
         assert_eq!(found.as_ref().map(IfName::as_str), expected, "{index}");
     }
 }
@@ -244,8 +244,70 @@ fn what_only_some_devices_have_is_matched() {
         let devices: Vec<String> = plan.pools[0]
             .devices
             .iter()
-            .map(|device| device.address.to_string())
+            .map(|device| device.id.to_string())
             .collect();
         assert_eq!(devices.join(" "), expected, "{selectors}");
     }
+}
+
+/// A subfunction has a number, a link and RDMA of its own; the rest is that of its PF.
+#[test]
+fn subfunctions_are_matched_by_what_is_theirs_and_by_their_pf() {
+    let mut snapshot = machine();
+    let netdevs = |address: &str| {
+        let function = snapshot.function(address.parse().unwrap());
+        function.unwrap().netdevs.clone()
+    };
+    let mut netdev = netdevs("0000:03:00.0").remove(0);
+    netdev.link_type = LinkType::Infiniband;
+    let subfunction = |number: u32, pf: &str, netdevs| Subfunction {
+        name: format!("mlx5_core.sf.{number}"),
+        pf: pf.parse().unwrap(),
+        sfnum: number + 10,
+        driver: Some("mlx5_core.sf".into()),
+        netdevs,
+        rdma: Vec::new(),
+    };
+    let mut all = [
+        subfunction(1, "0000:01:00.0", Vec::new()),
+        subfunction(2, "0000:01:00.0", vec![netdev]),
+        subfunction(3, "0000:09:00.0", Vec::new()),
+    ];
+    all[0].rdma = vec!["mlx5_1".into()];
+    for subfunction in all {
+        let name = subfunction.name.clone();
+        snapshot.subfunctions.insert(name, subfunction);
+    }
+    let plan = |selector: &str| {
+        let config = format!(
+            r#"{{"resourceList": [{{"resourceName": "a", "deviceType": "auxNetDevice", "selectors": {{"auxTypes": ["sf"]{selector}}}}}]}}"#
+        );
+        let config = ResourceList::parse(&config, "x.y").unwrap();
+        plan_pools(&snapshot, &config, &BTreeSet::new())
+    };
+    for (selector, expected) in [
+        ("", "1 2"),
+        (r#", "pfNames": ["pf1#11", "pf2"]"#, "1"),
+        (r#", "rootDevices": ["0000:01:00.0#0-9,12"]"#, "2"),
+        (r#", "linkTypes": ["ether"]"#, "1"),
+        (r#", "linkTypes": ["infiniband"]"#, "2"),
+        (r#", "isRdma": true"#, "1"),
+        (r#", "drivers": ["igb"]"#, "1 2"),
+        (r#", "drivers": ["mlx5_core.sf"]"#, ""),
+        (r#", "pciAddresses": ["0000:01:00.0"]"#, "1 2"),
+        (r#", "pciAddresses": ["0000:02:00.0"]"#, ""),
+        (r#", "devices": ["10ca"], "acpiIndexes": ["1"]"#, ""),
+    ] {
+        let plan = plan(selector);
+        let devices = plan.pools[0].devices.iter();
+        let numbers: Vec<String> = devices
+            .map(|device| device.id.to_string().replace("mlx5_core.sf.", ""))
+            .collect();
+        assert_eq!(numbers.join(" "), expected, "{selector}");
+    }
+    let left_out = plan("").left_out;
+    assert_eq!(
+        left_out.into_iter().collect::<Vec<_>>(),
+        [("mlx5_core.sf.3".parse().unwrap(), LeftOut::NoPf)]
+    );
 }

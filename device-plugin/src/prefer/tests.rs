@@ -13,7 +13,7 @@ const POLICIES: [AllocationPolicy; 3] = [
 
 fn device(address: &str, numa_node: Option<u32>, pf: &str) -> PoolDevice {
     PoolDevice {
-        address: address.parse().unwrap(),
+        id: address.parse().unwrap(),
         driver: String::new(),
         numa_node,
         pf: Some(pf.parse().unwrap()),
@@ -42,7 +42,7 @@ fn check(policy: AllocationPolicy, must: &[&str], size: usize, expected: &[&str]
     };
     let all: Vec<String> = devices()
         .iter()
-        .map(|device| device.address.to_string())
+        .map(|device| device.id.to_string())
         .collect();
     assert_eq!(
         prefer(&devices(), &all, &long(must), size, policy),
@@ -131,7 +131,7 @@ proptest! {
             .enumerate()
             .map(|(number, (node, pf, _))| device(&format!("0000:09:{number:02x}.0"), *node, &format!("0000:0{pf}:00.0")))
             .collect();
-        let id = |device: &PoolDevice| device.address.to_string();
+        let id = |device: &PoolDevice| device.id.to_string();
         let all: Vec<String> = devices.iter().map(id).collect();
         let wanted = size.min(devices.len());
         let must: Vec<String> = devices.iter().zip(&places).filter(|(_, (_, _, must))| *must == 0).map(|(device, _)| id(device)).take(wanted).collect();

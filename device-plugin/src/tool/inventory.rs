@@ -3,17 +3,18 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use sriov_host::snapshot::{Netdev, PciFunction, SriovRole, Subfunction};
-use sriov_host::{PciAddress, VfIndex};
+use sriov_host::VfIndex;
+use sriov_host::snapshot::{Netdev, PciFunction, SriovRole};
 
 use super::Node;
+use super::device::{What, netdev};
 use super::table::{Paint, Tone, table};
 use crate::ownership::{Finding, Holder};
-use crate::pools::{LeftOut, Pool, is_of_class};
+use crate::pools::{DeviceId, LeftOut, is_of_class};
 
 /// A device.
 pub(super) struct Row<'a> {
-    id: String,
+    id: DeviceId,
     what: What<'a>,
     /// The PF of a VF or a subfunction, the function itself else.
     base: &'a PciFunction,
@@ -22,12 +23,6 @@ pub(super) struct Row<'a> {
     left_out: Option<LeftOut>,
     findings: Vec<Finding>,
     holders: &'a [Holder],
-}
-
-/// Kind of device.
-enum What<'a> {
-    Function(&'a PciFunction),
-    Subfunction(&'a Subfunction),
 }
 
 /// The devices that are of some resource's class or have to do with SR-IOV: PFs, their VFs, their subfunctions.
@@ -41,18 +36,13 @@ pub(super) fn rows(node: &Node) -> Vec<Row<'_>> {
     let functions = node.snapshot.functions.values().filter(is_ours);
     let functions = functions.map(|function| {
         let pf = node.snapshot.pf_of(function);
-        let id = function.address.to_string();
-        row(node, id, What::Function(function), pf.unwrap_or(function))
+        row(node, What::Function(function), pf.unwrap_or(function))
     });
-    let subfunctions = node
-        .snapshot
-        .subfunctions
-        .values()
-        .filter_map(|subfunction| {
-            let pf = node.snapshot.function(subfunction.pf)?;
-            let id = subfunction.name.clone();
-            Some(row(node, id, What::Subfunction(subfunction), pf))
-        });
+    let subfunctions = node.snapshot.subfunctions.values();
+    let subfunctions = subfunctions.filter_map(|subfunction| {
+        let pf = node.snapshot.function(subfunction.pf)?;
+        Some(row(node, What::Subfunction(subfunction), pf))
+    });
     let mut rows: Vec<Row<'_>> = functions.chain(subfunctions).collect();
     rows.sort_by_key(|row| {
         let place = match &row.what {
@@ -67,21 +57,17 @@ pub(super) fn rows(node: &Node) -> Vec<Row<'_>> {
     rows
 }
 
-fn row<'a>(node: &'a Node, id: String, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
-    let has = |pool: &&Pool| {
-        pool.devices
-            .iter()
-            .any(|device| device.address.to_string() == id)
-    };
-    let pool = node.pools.pools.iter().find(has);
-    let address = id.parse::<PciAddress>().ok();
+fn row<'a>(node: &'a Node, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
+    let id = what.id();
+    let pool = node.pool_of(&id);
+    let address = id.address();
     Row {
         pool: pool.map(|pool| pool.resource.name.to_string()),
-        left_out: address.and_then(|address| node.pools.left_out.get(&address).copied()),
+        left_out: node.pools.left_out.get(&id).copied(),
         findings: address
             .map(|address| node.owners.findings(address))
             .unwrap_or_default(),
-        holders: node.owners.holders(&id),
+        holders: node.owners.holders(&id.to_string()),
         id,
         what,
         base,
@@ -122,20 +108,6 @@ impl Row<'_> {
         }
     }
 
-    fn driver(&self) -> Option<&str> {
-        match &self.what {
-            What::Function(function) => function.driver.as_deref(),
-            What::Subfunction(subfunction) => subfunction.driver.as_deref(),
-        }
-    }
-
-    fn netdevs(&self) -> &[Netdev] {
-        match &self.what {
-            What::Function(function) => &function.netdevs,
-            What::Subfunction(subfunction) => &subfunction.netdevs,
-        }
-    }
-
     fn notes(&self) -> Vec<String> {
         let left_out = self.left_out.iter().map(ToString::to_string);
         left_out
@@ -166,15 +138,20 @@ pub(super) fn text(node: &Node, rows: &[Row<'_>], paint: Paint) -> String {
             Tone::Odd
         };
         cells.push(vec![
-            (Tone::Normal, row.id.clone()),
+            (Tone::Normal, row.id.to_string()),
             (Tone::Normal, row.role()),
             (
                 Tone::Normal,
                 format!("{}:{}", hardware.vendor, hardware.device),
             ),
-            or_none(row.driver().map(str::to_owned)),
+            or_none(row.what.driver().map(str::to_owned)),
             or_none(hardware.numa_node.map(|node| node.to_string())),
-            or_none(row.netdevs().first().map(|netdev| netdev.name.to_string())),
+            or_none(
+                row.what
+                    .netdevs()
+                    .first()
+                    .map(|netdev| netdev.name.to_string()),
+            ),
             or_none(row.pool.clone()),
             (tone, health.unwrap_or("-").to_owned()),
             or_none((!holders.is_empty()).then(|| holders.join(" "))),
@@ -207,22 +184,22 @@ pub(super) fn json(node: &Node, rows: &[Row<'_>]) -> String {
 
 fn device(row: &Row<'_>) -> Value {
     let hardware = row.hardware();
-    let (rdma, function) = match &row.what {
-        What::Function(function) => (&function.rdma, Some(*function)),
-        What::Subfunction(subfunction) => (&subfunction.rdma, None),
+    let function = match row.what {
+        What::Function(function) => Some(function),
+        What::Subfunction(_) => None,
     };
     let vdpa = function.into_iter().flat_map(|function| &function.vdpa);
     let vdpa = vdpa.map(|device| json!({ "name": device.name, "driver": device.driver }));
     json!({
-        "id": row.id,
+        "id": row.id.to_string(),
         "role": role(row),
         "vendor": hardware.vendor.to_string(),
         "device": hardware.device.to_string(),
         "class": hardware.class.to_string(),
-        "driver": row.driver(),
+        "driver": row.what.driver(),
         "numaNode": hardware.numa_node,
-        "netdevs": row.netdevs().iter().map(link).collect::<Vec<_>>(),
-        "rdma": rdma,
+        "netdevs": row.what.netdevs().iter().map(link).collect::<Vec<_>>(),
+        "rdma": row.what.rdma(),
         "vdpa": vdpa.collect::<Vec<_>>(),
         "acpiIndex": function.and_then(|function| function.acpi_index.as_deref()),
         "pKey": function.and_then(|function| function.pkey.as_deref()),
@@ -270,9 +247,4 @@ fn holder(holder: &Holder) -> Value {
         "container": holder.container,
         "resource": holder.resource,
     })
-}
-
-/// Name of the network device of a function itself, in switchdev mode that of the uplink.
-pub(super) fn netdev(function: &PciFunction) -> Option<&str> {
-    function.uplink().map(|netdev| netdev.name.as_str())
 }

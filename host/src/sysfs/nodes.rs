@@ -4,11 +4,11 @@
 
 use std::fs;
 
-use super::attribute::Device;
+use super::attribute::{AttributeError, Device};
 use super::{ScanError, buses, device_path};
 use crate::pci::PciAddress;
 use crate::root::HostRoot;
-use crate::snapshot::{IommuGroup, PciFunction};
+use crate::snapshot::IommuGroup;
 
 /// Character devices of one function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,18 @@ pub struct Wanted {
     pub vdpa: bool,
 }
 
-/// Reads a function and its character devices as they are now, without its index among the VFs of its PF; nothing when it is not there.
+/// What can change of a device while it is in use, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceNow {
+    /// Name of the bound driver.
+    pub driver: Option<String>,
+    /// Its IOMMU group.
+    pub iommu_group: Option<IommuGroup>,
+    /// Its character devices.
+    pub nodes: DeviceNodes,
+}
+
+/// Looks at a function now, and at nothing else of the machine; nothing when it is not there.
 ///
 /// # Errors
 /// When something that is there cannot be read.
@@ -75,30 +86,71 @@ pub fn function_now(
     root: &HostRoot,
     address: PciAddress,
     wanted: Wanted,
-) -> Result<Option<(PciFunction, DeviceNodes)>, ScanError> {
+) -> Result<Option<DeviceNow>, ScanError> {
     let device = Device::new(device_path(root, address));
-    let Some(function) = super::read(&device, address)? else {
-        return Ok(None);
+    let now = || -> Result<DeviceNow, AttributeError> {
+        let mut now = DeviceNow {
+            driver: device.link("driver")?,
+            iommu_group: super::iommu_group(&device)?,
+            nodes: of_device(&device, wanted)?,
+        };
+        if wanted.vdpa {
+            now.nodes.vdpa = vdpa(root, address)?;
+        }
+        let group = now.iommu_group.map(IommuGroup::node);
+        let class = root.join("sys/class/vfio");
+        now.nodes.has_vfio_group = group.is_some_and(|name| class.join(name).exists());
+        Ok(now)
     };
+    if_there(&device, now())
+}
+
+/// The same of a subfunction, by the name of its auxiliary device.
+///
+/// # Errors
+/// When something that is there cannot be read.
+pub fn subfunction_now(
+    root: &HostRoot,
+    name: &str,
+    wanted: Wanted,
+) -> Result<Option<DeviceNow>, ScanError> {
+    let device = Device::new(root.join("sys/bus/auxiliary/devices").join(name));
+    let now = || -> Result<DeviceNow, AttributeError> {
+        Ok(DeviceNow {
+            driver: device.link("driver")?,
+            iommu_group: None,
+            nodes: of_device(&device, wanted)?,
+        })
+    };
+    if_there(&device, now())
+}
+
+/// What was read of a device that went meanwhile is no longer so.
+fn if_there(
+    device: &Device,
+    now: Result<DeviceNow, AttributeError>,
+) -> Result<Option<DeviceNow>, ScanError> {
+    if device.exists() {
+        Ok(Some(now?))
+    } else {
+        Ok(None)
+    }
+}
+
+fn of_device(device: &Device, wanted: Wanted) -> Result<DeviceNodes, AttributeError> {
     let mut nodes = DeviceNodes {
         uio: device.sorted("uio")?,
         ..DeviceNodes::default()
     };
     if wanted.rdma {
-        nodes.rdma = rdma(&device)?;
-    }
-    if wanted.vdpa {
-        nodes.vdpa = vdpa(root, address)?;
+        nodes.rdma = rdma(device)?;
     }
     // Without CONFIG_VFIO_DEVICE_CDEV the device has no number (drivers/vfio/device_cdev.c, `vfio_init_device_cdev`).
     nodes.vfio_cdev = device
         .sorted("vfio-dev")?
         .into_iter()
         .find(|name| device.path(&format!("vfio-dev/{name}/dev")).exists());
-    let group = function.iommu_group.map(IommuGroup::node);
-    nodes.has_vfio_group =
-        group.is_some_and(|name| root.join("sys/class/vfio").join(name).exists());
-    Ok(Some((function, nodes)))
+    Ok(nodes)
 }
 
 /// Whether the kernel has this miscellaneous character device, for instance `rdma_cm`.
@@ -107,7 +159,7 @@ pub fn has_misc(root: &HostRoot, name: &str) -> bool {
 }
 
 /// The children of a function in the classes of RDMA; each class device says in `ibdev` whose it is.
-fn rdma(device: &Device) -> Result<Vec<RdmaNodes>, ScanError> {
+fn rdma(device: &Device) -> Result<Vec<RdmaNodes>, AttributeError> {
     let mut all: Vec<RdmaNodes> = device
         .sorted("infiniband")?
         .into_iter()
@@ -150,7 +202,7 @@ impl RdmaKind {
 }
 
 /// The devices on the bus `vdpa` that hang below the function; `vhost_vdpa` gives each a child of its own.
-fn vdpa(root: &HostRoot, address: PciAddress) -> Result<Vec<VdpaNode>, ScanError> {
+fn vdpa(root: &HostRoot, address: PciAddress) -> Result<Vec<VdpaNode>, AttributeError> {
     let bus = Device::new(root.join("sys/bus/vdpa/devices"));
     let mut found = Vec::new();
     for name in bus.sorted(".")? {
@@ -201,16 +253,13 @@ mod tests {
         for (path, target) in links {
             symlink(Path::new(target), at(path)).unwrap();
         }
-        for (attribute, text) in [("vendor", "0x1"), ("device", "0x2"), ("class", "0x020000")] {
-            fs::write(at(attribute), text).unwrap();
-        }
         symlink("../7", at("iommu_group")).unwrap();
         let wanted = Wanted {
             rdma: true,
             vdpa: true,
         };
         let now = function_now(&root, ADDRESS.parse().unwrap(), wanted).unwrap();
-        now.unwrap().1
+        now.unwrap().nodes
     }
 
     #[test]
@@ -289,6 +338,28 @@ mod tests {
         assert_eq!(
             (found.vdpa, found.uio),
             (vec![vdpa], vec!["uio1".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_subfunction_has_rdma_of_its_own_and_one_that_is_gone_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(dir.path());
+        let device = root.join("sys/bus/auxiliary/devices/mlx5_core.sf.4");
+        fs::create_dir_all(device.join("infiniband/mlx5_9")).unwrap();
+        symlink("../drivers/mlx5_core.sf", device.join("driver")).unwrap();
+        let wanted = Wanted {
+            rdma: true,
+            vdpa: false,
+        };
+        let now = subfunction_now(&root, "mlx5_core.sf.4", wanted)
+            .unwrap()
+            .unwrap();
+        assert_eq!(now.driver.as_deref(), Some("mlx5_core.sf"));
+        assert_eq!(now.nodes.rdma[0].name, "mlx5_9");
+        assert_eq!(
+            subfunction_now(&root, "mlx5_core.sf.5", wanted).unwrap(),
+            None
         );
     }
 }

@@ -17,7 +17,7 @@ fn page_of_a_small_machine() -> String {
     let resource = ResourceList::parse(text, "").unwrap().resources.remove(0);
     let name = resource.name.clone();
     let device = PoolDevice {
-        address: ID.parse().unwrap(),
+        id: ID.parse().unwrap(),
         driver: "igbvf".into(),
         numa_node: Some(1),
         pf: Some("0000:01:00.0".parse().unwrap()),
