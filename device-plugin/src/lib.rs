@@ -8,6 +8,7 @@
 pub mod allocate;
 pub mod args;
 pub mod cdi;
+pub mod changes;
 pub mod grpc;
 pub mod http;
 pub mod kept;

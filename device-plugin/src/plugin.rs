@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use sriov_config::resources::ResourceName;
 use sriov_config::{Mistakes, ResourceList};
 use sriov_device_info::Store;
+use sriov_host::snapshot::{HostSnapshot, ScanProblem};
 use sriov_host::sysfs::{self, ScanError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -20,6 +21,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::args::Setup;
 use crate::cdi::CdiDir;
+use crate::changes::Changes;
 use crate::grpc::PoolServer;
 use crate::http::{self, Told};
 use crate::kubelet::{self, DirEvents, Place};
@@ -31,8 +33,10 @@ use crate::pools::{Pool, Pools, plan_pools};
 use crate::privileges::{NotWritable, ensure_writable};
 use crate::uplinks;
 
-/// The slow timer: an insurance, nothing waits for it.
-const RESCAN: Duration = Duration::from_mins(1);
+/// While VFs are being made or removed their PF is looked at this often,
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// and what is there is advertised after this long, whatever the kernel says.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why the plugin could not start.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +114,8 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
     log(setup.log_level);
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
     let mut end = Ends::new().map_err(StartError::Runtime)?;
-    let config = read_config(&setup)?;
+    let config_text = read_config(&setup)?;
+    let config = parse_config(&setup, &config_text)?;
     let place = Place::choose(&setup.kubelet_dir, setup.registration);
     let dirs = [&place.dir, &setup.devinfo_dir];
     for dir in dirs.into_iter().chain(&setup.cdi_dir) {
@@ -121,7 +126,8 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         source,
     })?;
     let metrics = Arc::new(Metrics::default());
-    let pools = scan(&setup, &config, &metrics)?;
+    let mut changes = Changes::of(&setup.config_file);
+    let first = scan(&setup, &metrics)?;
     metrics.count(|counts| counts.is_config_valid = config.unusable.is_empty());
     let (send_events, see_events) = mpsc::unbounded_channel();
     let means = Means {
@@ -158,22 +164,24 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
     let mut plugin = Plugin {
         setup,
         config,
+        config_text,
+        waiting_since: None,
+        problems: Vec::new(),
         place,
         events,
         means,
         all_pools,
         running: BTreeMap::new(),
     };
-    plugin.publish(pools).await;
-    let mut timer = tokio::time::interval(RESCAN);
-    timer.tick().await;
+    let mut due = plugin.take(first).await;
     loop {
-        let is_hup = tokio::select! {
+        tokio::select! {
             () = end.come() => break,
-            _ = hangup.recv() => true,
-            _ = timer.tick() => false,
-        };
-        plugin.refresh(is_hup).await;
+            _ = hangup.recv() => plugin.reread_config(),
+            () = changes.come() => plugin.reread_config(),
+            () = reached(due) => {}
+        }
+        due = plugin.refresh().await;
     }
     plugin.end().await;
     tasks.shutdown().await;
@@ -183,7 +191,14 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
 #[derive(Debug)]
 struct Plugin {
     setup: Setup,
+    /// The last good configuration.
     config: ResourceList,
+    /// What the file held when it was read last, good or not.
+    config_text: String,
+    /// Since when VFs are being made or removed.
+    waiting_since: Option<Instant>,
+    /// What the last scan could not read; it is logged once.
+    problems: Vec<ScanProblem>,
     place: Place,
     events: DirEvents,
     means: Means,
@@ -201,25 +216,67 @@ struct Running {
 }
 
 impl Plugin {
-    async fn refresh(&mut self, with_config: bool) {
-        if with_config {
-            let read = read_config(&self.setup);
-            let is_valid = read.as_ref().is_ok_and(|config| config.unusable.is_empty());
-            self.means
-                .metrics
-                .count(|counts| counts.is_config_valid = is_valid);
-            match read {
-                Ok(config) if is_valid => self.config = config,
-                Ok(_) => tracing::error!("the last good configuration is kept"),
-                Err(error) => {
-                    tracing::error!("{}; the last good configuration is kept", chain(&error));
-                }
+    /// Takes the configuration when its file changed and is good.
+    fn reread_config(&mut self) {
+        let text = match read_config(&self.setup) {
+            Ok(text) if text == self.config_text => return,
+            Ok(text) => text,
+            // A ConfigMap that is being replaced may be away for a moment.
+            Err(error) => {
+                tracing::warn!("{}; the last good configuration is kept", chain(&error));
+                return;
+            }
+        };
+        let read = parse_config(&self.setup, &text);
+        self.config_text = text;
+        let is_valid = read.as_ref().is_ok_and(|config| config.unusable.is_empty());
+        self.means
+            .metrics
+            .count(|counts| counts.is_config_valid = is_valid);
+        match read {
+            Ok(config) if is_valid => {
+                tracing::info!("the configuration changed");
+                self.config = config;
+            }
+            Ok(_) => tracing::error!("the last good configuration is kept"),
+            Err(error) => {
+                tracing::error!("{}; the last good configuration is kept", chain(&error));
             }
         }
-        match scan(&self.setup, &self.config, &self.means.metrics) {
-            Ok(pools) => self.publish(pools).await,
-            Err(error) => tracing::error!("{}; what is advertised is kept", chain(&error)),
+    }
+
+    /// Looks at the devices and publishes what they are; says when it has to be done again without any change.
+    async fn refresh(&mut self) -> Option<Instant> {
+        match scan(&self.setup, &self.means.metrics) {
+            Ok(snapshot) => self.take(snapshot).await,
+            Err(error) => {
+                tracing::error!("{}; what is advertised is kept", chain(&error));
+                None
+            }
         }
+    }
+
+    async fn take(&mut self, snapshot: HostSnapshot) -> Option<Instant> {
+        if self.problems != snapshot.problems {
+            for problem in &snapshot.problems {
+                tracing::warn!("{}: {}", problem.device, problem.reason);
+            }
+            self.problems.clone_from(&snapshot.problems);
+        }
+        if snapshot.in_transition.is_empty() {
+            self.waiting_since = None;
+        } else {
+            let since = *self.waiting_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < PATIENCE {
+                return Some(Instant::now() + LOOK_AGAIN);
+            }
+        }
+        let pools = plan_pools(&snapshot, &self.config, &uplinks::uplinks(&self.setup.host));
+        for (address, why) in &pools.left_out {
+            tracing::debug!("{address} is in no pool: {why}");
+        }
+        self.publish(pools).await;
+        None
     }
 
     /// Sends what changed; starts a pool with its first devices, and stops what the configuration no longer names.
@@ -326,18 +383,27 @@ impl Ends {
     }
 }
 
-fn read_config(setup: &Setup) -> Result<ResourceList, StartError> {
-    let path = || setup.config_file.clone();
-    let text = fs::read_to_string(&setup.config_file).map_err(|source| StartError::ReadConfig {
-        path: path(),
+/// Waits for a moment, or for ever.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn read_config(setup: &Setup) -> Result<String, StartError> {
+    fs::read_to_string(&setup.config_file).map_err(|source| StartError::ReadConfig {
+        path: setup.config_file.clone(),
         source,
-    })?;
-    let config = ResourceList::parse(&text, &setup.resource_prefix).map_err(|source| {
-        StartError::Config {
-            path: path(),
+    })
+}
+
+fn parse_config(setup: &Setup, text: &str) -> Result<ResourceList, StartError> {
+    let config =
+        ResourceList::parse(text, &setup.resource_prefix).map_err(|source| StartError::Config {
+            path: setup.config_file.clone(),
             source,
-        }
-    })?;
+        })?;
     for mistake in config.mistakes() {
         tracing::error!("{}: {mistake}", setup.config_file.display());
     }
@@ -347,20 +413,12 @@ fn read_config(setup: &Setup) -> Result<ResourceList, StartError> {
     Ok(config)
 }
 
-fn scan(setup: &Setup, config: &ResourceList, metrics: &Metrics) -> Result<Pools, StartError> {
+fn scan(setup: &Setup, metrics: &Metrics) -> Result<HostSnapshot, StartError> {
     let start = Instant::now();
     let snapshot = sysfs::scan(&setup.host);
     metrics.count(|counts| match &snapshot {
         Ok(_) => counts.scans.observe(start.elapsed()),
         Err(_) => counts.failed_scans += 1,
     });
-    let snapshot = snapshot.map_err(StartError::Scan)?;
-    for problem in &snapshot.problems {
-        tracing::warn!("{}: {}", problem.device, problem.reason);
-    }
-    let pools = plan_pools(&snapshot, config, &uplinks::uplinks(&setup.host));
-    for (address, why) in &pools.left_out {
-        tracing::debug!("{address} is in no pool: {why}");
-    }
-    Ok(pools)
+    snapshot.map_err(StartError::Scan)
 }

@@ -2,6 +2,7 @@
 //!
 //! Without features this crate is vocabulary only: newtypes of the field's terms and the plain [`snapshot::HostSnapshot`].
 //! Feature `sysfs` adds the scan that fills a snapshot, feature `netlink` the single, named changes of links and VFs.
+//! Feature `notice` hears what the kernel tells by itself.
 //! Start at [`snapshot`] for what is known, at `netlink` for what can be changed.
 //! It knows nothing of JSON documents, CNI, kubelet, pools, selectors or policy.
 
@@ -20,6 +21,8 @@ pub mod vlan;
 pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;
+#[cfg(feature = "notice")]
+pub mod notice;
 #[cfg(feature = "sysfs")]
 pub mod sysfs;
 

@@ -1,6 +1,6 @@
 //! What is there: the immutable picture of this machine's PCI functions that one scan gives; plain data, no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::ifname::IfName;
@@ -14,6 +14,8 @@ pub struct HostSnapshot {
     pub functions: BTreeMap<PciAddress, PciFunction>,
     /// Subfunctions of PFs, by the name of their auxiliary device.
     pub subfunctions: BTreeMap<String, Subfunction>,
+    /// PFs whose VFs were being made or removed at this moment: what is known of these VFs is half a truth.
+    pub in_transition: BTreeSet<PciAddress>,
     /// What could not be read; the scan goes on without it.
     pub problems: Vec<ScanProblem>,
     /// Files, links and directories that were looked up: what the scan cost.

@@ -9,7 +9,7 @@ mod netdevs;
 pub mod nodes;
 pub mod statistics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -107,6 +107,7 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
         }
     }
     index_vfs(&mut snapshot);
+    snapshot.in_transition = in_transition(root, &mut snapshot);
     buses::vdpa(root, &mut snapshot);
     buses::subfunctions(root, &mut snapshot);
     snapshot.problems.sort_by(|a, b| a.device.cmp(&b.device));
@@ -315,6 +316,34 @@ fn virtfns(
         vfs.extend(vf.map(|vf| (VfIndex::new(index), vf)));
     }
     Ok(vfs)
+}
+
+/// Finds the PFs whose VFs come or go just now.
+///
+/// `sriov_numvfs` changes after the last VF came and after the last one went, a link `virtfnN` goes before its VF,
+/// and comes after it (drivers/pci/iov.c, `sriov_enable`, `sriov_disable`, `pci_iov_add_virtfn`, `pci_iov_remove_virtfn`).
+fn in_transition(root: &HostRoot, snapshot: &mut HostSnapshot) -> BTreeSet<PciAddress> {
+    let mut found = BTreeSet::new();
+    for (address, function) in &snapshot.functions {
+        match &function.role {
+            SriovRole::Pf { vfs, .. } => {
+                let device = Device::new(device_path(root, *address));
+                let names = device.names(".").unwrap_or_default();
+                let now = names.iter().filter(|name| name.starts_with("virtfn"));
+                let (now, said) = (now.count(), device.decimal::<usize>("sriov_numvfs"));
+                let said = said.ok().flatten().unwrap_or(now);
+                if now != vfs.len() || now != said {
+                    found.insert(*address);
+                }
+                snapshot.lookups += device.lookups();
+            }
+            SriovRole::Vf { pf, index: None } => {
+                found.insert(*pf);
+            }
+            SriovRole::Vf { .. } | SriovRole::None => {}
+        }
+    }
+    found
 }
 
 /// Gives each VF the index that its PF's links say.

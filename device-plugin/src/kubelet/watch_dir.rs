@@ -1,4 +1,4 @@
-//! Tells when something was made or removed in kubelet's directory.
+//! Tells when something was made, removed or written in a directory.
 
 use std::io;
 use std::path::Path;
@@ -13,14 +13,29 @@ pub struct DirEvents(watch::Receiver<u64>);
 impl DirEvents {
     /// Watches a directory on a thread that sleeps in the kernel and ends with the process, or when nobody listens any more.
     pub fn of(dir: &Path) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
-        inotify.add_watch(
+        Self::watch(
             dir,
             AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_TO,
-        )?;
+        )
+    }
+
+    /// The same, and tells when a file was written.
+    pub fn of_files(dir: &Path) -> io::Result<Self> {
+        Self::watch(
+            dir,
+            AddWatchFlags::IN_CREATE
+                | AddWatchFlags::IN_DELETE
+                | AddWatchFlags::IN_MOVED_TO
+                | AddWatchFlags::IN_CLOSE_WRITE,
+        )
+    }
+
+    fn watch(dir: &Path, events: AddWatchFlags) -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+        inotify.add_watch(dir, events)?;
         let (send, receive) = watch::channel(0_u64);
         std::thread::Builder::new()
-            .name("kubelet-dir".to_owned())
+            .name("watch-dir".to_owned())
             .spawn(move || {
                 while inotify.read_events().is_ok() && !send.is_closed() {
                     send.send_modify(|count| *count = count.wrapping_add(1));

@@ -359,3 +359,39 @@ fn what_only_some_functions_have_is_told() {
         ("mlx5_core.sf.5", 1)
     );
 }
+
+#[test]
+fn a_pf_whose_vfs_come_or_go_is_in_transition() {
+    let pf = BTreeSet::from([address("0000:01:00.0")]);
+    let check = |change: fn(&Tree), expected: &BTreeSet<PciAddress>| {
+        let tree = igb();
+        change(&tree);
+        assert_eq!(&scan(&tree.root()).unwrap().in_transition, expected);
+    };
+    check(|_| {}, &BTreeSet::new());
+    // Both are there, their number is not yet.
+    check(|tree| tree.add("0000:01:00.0/sriov_numvfs=0"), &pf);
+    // One went, its link before it.
+    check(
+        |tree| {
+            fs::remove_file(devices(&tree.root()).join("0000:01:00.0/virtfn0")).unwrap();
+            fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.0")).unwrap();
+        },
+        &pf,
+    );
+    // The first one came, and has no link yet.
+    check(
+        |tree| {
+            tree.add("0000:01:00.0/sriov_numvfs=0");
+            fs::remove_file(devices(&tree.root()).join("0000:01:00.0/virtfn0")).unwrap();
+            fs::remove_file(devices(&tree.root()).join("0000:01:00.0/virtfn1")).unwrap();
+            fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.2")).unwrap();
+        },
+        &pf,
+    );
+    // One that was removed by hand stays removed.
+    check(
+        |tree| fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.2")).unwrap(),
+        &BTreeSet::new(),
+    );
+}

@@ -1,0 +1,240 @@
+//! What the kernel tells by itself: devices and drivers (uevents), links and default routes (rtnetlink groups).
+//!
+//! Two sockets that are only read, and just enough parsing to know whether a look at sysfs is worth it: what has changed, sysfs says.
+//! No request is ever sent: those are `netlink`'s.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
+
+/// Group of the kernel's own uevents; udev's is another (`lib/kobject_uevent.c`).
+const UEVENTS: u32 = 1;
+/// `RTMGRP_LINK`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_ROUTE` (`include/uapi/linux/rtnetlink.h`).
+const LINKS_AND_ROUTES: u32 = 0x1 | 0x40 | 0x400;
+/// Longer than a message about one device or link; of one that is longer still the beginning does.
+const MESSAGE: usize = 16 * 1024;
+/// Subsystems whose devices a scan reads.
+const SUBSYSTEMS: &[&[u8]] = &[
+    b"pci",
+    b"net",
+    b"infiniband",
+    b"infiniband_verbs",
+    b"auxiliary",
+    b"vdpa",
+];
+
+/// What a socket is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Devices,
+    Links,
+}
+
+/// A socket on which the kernel tells of changes.
+#[derive(Debug)]
+pub struct Notices {
+    socket: OwnedFd,
+    source: Source,
+}
+
+impl Notices {
+    /// Devices that come, go, move, or get or lose a driver.
+    pub fn of_devices() -> io::Result<Self> {
+        Self::open(Source::Devices, SockProtocol::NetlinkKObjectUEvent, UEVENTS)
+    }
+
+    /// Links of this network namespace that change their name, state or carrier, and default routes.
+    pub fn of_links() -> io::Result<Self> {
+        Self::open(Source::Links, SockProtocol::NetlinkRoute, LINKS_AND_ROUTES)
+    }
+
+    fn open(source: Source, protocol: SockProtocol, groups: u32) -> io::Result<Self> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            protocol,
+        )?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        Ok(Self { socket, source })
+    }
+
+    /// Sleeps until a message may have changed what a scan finds.
+    pub fn wait(&self) -> io::Result<()> {
+        while !self.take(MsgFlags::empty())? {}
+        Ok(())
+    }
+
+    /// Takes one message; whether it matters.
+    fn take(&self, flags: MsgFlags) -> io::Result<bool> {
+        let mut message = [0; MESSAGE];
+        match recv(self.socket.as_raw_fd(), &mut message, flags) {
+            Ok(length) => {
+                let message = message.get(..length).unwrap_or(&message);
+                Ok(match self.source {
+                    Source::Devices => is_of_device(message),
+                    Source::Links => is_of_link(message),
+                })
+            }
+            // Some were lost: anything may have changed.
+            Err(Errno::ENOBUFS) => Ok(true),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// `ACTION@DEVPATH`, then `KEY=VALUE`, each with a zero behind it; virtual devices are pods' interfaces and the like.
+fn is_of_device(message: &[u8]) -> bool {
+    let mut subsystem = None;
+    for field in message.split(|byte| *byte == 0) {
+        if field.starts_with(b"DEVPATH=/devices/virtual/") {
+            return false;
+        }
+        subsystem = subsystem.or_else(|| field.strip_prefix(b"SUBSYSTEM="));
+    }
+    subsystem.is_some_and(|subsystem| SUBSYSTEMS.contains(&subsystem))
+}
+
+/// One or more `nlmsghdr`, each with `ifinfomsg` or `rtmsg` and attributes.
+fn is_of_link(mut messages: &[u8]) -> bool {
+    const NEWLINK: u16 = 16;
+    const DELLINK: u16 = 17;
+    const NEWROUTE: u16 = 24;
+    const DELROUTE: u16 = 25;
+    while let (Some(length), Some(kind)) = (number32(messages, 0), number16(messages, 4)) {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let body = messages.get(16..length.min(messages.len())).unwrap_or(&[]);
+        let matters = match kind {
+            NEWLINK | DELLINK => body.get(16..).is_some_and(is_of_hardware),
+            // `rtm_dst_len`.
+            NEWROUTE | DELROUTE => body.get(1) == Some(&0),
+            _ => false,
+        };
+        if matters {
+            return true;
+        }
+        messages = messages
+            .get(length.max(16).next_multiple_of(4)..)
+            .unwrap_or(&[]);
+    }
+    false
+}
+
+/// Links that the kernel makes on demand say of which kind they are (`IFLA_LINKINFO`, in it `IFLA_INFO_KIND`); those of hardware do not.
+fn is_of_hardware(attributes: &[u8]) -> bool {
+    const LINKINFO: u16 = 18;
+    const INFO_KIND: u16 = 1;
+    let info = attribute(attributes, LINKINFO);
+    info.and_then(|info| attribute(info, INFO_KIND)).is_none()
+}
+
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    const NESTED: u16 = 0x8000;
+    loop {
+        let (length, kind) = (number16(attributes, 0)?, number16(attributes, 2)?);
+        let length = usize::from(length).max(4);
+        if kind & !NESTED == wanted {
+            return attributes.get(4..length);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+fn number16(bytes: &[u8], at: usize) -> Option<u16> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u16::from_ne_bytes(*bytes))
+}
+
+fn number32(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn uevents_of_hardware_count() {
+        for (message, expected) in [
+            (
+                "add@/devices/pci0000:20/0000:20:00.0/0000:21:10.0\0ACTION=add\0DEVPATH=/devices/pci0000:20/0000:20:00.0/0000:21:10.0\0SUBSYSTEM=pci\0SEQNUM=1\0",
+                true,
+            ),
+            (
+                "move@/devices/pci0000:20/0000:21:10.0/net/a\0DEVPATH=/devices/pci0000:20/0000:21:10.0/net/a\0SUBSYSTEM=net\0",
+                true,
+            ),
+            (
+                "add@/devices/virtual/net/veth1\0DEVPATH=/devices/virtual/net/veth1\0SUBSYSTEM=net\0",
+                false,
+            ),
+            (
+                "change@/devices/pci0000:00/0000:00:02.0/block/vda\0DEVPATH=/devices/pci0000:00/0000:00:02.0/block/vda\0SUBSYSTEM=block\0",
+                false,
+            ),
+            ("libudev\0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_device(message.as_bytes()), expected, "{message:?}");
+        }
+    }
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(16 + body.len()).unwrap();
+        let mut bytes = [
+            length.to_ne_bytes().as_slice(),
+            &kind.to_ne_bytes(),
+            &[0; 10],
+            body,
+        ]
+        .concat();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn nested(kind: u16, body: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + body.len()).unwrap();
+        let mut bytes = [&length.to_ne_bytes(), kind.to_ne_bytes().as_slice(), body].concat();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn links_of_hardware_and_default_routes_count() {
+        let link = |attributes: &[u8]| message(16, &[&[0; 16], attributes].concat());
+        let veth = link(&[nested(3, b"veth1\0"), nested(18, &nested(1, b"veth\0"))].concat());
+        // A port of a bond says what it is a port of, and is hardware.
+        let port = link(&[nested(3, b"pf0\0"), nested(0x8012, &nested(4, b"bond\0"))].concat());
+        let route = |length: u8| message(24, &[2, length, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
+        assert!(is_of_link(&port) && is_of_link(&route(0)));
+        assert!(
+            !is_of_link(&veth) && !is_of_link(&route(24)) && !is_of_link(&message(20, &[0; 8]))
+        );
+        assert!(is_of_link(&[veth, route(24), port].concat()));
+    }
+
+    #[test]
+    fn the_kernel_lets_us_listen() {
+        for notices in [Notices::of_devices().unwrap(), Notices::of_links().unwrap()] {
+            let waiting = notices
+                .take(MsgFlags::MSG_DONTWAIT)
+                .map_err(|error| error.kind());
+            assert!(matches!(waiting, Ok(_) | Err(io::ErrorKind::WouldBlock)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_is_too_ugly(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (is_of_device(&bytes), is_of_link(&bytes));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The device plugin on a machine that changes: VFs, drivers, cables, cards and configuration, with every list that kubelet saw.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sriov_tests::kubelet::{Kubelet, Resources};
+use sriov_tests::node::{Driver, Pf, ip};
+use sriov_tests::plugin::Plugin;
+
+/// Shorter than the plugin's slow timer: what is there by then was heard.
+const HEARD: Duration = Duration::from_secs(30);
+
+/// A kubelet and a plugin whose configuration lies in a directory as kubelet makes it of a ConfigMap.
+struct Stack {
+    dir: tempfile::TempDir,
+    kubelet: Kubelet,
+    plugin: Plugin,
+}
+
+impl Stack {
+    fn start(resources: &Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config");
+        std::fs::create_dir(&config).unwrap();
+        swap(
+            &config,
+            "first",
+            &json!({ "resourceList": resources }).to_string(),
+        );
+        symlink("..data/config.json", config.join("config.json")).unwrap();
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+        let flags = [
+            flag("config-file", "config/config.json"),
+            flag("kubelet-dir", "kubelet"),
+            flag("devinfo-dir", "devinfo"),
+        ];
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let plugin = Plugin::start(
+            Path::new("/opt/virtfn/sriov-device-plugin"),
+            &flags,
+            &dir.path().join("log"),
+        )
+        .unwrap();
+        Self {
+            dir,
+            kubelet,
+            plugin,
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
+    /// Waits until the newest list of a resource is this one, and says how long it took.
+    fn wait_for(&self, resource: &str, expected: &[String]) -> Duration {
+        let start = Instant::now();
+        let has = |known: &Resources| newest(known, resource).as_deref() == Some(expected);
+        let what = format!("{resource} is {expected:?}");
+        if let Err(error) = self.kubelet.wait_for(&what, has) {
+            let log = std::fs::read_to_string(self.dir.path().join("log"));
+            panic!("{error:#}\n{}", log.unwrap_or_default());
+        }
+        let elapsed = start.elapsed();
+        assert!(elapsed < HEARD, "{what}: {elapsed:?}");
+        elapsed
+    }
+
+    /// All lists that kubelet saw of a resource, oldest first.
+    fn lists(&self, resource: &str) -> Vec<Vec<String>> {
+        let known = self.kubelet.wait_for("it is known", |_| true).unwrap();
+        let lists = known[resource].lists.iter();
+        lists.map(|list| shown(list)).collect()
+    }
+}
+
+/// The next version of the configuration, as kubelet's `AtomicWriter` does it.
+fn swap(dir: &Path, version: &str, text: &str) {
+    std::fs::create_dir(dir.join(version)).unwrap();
+    std::fs::write(dir.join(version).join("config.json"), text).unwrap();
+    symlink(version, dir.join("..data_tmp")).unwrap();
+    std::fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+}
+
+/// Ids, with a mark on those that are not healthy.
+fn shown(list: &[sriov_device_plugin::proto::v1beta1::Device]) -> Vec<String> {
+    let mark = |health: &str| if health == "Healthy" { "" } else { "!" };
+    list.iter()
+        .map(|device| format!("{}{}", mark(&device.health), device.id))
+        .collect()
+}
+
+fn newest(known: &Resources, resource: &str) -> Option<Vec<String>> {
+    Some(shown(known.get(resource)?.lists.last()?))
+}
+
+fn ids(list: &[String]) -> Vec<String> {
+    list.iter().map(|id| id.replace('!', "")).collect()
+}
+
+fn vfs(pf: &Pf, count: usize) -> Vec<String> {
+    (0..count).map(|index| pf.vf(index).unwrap()).collect()
+}
+
+#[test]
+fn vfs_come_and_go_as_whole_lists() {
+    let pf = Pf::with_vfs(0, 7).unwrap();
+    let stack = Stack::start(&json!([
+        { "resourceName": "vf", "resourcePrefix": "x.y", "pfHealth": "ignore", "selectors": { "pfNames": ["pf0"], "drivers": ["igbvf"] } },
+    ]));
+    let seven = vfs(&pf, 7);
+    stack.wait_for("x.y/vf", &seven);
+    // Nobody waits for the carrier of the PF here, which goes for seconds whenever VFs come.
+    let make = |count: &str| std::fs::write(pf_attribute(&pf, "sriov_numvfs"), count).unwrap();
+    for _ in 0..2 {
+        make("0");
+        println!(
+            "0 VFs are known {:?} after they went",
+            stack.wait_for("x.y/vf", &[])
+        );
+        make("3");
+        stack.wait_for("x.y/vf", &seven[..3]);
+        make("0");
+        make("7");
+        println!(
+            "7 VFs are known {:?} after they are there",
+            stack.wait_for("x.y/vf", &seven)
+        );
+    }
+    for list in stack.lists("x.y/vf") {
+        assert!([0, 3, 7].contains(&list.len()), "{list:?}");
+        assert_eq!(list, seven[..list.len()]);
+    }
+    stack.plugin.stop().unwrap();
+    pf.set_carrier(true).unwrap();
+}
+
+#[test]
+fn a_vf_follows_its_driver_from_pool_to_pool() {
+    let pf = Pf::with_vfs(0, 3).unwrap();
+    let stack = Stack::start(&json!([
+        { "resourceName": "net", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"], "drivers": ["igbvf"] } },
+        { "resourceName": "user", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"], "drivers": ["vfio-pci"] } },
+    ]));
+    let all = vfs(&pf, 3);
+    let others = [all[0].clone(), all[2].clone()];
+    stack.wait_for("x.y/net", &all);
+    let bound = Driver::bind(&all[1], "vfio-pci").unwrap();
+    stack.wait_for("x.y/user", &all[1..2]);
+    stack.wait_for("x.y/net", &others);
+    drop(bound);
+    stack.wait_for("x.y/net", &all);
+    stack.wait_for("x.y/user", &[]);
+    stack.plugin.stop().unwrap();
+}
+
+#[test]
+fn a_card_that_is_pulled_takes_its_pool_along() {
+    let (first, second) = (Pf::with_vfs(0, 1).unwrap(), Pf::with_vfs(1, 2).unwrap());
+    let stack = Stack::start(&json!([
+        { "resourceName": "a", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"] } },
+        { "resourceName": "b", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf1"], "drivers": ["igbvf"] } },
+    ]));
+    let (one, two) = (vfs(&first, 1), vfs(&second, 2));
+    stack.wait_for("x.y/a", &one);
+    stack.wait_for("x.y/b", &two);
+    second.unplug().unwrap();
+    stack.wait_for("x.y/b", &[]);
+    second.plug().unwrap();
+    second.set_vfs(2).unwrap();
+    stack.wait_for("x.y/b", &two);
+    for list in stack.lists("x.y/b") {
+        assert!(list.is_empty() || ids(&list) == two, "{list:?}");
+    }
+    stack.plugin.stop().unwrap();
+    second.set_vfs(0).unwrap();
+}
+
+#[test]
+fn a_changed_configmap_is_taken_when_it_is_good() {
+    let pf = Pf::with_vfs(0, 3).unwrap();
+    let all = vfs(&pf, 3);
+    let resource = |range: &str| json!([{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": [format!("pf0#{range}")] } }]);
+    let text = |range: &str| json!({ "resourceList": resource(range) }).to_string();
+    let stack = Stack::start(&resource("0"));
+    stack.wait_for("x.y/vf", &all[..1]);
+    swap(&stack.config(), "wrong", "{ \"resourceList\": [");
+    swap(&stack.config(), "wrong-too", &text("9-3"));
+    swap(&stack.config(), "good", &text("0-1"));
+    stack.wait_for("x.y/vf", &all[..2]);
+    for (version, range) in [("third", "0-2"), ("fourth", "0"), ("fifth", "0-2")] {
+        swap(&stack.config(), version, &text(range));
+    }
+    stack.wait_for("x.y/vf", &all);
+    stack.plugin.stop().unwrap();
+}
+
+#[test]
+fn an_uplink_leaves_its_pool_when_it_becomes_one() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let device = vfs(&pf, 1);
+    let netdev = sriov_tests::node::netdev_of(&device[0]).unwrap();
+    let stack = Stack::start(
+        &json!([{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"] } }]),
+    );
+    stack.wait_for("x.y/vf", &device);
+    for family in ["-4", "-6"] {
+        ip(&["link", "set", &netdev, "up"]).unwrap();
+        ip(&[family, "route", "add", "default", "dev", &netdev]).unwrap();
+        stack.wait_for("x.y/vf", &[]);
+        ip(&["link", "set", &netdev, "down"]).unwrap();
+        stack.wait_for("x.y/vf", &device);
+    }
+    stack.plugin.stop().unwrap();
+}
+
+fn pf_attribute(pf: &Pf, name: &str) -> PathBuf {
+    Path::new("/sys/bus/pci/devices")
+        .join(&pf.address)
+        .join(name)
+}
