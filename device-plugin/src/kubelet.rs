@@ -110,6 +110,7 @@ pub async fn keep_served(
     let path = place.socket(&name);
     let mut backoff = FIRST_BACKOFF;
     while !*stop.borrow() {
+        let tried = inode(&place.kubelet_socket());
         let outcome = tokio::select! {
             _ = stop.changed() => break,
             outcome = serve_once(&server, &place, &path, &name, &mut events, &mut refused) => outcome,
@@ -123,8 +124,8 @@ pub async fn keep_served(
             );
             tokio::select! {
                 _ = stop.changed() => break,
-                // A new kubelet is no reason to wait.
-                () = events.changed() => backoff = FIRST_BACKOFF,
+                // A new kubelet is no reason to wait, anything else in its directory is: we make sockets there ourselves.
+                () = another_kubelet(&mut events, &place, tried) => backoff = FIRST_BACKOFF,
                 () = tokio::time::sleep(backoff + jitter(&name, backoff)) => backoff = (backoff * 2).min(LAST_BACKOFF),
             }
         } else {
@@ -132,6 +133,14 @@ pub async fn keep_served(
         }
     }
     let _ = fs::remove_file(&path);
+}
+
+/// Returns when kubelet has made a socket that is not the one that was tried.
+async fn another_kubelet(events: &mut DirEvents, place: &Place, tried: Option<(u64, i64)>) {
+    let is_another = || inode(&place.kubelet_socket()).is_some_and(|now| Some(now) != tried);
+    while !is_another() {
+        events.changed().await;
+    }
 }
 
 /// Listens, registers, and returns when it has to be done again.

@@ -95,12 +95,15 @@ fn log(level: LevelFilter) {
         .init();
 }
 
-/// This error and all that caused it, in one line.
+/// This error and all that caused it, in one line; what a layer only repeats is said once.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let layer = cause.to_string();
+        if !text.ends_with(&layer) {
+            text = format!("{text}: {layer}");
+        }
         source = cause.source();
     }
     text

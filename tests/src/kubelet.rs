@@ -90,6 +90,12 @@ impl Kubelet {
 
     /// Restarts as kubelet does: all sockets of `device-plugins` go, its own comes back, what it knew is forgotten.
     pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.listen()
+    }
+
+    /// Goes away: all sockets of `device-plugins` are gone, what it knew is forgotten.
+    pub fn stop(&mut self) -> Result<()> {
         if let Some(server) = self.server.take() {
             server.abort();
         }
@@ -104,7 +110,7 @@ impl Kubelet {
         }
         self.resources.send_modify(Resources::clear);
         self.silence();
-        self.listen()
+        Ok(())
     }
 
     /// Changes which pods have which devices, and how that is told.

@@ -273,6 +273,37 @@ fn new_vfs_and_a_new_configuration_come_with_sighup_and_a_wrong_one_does_not() {
 }
 
 #[test]
+fn a_kubelet_that_is_away_is_tried_less_and_less_often_until_it_comes() {
+    let mut node = Node::start(1, false);
+    let is_listed = |kubelet: &Kubelet| {
+        kubelet
+            .wait_for("the VF is listed", |known| {
+                known
+                    .get(RESOURCE)
+                    .is_some_and(|known| !known.lists.is_empty())
+            })
+            .unwrap();
+    };
+    is_listed(&node.kubelet);
+    node.kubelet.stop().unwrap();
+    // Its own socket comes and goes with each try; so do the files of others.
+    let dir = node.dir.path().join("kubelet/device-plugins");
+    let log = node.dir.path().join("log");
+    sriov_tests::node::wait_for("the tries become fewer", || {
+        let other = dir.join("other");
+        fs::write(&other, "").unwrap();
+        fs::remove_file(&other).unwrap();
+        fs::read_to_string(&log)
+            .unwrap()
+            .contains("next try in 800 ms")
+    })
+    .unwrap();
+    node.kubelet.restart().unwrap();
+    is_listed(&node.kubelet);
+    node.plugin.stop().unwrap();
+}
+
+#[test]
 fn a_wrong_start_is_one_sentence_and_not_success() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.json");
