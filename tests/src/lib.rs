@@ -20,4 +20,5 @@ pub mod multus;
 pub mod node;
 pub mod plugin;
 pub mod scrape;
+pub mod strace;
 pub mod tree;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use serde_json::json;
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{AllocateRequest, ContainerAllocateRequest};
 
@@ -65,7 +64,10 @@ fn of_size(binary: &Path, size: Size) -> Result<Vec<Figure>> {
     let root = dir.path().join("root");
     tree::build(&root, size)?;
     let resources = RESOURCES.min(size.functions());
-    fs::write(dir.path().join("config.json"), config(size, resources))?;
+    fs::write(
+        dir.path().join("config.json"),
+        tree::resource_list(size, resources),
+    )?;
     let kubelet = Kubelet::start(&dir.path().join("k"), false)?;
     let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
     let flags = [
@@ -97,7 +99,7 @@ fn of_size(binary: &Path, size: Size) -> Result<Vec<Figure>> {
             tree::remove_vf(&root, 0, 0)?;
             size.functions() - 1
         } else {
-            tree::add_vf(&root, size, 0, 0)?;
+            tree::return_vf(&root, size, 0, 0)?;
             size.functions()
         };
         let start = Instant::now();
@@ -144,26 +146,6 @@ fn of_size(binary: &Path, size: Size) -> Result<Vec<Figure>> {
     }
     plugin.stop()?;
     Ok(figures)
-}
-
-/// Each resource has a range of each PF's VFs, so that every VF has exactly one.
-fn config(size: Size, resources: usize) -> String {
-    let per_resource = size.functions().div_ceil(resources);
-    let list: Vec<_> = (0..resources)
-        .map(|resource| {
-            let first = resource * per_resource;
-            let last = ((resource + 1) * per_resource).min(size.functions()) - 1;
-            let names: Vec<String> = (first / size.vfs..=last / size.vfs)
-                .map(|pf| {
-                    let from = first.max(pf * size.vfs) - pf * size.vfs;
-                    let to = last.min((pf + 1) * size.vfs - 1) - pf * size.vfs;
-                    format!("pf{pf}#{from}-{to}")
-                })
-                .collect();
-            json!({ "resourceName": format!("r{resource}"), "selectors": [{ "pfNames": names }] })
-        })
-        .collect();
-    json!({ "resourceList": list }).to_string()
 }
 
 /// Waits of all calls, in milliseconds; each caller has a connection of its own.

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::Result;
+use serde_json::json;
 
 /// PFs and VFs of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,25 +45,52 @@ pub fn build(root: &Path, size: Size) -> Result<()> {
     Ok(())
 }
 
-/// Makes one VF.
-pub fn add_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
+fn add_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
+    vf_function(root, size, pf, vf)?;
     let address = vf_address(pf, vf);
-    let dir = function(root, &address, "0x10ca")?;
-    symlink("../../drivers/igbvf", dir.join("driver"))?;
-    symlink(format!("../{:04x}:01:00.0", pf + 1), dir.join("physfn"))?;
-    let index = 10_000 + pf * size.vfs + vf;
-    netdev(&dir, &format!("v{index}"), index)?;
     let pf_dir = root.join(format!("sys/bus/pci/devices/{:04x}:01:00.0", pf + 1));
     symlink(format!("../{address}"), pf_dir.join(format!("virtfn{vf}")))?;
     Ok(())
 }
 
-/// Takes one VF away.
+/// Takes one VF away, as `echo 1 > remove` does: its PF goes on saying that it has all.
 pub fn remove_vf(root: &Path, pf: usize, vf: usize) -> Result<()> {
     let devices = root.join("sys/bus/pci/devices");
-    fs::remove_file(devices.join(format!("{:04x}:01:00.0/virtfn{vf}", pf + 1)))?;
     fs::remove_dir_all(devices.join(vf_address(pf, vf)))?;
     Ok(())
+}
+
+/// Brings a VF back that was taken away.
+pub fn return_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
+    vf_function(root, size, pf, vf)
+}
+
+/// A configuration in which each resource has a range of each PF's VFs, so that every VF has exactly one.
+pub fn resource_list(size: Size, resources: usize) -> String {
+    let per_resource = size.functions().div_ceil(resources);
+    let list: Vec<_> = (0..resources)
+        .map(|resource| {
+            let first = resource * per_resource;
+            let last = ((resource + 1) * per_resource).min(size.functions()) - 1;
+            let names: Vec<String> = (first / size.vfs..=last / size.vfs)
+                .map(|pf| {
+                    let from = first.max(pf * size.vfs) - pf * size.vfs;
+                    let to = last.min((pf + 1) * size.vfs - 1) - pf * size.vfs;
+                    format!("pf{pf}#{from}-{to}")
+                })
+                .collect();
+            json!({ "resourceName": format!("r{resource}"), "selectors": { "pfNames": names } })
+        })
+        .collect();
+    json!({ "resourceList": list }).to_string()
+}
+
+fn vf_function(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
+    let dir = function(root, &vf_address(pf, vf), "0x10ca")?;
+    symlink("../../drivers/igbvf", dir.join("driver"))?;
+    symlink(format!("../{:04x}:01:00.0", pf + 1), dir.join("physfn"))?;
+    let index = 10_000 + pf * size.vfs + vf;
+    netdev(&dir, &format!("v{index}"), index)
 }
 
 fn vf_address(pf: usize, vf: usize) -> String {
