@@ -350,32 +350,37 @@ fn additional_info(
     fields: &Fields<'_>,
     findings: &mut Findings,
 ) -> BTreeMap<String, BTreeMap<String, String>> {
-    let mut info = BTreeMap::new();
+    let mut info: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let value = fields.value("additionalInfo");
     let path = fields.path("additionalInfo");
     let Some(devices) = value.and_then(|value| Fields::of_secret(value, &path, findings)) else {
         return info;
     };
     for (device, value, path) in devices.entries() {
-        let is_device = device == "*" || device.parse::<PciAddress>().is_ok();
-        if !is_device && !is_auxiliary(device) {
+        // An address is known by its number, however its digits are written.
+        let address = device.parse::<PciAddress>().ok();
+        if device != "*" && address.is_none() && !is_auxiliary(device) {
             findings.warning(
                 &path,
                 "this is neither `*` nor a PCI address nor an auxiliary device, it has no effect",
             );
         }
+        // As in all of the document, `null` is absence.
+        if value.is_null() {
+            continue;
+        }
         let Some(texts) = Fields::of_secret(value, &path, findings) else {
             continue;
         };
         let pairs = texts.entries().filter_map(|(key, value, path)| {
-            if let Some(text) = value.as_str() {
-                Some((key.clone(), text.to_owned()))
-            } else {
+            let text = value.as_str();
+            if text.is_none() && !value.is_null() {
                 findings.mistake(&path, "this is not a string");
-                None
             }
+            text.map(|text| (key.clone(), text.to_owned()))
         });
-        info.insert(device.clone(), pairs.collect());
+        let device = address.map_or_else(|| device.clone(), |address| address.to_string());
+        info.entry(device).or_default().extend(pairs);
     }
     info
 }

@@ -7,11 +7,12 @@ pub mod page;
 pub mod readiness;
 pub mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resources::{ResourceName, Unusable};
+use sriov_config::{Mistakes, ResourceList};
 
 /// Upper bounds of the buckets in microseconds.
 pub const BUCKETS: [u64; 9] = [
@@ -33,6 +34,8 @@ pub struct Counts {
     pub failed_scans: u64,
     /// Whether the configuration that was read last is in use.
     pub is_config_valid: bool,
+    /// Its resources with a mistake, by name, or by path where the name is wrong.
+    pub unusable: BTreeSet<String>,
 }
 
 /// The counts of one resource.
@@ -73,6 +76,24 @@ impl Histogram {
         }
         self.count += 1;
         self.sum += duration;
+    }
+}
+
+impl Counts {
+    /// A configuration was read; nothing of it could be used when there is none.
+    pub fn read_config(&mut self, config: Option<&ResourceList>) {
+        let unusable = config.into_iter().flat_map(|config| &config.unusable);
+        // All mistakes of a resource begin with `resourceList[2]`.
+        let path = |mistakes: &Mistakes| {
+            let path = &mistakes.0.first()?.path;
+            path.split_inclusive(']').next().map(str::to_owned)
+        };
+        let named = |unusable: &Unusable| {
+            let name = unusable.name.as_ref().map(ToString::to_string);
+            name.or_else(|| path(&unusable.mistakes))
+        };
+        self.unusable = unusable.filter_map(named).collect();
+        self.is_config_valid = config.is_some() && self.unusable.is_empty();
     }
 }
 

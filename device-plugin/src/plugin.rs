@@ -131,7 +131,7 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
     let metrics = Arc::new(Metrics::default());
     let mut changes = Changes::of(&setup.config_file);
     let first = scan(&setup, &metrics)?;
-    metrics.count(|counts| counts.is_config_valid = config.unusable.is_empty());
+    metrics.count(|counts| counts.read_config(Some(&config)));
     let (send_events, see_events) = mpsc::unbounded_channel();
     let means = Means {
         host: setup.host.clone(),
@@ -235,7 +235,7 @@ impl Plugin {
         let is_valid = read.as_ref().is_ok_and(|config| config.unusable.is_empty());
         self.means
             .metrics
-            .count(|counts| counts.is_config_valid = is_valid);
+            .count(|counts| counts.read_config(read.as_ref().ok()));
         match read {
             Ok(config) if is_valid => {
                 tracing::info!("the configuration changed");

@@ -22,6 +22,12 @@ pub enum NotWritable {
         /// The directory.
         dir: PathBuf,
     },
+    /// Something else has its name.
+    #[error("`{}` is no directory", path.display())]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+    },
 }
 
 /// Asks whether sockets and files can be made in a directory, or where it would be made; what else is wrong with it shows when it is used.
@@ -29,8 +35,11 @@ pub enum NotWritable {
 /// # Errors
 /// When the answer is no.
 pub fn ensure_writable(dir: &Path) -> Result<(), NotWritable> {
-    let mut there = dir.ancestors().filter(|dir| dir.is_dir());
+    let mut there = dir.ancestors().filter(|dir| dir.exists());
     let dir = there.next().unwrap_or(dir).to_owned();
+    if dir.exists() && !dir.is_dir() {
+        return Err(NotWritable::NoDirectory { path: dir });
+    }
     let answer = access(&dir, AccessFlags::W_OK | AccessFlags::X_OK);
     judge(answer, geteuid().as_raw(), dir)
 }
@@ -52,6 +61,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         ensure_writable(dir.path()).unwrap();
         ensure_writable(&dir.path().join("not/yet")).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_directory_wherever_in_the_path_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [file.path().to_owned(), file.path().join("not/yet")] {
+            let error = ensure_writable(&path).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("`{}` is no directory", file.path().display())
+            );
+        }
     }
 
     #[test]

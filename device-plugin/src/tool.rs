@@ -135,8 +135,11 @@ pub async fn run(
             explain::subject(&node, subject, paint)
         }
     };
-    out.write_all(text.as_bytes()).map_err(ToolError::Write)?;
-    Ok(verdict)
+    match out.write_all(text.as_bytes()) {
+        // Whoever reads has read enough: `inventory | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(verdict),
+        written => written.map(|()| verdict).map_err(ToolError::Write),
+    }
 }
 
 impl Node {

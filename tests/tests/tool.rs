@@ -116,6 +116,20 @@ fn netdev(tree: &Tree, address: &str, name: &str) {
 }
 
 #[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    let machine = Machine::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(plugin::binary().unwrap())
+        .arg(format!("--host-root={}", machine.dir.path().display()))
+        .args(["inventory", "--json"])
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
 fn check_config_tells_all_and_its_exit_code_says_whether_it_is_right() {
     let machine = Machine::new();
     let file = machine.dir.path().join("config.json").display().to_string();

@@ -212,7 +212,10 @@ pub fn schema() -> Value {
             "selector": { "type": "object", "properties": properties(SELECTOR) },
             "additionalInfo": {
                 "type": ["object", "null"],
-                "additionalProperties": { "type": "object", "additionalProperties": { "type": "string" } },
+                "additionalProperties": {
+                    "type": ["object", "null"],
+                    "additionalProperties": { "type": ["string", "null"] },
+                },
             },
         },
     })

@@ -53,6 +53,7 @@ impl ResourceName {
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
+        // `mykubernetes.io/` is kubelet's own for it, too.
         let is_taken = prefix.ends_with("kubernetes.io") || prefix.starts_with("requests.");
         if prefix.len() > 244 || is_taken || !prefix.split('.').all(label) {
             return Err(InvalidResourceName::Prefix(prefix.to_owned()));
@@ -114,6 +115,7 @@ mod tests {
             ("-a", "a"),
             ("kubernetes.io", "a"),
             ("x.kubernetes.io", "a"),
+            ("mykubernetes.io", "a"),
             ("requests.x", "a"),
             ("a.b", ""),
             ("a.b", "a.b"),

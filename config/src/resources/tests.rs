@@ -154,6 +154,15 @@ fn nothing_of_additional_info_is_told_whatever_its_form() {
 }
 
 #[test]
+fn additional_info_knows_an_address_by_its_number_and_null_as_absence() {
+    let text = r#"{"resourceList": [{"resourceName": "a", "selectors": {"drivers": ["x"]}, "additionalInfo":
+        {"*": null, "0000:3B:0A.1": {"k": "upper", "null": null}, "0000:3b:0a.1": {"port": "0"}, "mlx5_core.sf.4": {"k": "sf"}}}]}"#;
+    let list = ResourceList::parse(text, "x.y").unwrap();
+    expect![[r#"{"0000:3b:0a.1": {"k": "upper", "port": "0"}, "mlx5_core.sf.4": {"k": "sf"}}"#]]
+        .assert_eq(&format!("{:?}", list.resources[0].additional_info));
+}
+
+#[test]
 fn what_can_never_match_is_told() {
     check(
         r#"{"resourceList": [

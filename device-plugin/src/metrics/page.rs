@@ -38,6 +38,7 @@ families! {
     BUILD = Gauge "sriov_device_plugin_build_info" "Version of the device plugin, always 1.";
     READY = Gauge "sriov_device_plugin_ready" "1 when /readyz says yes.";
     CONFIG = Gauge "sriov_device_plugin_config_valid" "1 when the configuration that was read last is in use, all of it.";
+    UNUSABLE = Gauge "sriov_device_plugin_resource_unusable" "1 for each resource of the configuration that was read last that has a mistake.";
     KUBELET = Gauge "sriov_device_plugin_pod_resources_up" "1 when kubelet tells which pod has which device.";
     DEVICES = Gauge "sriov_device_plugin_devices" "Devices that kubelet is told of.";
     HELD = Gauge "sriov_device_plugin_devices_held" "Devices that pods hold.";
@@ -115,6 +116,10 @@ pub fn page(state: &State<'_>) -> String {
     text.sample(BUILD.name, &[("version", version)], 1);
     flag(&mut text, &READY, state.is_ready);
     flag(&mut text, &CONFIG, state.counts.is_config_valid);
+    text.family(&UNUSABLE);
+    for resource in &state.counts.unusable {
+        text.sample(UNUSABLE.name, &[("resource", resource)], 1);
+    }
     let is_up = state.owners.pods.is_some() && !state.owners.is_stale;
     flag(&mut text, &KUBELET, is_up);
     devices(&mut text, state);

@@ -51,6 +51,9 @@ fn page_of_a_small_machine() -> String {
         counts.streams = 1;
         counts.accepted = 1;
     });
+    let text = r#"{"resourceList": [{"resourceName": "ok", "selectors": {"drivers": ["a"]}}, {"resourceName": "bad"}, {}]}"#;
+    let config = ResourceList::parse(text, "x.y").unwrap();
+    metrics.count(|counts| counts.read_config(Some(&config)));
     let traffic = [VfTraffic {
         pf: "pf0".into(),
         index: 3,
@@ -78,6 +81,8 @@ fn the_page_is_what_dashboards_ask_for() {
         sriov_device_plugin_build_info{version="0.1.0"} 1
         sriov_device_plugin_ready 0
         sriov_device_plugin_config_valid 0
+        sriov_device_plugin_resource_unusable{resource="resourceList[2]"} 1
+        sriov_device_plugin_resource_unusable{resource="x.y/bad"} 1
         sriov_device_plugin_pod_resources_up 1
         sriov_device_plugin_devices{resource="x.y/vf"} 1
         sriov_device_plugin_devices_held{resource="x.y/vf"} 1
