@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allocate;
+pub mod altnames;
 pub mod args;
 pub mod cdi;
 pub mod changes;

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::level_filters::LevelFilter;
 
+use crate::altnames;
 use crate::args::Setup;
 use crate::cdi::CdiDir;
 use crate::changes::Changes;
@@ -259,7 +260,7 @@ impl Plugin {
         }
     }
 
-    async fn take(&mut self, snapshot: HostSnapshot) -> Option<Instant> {
+    async fn take(&mut self, mut snapshot: HostSnapshot) -> Option<Instant> {
         if self.problems != snapshot.problems {
             for problem in &snapshot.problems {
                 tracing::warn!("{}: {}", problem.device, problem.reason);
@@ -274,6 +275,7 @@ impl Plugin {
                 return Some(Instant::now() + LOOK_AGAIN);
             }
         }
+        altnames::resolve(&self.setup.host, &mut snapshot, &self.config);
         let pools = plan_pools(&snapshot, &self.config, &uplinks::uplinks(&self.setup.host));
         for (address, why) in &pools.left_out {
             tracing::debug!("{address} is in no pool: {why}");

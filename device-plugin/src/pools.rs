@@ -249,4 +249,4 @@ fn vf_index(function: &PciFunction) -> Option<VfIndex> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,6 +20,7 @@ use sriov_host::snapshot::HostSnapshot;
 use sriov_host::sysfs::{self, ScanError};
 
 pub use self::table::Paint;
+use crate::altnames;
 use crate::args::Setup;
 use crate::ownership::Owners;
 use crate::podresources;
@@ -144,7 +145,8 @@ pub async fn run(
 
 impl Node {
     fn look(setup: &Setup, list: ResourceList) -> Result<Self, ToolError> {
-        let snapshot = sysfs::scan(&setup.host).map_err(ToolError::Scan)?;
+        let mut snapshot = sysfs::scan(&setup.host).map_err(ToolError::Scan)?;
+        altnames::resolve(&setup.host, &mut snapshot, &list);
         let uplinks = uplinks::uplinks(&setup.host);
         Ok(Self {
             pools: plan_pools(&snapshot, &list, &uplinks),

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use sriov_host::HostRoot;
+use sriov_host::{HostRoot, query};
 
-/// The network devices with a default route of IPv4 or IPv6, and what they stand on (bond, bridge or VLAN), by name.
+/// The network devices with a default route of IPv4 or IPv6 in any table, and what they stand on (bond, bridge or VLAN), by name.
 pub fn uplinks(host: &HostRoot) -> BTreeSet<String> {
-    let read = |path: &str| fs::read_to_string(host.join(path)).unwrap_or_default();
-    let mut pending = default_routes(&read("proc/net/route"), &read("proc/net/ipv6_route"));
+    let mut pending = carriers(host);
     let mut uplinks = BTreeSet::new();
     while let Some(name) = pending.pop_first() {
         let below = fs::read_dir(host.join("sys/class/net").join(&name))
@@ -26,6 +25,18 @@ pub fn uplinks(host: &HostRoot) -> BTreeSet<String> {
         uplinks.insert(name);
     }
     uplinks
+}
+
+/// The kernel is asked; of a captured tree, or when it does not answer, the files are read, which lack the other tables of IPv4.
+fn carriers(host: &HostRoot) -> BTreeSet<String> {
+    if host.is_machine() {
+        match query::default_route_links() {
+            Ok(links) => return links,
+            Err(error) => tracing::warn!("cannot ask for the routes: {error}; /proc/net is read"),
+        }
+    }
+    let read = |path: &str| fs::read_to_string(host.join(path)).unwrap_or_default();
+    default_routes(&read("proc/net/route"), &read("proc/net/ipv6_route"))
 }
 
 /// Reads `/proc/net/route` (device, destination, gateway, flags, ..., mask) and `/proc/net/ipv6_route` (destination, prefix length, ..., device).

@@ -2,7 +2,7 @@
 //!
 //! Without features this crate is vocabulary only: newtypes of the field's terms and the plain [`snapshot::HostSnapshot`].
 //! Feature `sysfs` adds the scan that fills a snapshot, feature `netlink` the single, named changes of links and VFs.
-//! Feature `notice` hears what the kernel tells by itself.
+//! Feature `notice` hears what the kernel tells by itself, and asks it what sysfs does not have.
 //! Start at [`snapshot`] for what is known, at `netlink` for what can be changed.
 //! It knows nothing of JSON documents, CNI, kubelet, pools, selectors or policy.
 
@@ -23,6 +23,8 @@ pub mod netlink;
 pub mod netns;
 #[cfg(feature = "notice")]
 pub mod notice;
+#[cfg(feature = "notice")]
+pub mod query;
 #[cfg(feature = "sysfs")]
 pub mod sysfs;
 

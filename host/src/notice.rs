@@ -133,7 +133,7 @@ fn is_of_hardware(attributes: &[u8]) -> bool {
     info.and_then(|info| attribute(info, INFO_KIND)).is_none()
 }
 
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     const NESTED: u16 = 0x8000;
     loop {
         let (length, kind) = (number16(attributes, 0)?, number16(attributes, 2)?);
@@ -145,12 +145,12 @@ fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     }
 }
 
-fn number16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn number16(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u16::from_ne_bytes(*bytes))
 }
 
-fn number32(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn number32(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_ne_bytes(*bytes))
 }

@@ -17,6 +17,11 @@ impl HostRoot {
         &self.0
     }
 
+    /// Whether this is the machine that the process runs on: only then the kernel can be asked as well.
+    pub fn is_machine(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
     /// `path` below this root; a leading `/` of `path` is ignored.
     pub fn join(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();

@@ -199,8 +199,8 @@ pub struct Netdev {
     pub is_up: Option<bool>,
     /// Whether it has carrier; nobody knows while it is down.
     pub carrier: Option<bool>,
-    /// Its other names, where they were asked for: sysfs does not show them.
-    pub altnames: Vec<IfName>,
+    /// Its alternative names, up to 127 bytes each, where they were asked for: sysfs does not show them.
+    pub altnames: Vec<String>,
     /// `phys_switch_id`, present in switchdev mode; not read of a VF.
     pub phys_switch_id: Option<String>,
     /// `phys_port_name`, for instance `p0` for the uplink and `pf0vf3` for a representor.

@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use sriov_tests::kubelet::Kubelet;
-use sriov_tests::node::{Pf, netdev_of};
+use sriov_tests::node::{Pf, ip, netdev_of};
 
 const BINARY: &str = "/opt/virtfn/sriov-device-plugin";
 const NOBODY: u32 = 65534;
@@ -131,6 +131,62 @@ fn explain_names_what_a_real_device_lacks() {
         code == Some(0) && text.contains("x.y/some: 2 devices"),
         "{text}"
     );
+}
+
+#[test]
+fn names_and_routes_that_sysfs_does_not_tell_count() {
+    let pf = Pf::with_vfs(0, 2).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let name = "a-name-of-more-than-fifteen-bytes";
+    let config = json!({ "resourceList": [{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": [format!("{name}#0-1")] } }] });
+    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let vfs = [0, 1].map(|index| pf.vf(index).unwrap());
+    let netdevs = [0, 1].map(|index| netdev_of(&vfs[index]).unwrap());
+    let check = |vf: &str, words: &str| {
+        let (code, text) = tell(dir.path(), &["explain", vf]);
+        assert!(code == Some(0) && text.contains(words), "{words}: {text}");
+    };
+    check(&vfs[0], "pfNames asks for a-name-of");
+    ip(&[
+        "link", "property", "add", "dev", &pf.netdev, "altname", name,
+    ])
+    .unwrap();
+    check(&vfs[0], "is in x.y/vf");
+
+    let [first, second] = netdevs.each_ref().map(String::as_str);
+    for netdev in [first, second] {
+        ip(&["link", "set", netdev, "up"]).unwrap();
+    }
+    let hops = ["nexthop", "dev", first, "nexthop", "dev", second];
+    for (family, route, carriers) in [
+        ("-4", ["dev", first].as_slice(), [true, false]),
+        ("-6", &["dev", first], [true, false]),
+        ("-4", &hops, [true, true]),
+    ] {
+        let route = |verb| {
+            let words = [&[family, "route", verb, "default", "table", "100"], route].concat();
+            ip(&words).unwrap();
+        };
+        route("add");
+        for (vf, carries) in vfs.iter().zip(carriers) {
+            let words = if carries {
+                "is in no pool: it carries a default route"
+            } else {
+                "is in x.y/vf"
+            };
+            check(vf, words);
+        }
+        route("del");
+        check(&vfs[0], "is in x.y/vf");
+    }
+    for netdev in [first, second] {
+        ip(&["link", "set", netdev, "down"]).unwrap();
+    }
+    ip(&[
+        "link", "property", "del", "dev", &pf.netdev, "altname", name,
+    ])
+    .unwrap();
+    check(&vfs[0], "pfNames asks for a-name-of");
 }
 
 #[test]

@@ -115,8 +115,9 @@ fn one_of(list: &[String], value: Option<&str>) -> bool {
 /// Whether the PF's own network device, none of its representors, has this name, in any case as the Go plugin compares.
 fn is_called(pf: &PciFunction, wanted: &str) -> bool {
     pf.uplink().is_some_and(|uplink| {
-        let mut names = std::iter::once(&uplink.name).chain(&uplink.altnames);
-        names.any(|name| name.as_str().eq_ignore_ascii_case(wanted))
+        let altnames = uplink.altnames.iter().map(String::as_str);
+        let mut names = altnames.chain([uplink.name.as_str()]);
+        names.any(|name| name.eq_ignore_ascii_case(wanted))
     })
 }
 

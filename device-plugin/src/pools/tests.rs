@@ -38,7 +38,7 @@ fn function(
     }
 }
 
-fn machine() -> HostSnapshot {
+pub(crate) fn machine() -> HostSnapshot {
     let mut snapshot = HostSnapshot::default();
     let mut add = |function: PciFunction| snapshot.functions.insert(function.address, function);
     for bus in 1..=2 {
@@ -187,7 +187,7 @@ fn what_only_some_devices_have_is_matched() {
     };
     change("0000:01:00.0", |pf| {
         let mut representor = pf.netdevs[0].clone();
-        pf.netdevs[0].altnames = vec!["enp1s0np0".parse().unwrap()];
+        pf.netdevs[0].altnames = vec!["enp1s0np0".to_owned()];
         pf.netdevs[0].phys_switch_id = Some("b8".into());
         pf.netdevs[0].phys_port_name = Some("p0".into());
         representor.name = "a0".parse().unwrap();
