@@ -1,7 +1,9 @@
-//! Two questions to rtnetlink whose answers sysfs does not have: who has an alternative name, who carries a default route.
+//! Questions to rtnetlink whose answers sysfs does not have: who has an alternative name, who carries a default route, what went through the VFs of a PF.
 //!
 //! Each is one request on a socket of its own, and nothing waits: the kernel has the answer ready when the request returns.
 //! What changes something is `netlink`'s.
+
+mod counters;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,6 +15,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 
+pub use self::counters::{VfCounters, vf_counters};
 use crate::notice::{attribute, number16, number32};
 
 // include/uapi/linux/netlink.h, rtnetlink.h, if_link.h
@@ -27,8 +30,8 @@ const EXT_MASK: u16 = 29;
 const ALT_IFNAME: u16 = 53;
 const SKIP_STATS: u32 = 1 << 3;
 const HEADER: usize = 16;
-/// Longer than any datagram of a list, of which the kernel makes 32 KiB at most (`net/netlink/af_netlink.c`, `netlink_dump`).
-const DATAGRAM: usize = 64 * 1024;
+/// Longer than any datagram: of a list the kernel makes 32 KiB at most (`net/netlink/af_netlink.c`, `netlink_dump`), of a link's VFs 64 KiB.
+const DATAGRAM: usize = 128 * 1024;
 /// Tries of a list that changes while it is told.
 const TRIES: usize = 5;
 

@@ -224,7 +224,7 @@ fn kubelet_and_the_cni_plugin_agree_on_who_has_a_vf_or_it_is_told() {
     };
     cni("ADD");
     let held = format!(
-        r#"sriov_kubepoddevice{{pciAddr="{vf}",dev_type="netDevice",namespace="default",pod="pod-a",container="app"}} 1"#
+        r#"sriov_kubepoddevice{{pciAddr="{vf}",dev_type="x.y/vf",namespace="default",pod="pod-a",container="app"}} 1"#
     );
     stack.scrape.wait_for_line(&held, true).unwrap();
     let page = stack.scrape.page().unwrap();

@@ -106,7 +106,7 @@ fn probes_follow_kubelet_and_metrics_name_the_pod() {
         .pods(|pods| pods.run("pod-a", RESOURCE, &[VFS[1]]));
     for line in [
         format!(
-            r#"sriov_kubepoddevice{{pciAddr="{}",dev_type="netDevice",namespace="default",pod="pod-a",container="app"}} 1"#,
+            r#"sriov_kubepoddevice{{pciAddr="{}",dev_type="x.y/vf",namespace="default",pod="pod-a",container="app"}} 1"#,
             VFS[1]
         ),
         format!(

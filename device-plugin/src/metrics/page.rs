@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sriov_config::resources::{DeviceType, ResourceName};
+use sriov_config::resources::ResourceName;
 
 use super::exposition::{Family, Kind, Text};
 use super::traffic::VfTraffic;
@@ -201,22 +201,23 @@ fn resources(text: &mut Text, counts: &Counts) {
 }
 
 fn vfs(text: &mut Text, state: &State<'_>) {
-    let mut places: BTreeMap<String, (&ResourceName, &str, DeviceType)> = BTreeMap::new();
+    let mut places: BTreeMap<String, (&ResourceName, &str)> = BTreeMap::new();
     for pool in &state.pools.pools {
         let resource = &pool.resource;
         for device in &pool.devices {
-            let place = (&resource.name, device.driver.as_str(), resource.device_type);
-            places.insert(device.id.to_string(), place);
+            if let Some(address) = device.id.address() {
+                places.insert(address.to_string(), (&resource.name, &device.driver));
+            }
         }
     }
     let numa = |vf: &VfTraffic| {
-        vf.numa_node
-            .map_or("-1".to_owned(), |node| node.to_string())
+        let node = vf.numa_node.map(|node| node.to_string());
+        node.unwrap_or_default()
     };
     text.family(&VF_INFO);
     for vf in state.traffic {
         let place = places.get(&vf.address);
-        let (resource, driver) = place.map_or((String::new(), ""), |(resource, driver, _)| {
+        let (resource, driver) = place.map_or((String::new(), ""), |(resource, driver)| {
             (resource.to_string(), *driver)
         });
         let labels = [
@@ -230,17 +231,17 @@ fn vfs(text: &mut Text, state: &State<'_>) {
         text.sample(VF_INFO.name, &labels, 1);
     }
     text.family(&POD_DEVICE);
-    for (id, (_, _, device_type)) in &places {
+    for id in places.keys() {
         for holder in state.owners.holders(id) {
             let Holder {
-                resource: _,
+                resource,
                 namespace,
                 pod,
                 container,
             } = holder;
             let labels = [
                 ("pciAddr", id.as_str()),
-                ("dev_type", dev_type(*device_type)),
+                ("dev_type", resource),
                 ("namespace", namespace),
                 ("pod", pod),
                 ("container", container),
@@ -293,14 +294,6 @@ fn of_vf(name: &'static str, help: &'static str) -> Family {
         name,
         kind: Kind::Counter,
         help,
-    }
-}
-
-fn dev_type(device_type: DeviceType) -> &'static str {
-    match device_type {
-        DeviceType::NetDevice => "netDevice",
-        DeviceType::Accelerator => "accelerator",
-        DeviceType::AuxNetDevice => "auxNetDevice",
     }
 }
 

@@ -1,12 +1,13 @@
-//! The traffic of VFs at the moment of a scrape, from sysfs: by the PF where its driver shows it, else by the VF's own network device.
+//! The traffic of VFs at the moment of a scrape: by the PF, where its driver shows it in sysfs or to rtnetlink, else by the VF's own network device.
 //!
 //! A VF in a pod whose PF's driver shows nothing has no counters here: zero would be a lie.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sriov_host::query::{self, VfCounters};
 use sriov_host::snapshot::{Netdev, SriovRole};
 use sriov_host::sysfs::{self, statistics};
-use sriov_host::{HostRoot, PciAddress};
+use sriov_host::{HostRoot, PciAddress, VfIndex};
 
 /// A VF and what went through it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,26 +34,85 @@ pub fn read(host: &HostRoot, pfs: &BTreeSet<PciAddress>) -> Vec<VfTraffic> {
         let SriovRole::Pf { vfs, .. } = &function.role else {
             continue;
         };
-        let name = function.netdevs.iter().find(|netdev| is_uplink(netdev));
+        let uplink = function.uplink();
+        let told = uplink.map(|uplink| told(host, uplink)).unwrap_or_default();
         for (index, address) in vfs {
             all.push(VfTraffic {
-                pf: name
+                pf: uplink
                     .map(|netdev| netdev.name.to_string())
                     .unwrap_or_default(),
                 index: index.get(),
                 address: address.to_string(),
                 numa_node: function.numa_node,
-                counters: statistics::of_vf(host, *pf, *index, *address),
+                counters: counters(host, *pf, *index, *address, &told),
             });
         }
     }
     all
 }
 
-/// Not a representor: in switchdev mode those are beside the uplink, whose port is called `p0`.
-fn is_uplink(netdev: &Netdev) -> bool {
-    netdev.phys_port_name.as_deref().is_none_or(|name| {
-        name.strip_prefix('p')
-            .is_some_and(|port| port.parse::<u16>().is_ok())
+/// What the PF's driver tells to rtnetlink; of a captured tree nobody can be asked.
+fn told(host: &HostRoot, uplink: &Netdev) -> VfCounters {
+    if !host.is_machine() {
+        return VfCounters::new();
+    }
+    query::vf_counters(uplink.ifindex).unwrap_or_else(|error| {
+        tracing::debug!("{} does not tell of its VFs: {error}", uplink.name);
+        VfCounters::new()
     })
+}
+
+/// The first of the places that has any: what the PF counts goes on while the VF is in a pod.
+fn counters(
+    host: &HostRoot,
+    pf: PciAddress,
+    index: VfIndex,
+    vf: PciAddress,
+    told: &VfCounters,
+) -> BTreeMap<String, u64> {
+    let in_sysfs = statistics::by_pf(host, pf, index);
+    if !in_sysfs.is_empty() {
+        return in_sysfs;
+    }
+    match told.get(&index) {
+        Some(told) => told
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect(),
+        None => statistics::own(host, vf),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_the_pf_counts_comes_before_what_the_vf_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = HostRoot::new(dir.path());
+        let (pf, vf): (PciAddress, PciAddress) = (
+            "0000:01:00.0".parse().unwrap(),
+            "0000:01:10.0".parse().unwrap(),
+        );
+        let write = |path: String| {
+            let path = host.join("sys/bus/pci/devices").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "7").unwrap();
+        };
+        let index = VfIndex::new(2);
+        let read = |told: &VfCounters| -> Vec<String> {
+            counters(&host, pf, index, vf, told).into_keys().collect()
+        };
+        let nothing = VfCounters::new();
+        let told = VfCounters::from([(index, BTreeMap::from([("rx_bytes", 1)]))]);
+        assert_eq!(read(&nothing), Vec::<String>::new());
+        write(format!("{vf}/net/eth3/statistics/tx_errors"));
+        assert_eq!(read(&nothing), ["tx_errors"]);
+        assert_eq!(read(&told), ["rx_bytes"]);
+        write(format!("{pf}/sriov/2/stats/tx_bytes"));
+        assert_eq!(read(&told), ["tx_bytes"]);
+    }
 }

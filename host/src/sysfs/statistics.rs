@@ -9,23 +9,18 @@ use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::vf::VfIndex;
 
-/// The counters of a VF: from `sriov/N/stats` of its PF, which i40e and ice make a directory and mlx5 a file of their out-of-tree drivers,
-/// else from its own network device while that is on the host; none where the kernel shows none.
-pub fn of_vf(
-    root: &HostRoot,
-    pf: PciAddress,
-    index: VfIndex,
-    vf: PciAddress,
-) -> BTreeMap<String, u64> {
+/// The counters of a VF by its PF: `sriov/N/stats`, which i40e and ice make a directory and mlx5 a file of their out-of-tree drivers.
+pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex) -> BTreeMap<String, u64> {
     let stats = device_path(root, pf).join(format!("sriov/{}/stats", index.get()));
-    let counters = if stats.is_dir() {
+    if stats.is_dir() {
         directory(&stats)
     } else {
         lines(&fs::read_to_string(&stats).unwrap_or_default())
-    };
-    if !counters.is_empty() {
-        return counters;
     }
+}
+
+/// The counters of its own network device, while that is on the host.
+pub fn own(root: &HostRoot, vf: PciAddress) -> BTreeMap<String, u64> {
     let net = fs::read_dir(device_path(root, vf).join("net"));
     let mut own = net.into_iter().flatten().flatten();
     own.next().map_or_else(BTreeMap::new, |netdev| {
@@ -59,7 +54,10 @@ fn lines(text: &str) -> BTreeMap<String, u64> {
 mod tests {
     use super::*;
 
-    fn read(files: &[(&str, &str)]) -> Vec<(String, u64)> {
+    type Counters = Vec<(String, u64)>;
+
+    /// By the PF, and its own.
+    fn read(files: &[(&str, &str)]) -> (Counters, Counters) {
         let dir = tempfile::tempdir().unwrap();
         let root = HostRoot::new(dir.path());
         for (path, text) in files {
@@ -68,14 +66,13 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let (pf, vf) = ("0000:01:00.0", "0000:01:10.0");
-        let index = VfIndex::new(3);
-        of_vf(&root, pf.parse().unwrap(), index, vf.parse().unwrap())
-            .into_iter()
-            .collect()
+        let by_pf = by_pf(&root, pf.parse().unwrap(), VfIndex::new(3));
+        let own = own(&root, vf.parse().unwrap());
+        (by_pf.into_iter().collect(), own.into_iter().collect())
     }
 
     #[test]
-    fn each_place_is_read_and_that_of_the_pf_wins() {
+    fn each_place_is_read() {
         let own = ("0000:01:10.0/net/eth3/statistics/rx_bytes", "7\n");
         let file = (
             "0000:01:00.0/sriov/3/stats",
@@ -86,12 +83,12 @@ mod tests {
             ("0000:01:00.0/sriov/3/stats/torn", "\n"),
         ];
         let counter = |name: &str, value| (name.to_owned(), value);
-        assert_eq!(read(&[own]), [counter("rx_bytes", 7)]);
-        assert_eq!(
-            read(&[own, file]),
-            [counter("rx_bytes", 12), counter("tx_packets", 5011)]
-        );
-        assert_eq!(read(&[dir[0], dir[1], own]), [counter("rx_bytes", 9)]);
-        assert_eq!(read(&[]), []);
+        let seven = vec![counter("rx_bytes", 7)];
+        assert_eq!(read(&[own]), (vec![], seven.clone()));
+        let lines = vec![counter("rx_bytes", 12), counter("tx_packets", 5011)];
+        assert_eq!(read(&[own, file]), (lines, seven.clone()));
+        let nine = vec![counter("rx_bytes", 9)];
+        assert_eq!(read(&[dir[0], dir[1], own]), (nine, seven));
+        assert_eq!(read(&[]), (vec![], vec![]));
     }
 }

@@ -98,11 +98,11 @@ fn the_page_is_what_dashboards_ask_for() {
         sriov_device_plugin_scan_duration_seconds_sum 0
         sriov_device_plugin_scan_duration_seconds_count 0
         sriov_device_plugin_scan_failures_total 0
-        sriov_vf_info{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="-1",driver="igbvf",resource="x.y/vf"} 1
-        sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="netDevice",namespace="default",pod="a",container="app"} 1
-        sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="netDevice",namespace="default",pod="b",container="app"} 1
-        sriov_vf_receive_bytes_total{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="-1",namespace="default",pod="a",container="app"} 9
-        sriov_vf_rx_bytes{pf="pf0",vf="3",pciAddr="0000:01:10.0",numa_node="-1"} 9"#]].assert_eq(&samples.join("\n"));
+        sriov_vf_info{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",driver="igbvf",resource="x.y/vf"} 1
+        sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="a",container="app"} 1
+        sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="b",container="app"} 1
+        sriov_vf_receive_bytes_total{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",namespace="default",pod="a",container="app"} 9
+        sriov_vf_rx_bytes{pf="pf0",vf="3",pciAddr="0000:01:10.0",numa_node=""} 9"#]].assert_eq(&samples.join("\n"));
 }
 
 #[test]
