@@ -26,6 +26,8 @@ pub struct Changes {
     links: Option<watch::Receiver<()>>,
     config: Option<DirEvents>,
     timer: Interval,
+    /// The latest end of a burst that has begun.
+    burst: Option<Instant>,
 }
 
 impl Changes {
@@ -52,26 +54,32 @@ impl Changes {
                 .map_err(|error| tracing::warn!("cannot watch the configuration: {error}"))
                 .ok(),
             timer,
+            burst: None,
         }
     }
 
-    /// Waits for the next burst of changes, and for its end.
+    /// Waits for the next burst of changes, and for its end; a burst that was not waited for to its end is not forgotten.
     pub async fn come(&mut self) {
-        tokio::select! {
-            () = heard(self.devices.as_mut()) => {}
-            () = heard(self.links.as_mut()) => {}
-            () = changed(self.config.as_mut()) => {}
-            _ = self.timer.tick() => return,
-        }
-        let longest = Instant::now() + LONGEST;
         loop {
+            let burst = self.burst;
+            let over = async {
+                match burst {
+                    Some(longest) => {
+                        tokio::time::sleep_until(longest.min(Instant::now() + QUIET)).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = heard(self.devices.as_mut()) => {}
                 () = heard(self.links.as_mut()) => {}
                 () = changed(self.config.as_mut()) => {}
-                () = tokio::time::sleep_until(longest.min(Instant::now() + QUIET)) => return,
+                _ = self.timer.tick() => break,
+                () = over => break,
             }
+            self.burst = burst.or_else(|| Some(Instant::now() + LONGEST));
         }
+        self.burst = None;
     }
 }
 

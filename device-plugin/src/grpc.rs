@@ -1,6 +1,6 @@
 //! One gRPC server a pool: lists, allocations, preferences; and what it answers to kubelet's plugin watcher.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,9 +50,16 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
     async fn list_and_watch(&self, _: Request<api::Empty>) -> Result<Response<List>, Status> {
         // A late stream begins with the newest list, a slow one skips those between: each is complete.
         let open = OpenStream::new(self);
-        let lists = WatchStream::new(self.pool.clone()).map(move |pool| {
+        let mut sent = None;
+        let lists = WatchStream::new(self.pool.clone()).filter_map(move |pool| {
+            // What changed of a pool may be nothing that kubelet is told.
+            let list = list(&pool);
+            if sent.as_ref() == Some(&list) {
+                return None;
+            }
             open.sent();
-            Ok(list(&pool))
+            sent = Some(list.clone());
+            Some(Ok(list))
         });
         Ok(Response::new(Box::pin(lists)))
     }
@@ -125,6 +132,12 @@ impl PoolServer {
         ids: &[String],
     ) -> Result<api::ContainerAllocateResponse, Status> {
         let devices = self.look_up(pool, ids)?;
+        for device in &devices {
+            if let Some(why) = pool.unhealthy.get(&device.device.id) {
+                let id = device.id();
+                return Err(Status::failed_precondition(format!("`{id}`: {why}")));
+            }
+        }
         let refused = |error: NotUsable| Status::failed_precondition(error.to_string());
         // All of the answer stands before the first file is written.
         let answer = allocate::answer(&pool.resource, &devices).map_err(refused)?;
@@ -182,12 +195,15 @@ impl PoolServer {
 
     fn look_up_one<'a>(&self, pool: &'a Pool, id: &str) -> Result<Allocated<'a>, Status> {
         let name = &pool.resource.name;
-        let known = id
-            .parse::<DeviceId>()
-            .ok()
-            .and_then(|id| pool.devices.iter().find(|device| device.id == id));
-        let device =
-            known.ok_or_else(|| Status::not_found(format!("`{id}` is no device of {name}")))?;
+        let unknown = || Status::not_found(format!("`{id}` is no device of {name}"));
+        let known = id.parse::<DeviceId>().map_err(|_not_an_id| unknown())?;
+        let mut devices = pool.devices.iter();
+        let device = devices.find(|device| device.id == known).ok_or_else(|| {
+            match pool.unhealthy.get(&known) {
+                Some(why) => Status::failed_precondition(format!("`{id}`: {why}")),
+                None => unknown(),
+            }
+        })?;
         observe(&self.means.host, device).map_err(|error| refusal(&error))
     }
 }
@@ -277,18 +293,28 @@ impl watcher::registration_server::Registration for PoolServer {
     }
 }
 
+/// The list of a pool, ordered by id.
 fn list(pool: &Pool) -> api::ListAndWatchResponse {
-    let device = |device: &PoolDevice| api::Device {
-        id: device.id.to_string(),
-        health: "Healthy".to_owned(),
-        topology: device
-            .numa_node
-            .filter(|_| !pool.resource.exclude_topology)
-            .map(|node| api::TopologyInfo {
-                nodes: vec![api::NumaNode { id: node.into() }],
-            }),
+    let numa_node = |device: &PoolDevice| {
+        let node = device.numa_node.filter(|_| !pool.resource.exclude_topology);
+        node.map(|node| api::TopologyInfo {
+            nodes: vec![api::NumaNode { id: node.into() }],
+        })
+    };
+    let there = pool.devices.iter();
+    let mut topologies: BTreeMap<_, _> = there
+        .map(|device| (&device.id, numa_node(device)))
+        .collect();
+    let device = |id: &DeviceId| api::Device {
+        id: id.to_string(),
+        health: match pool.unhealthy.get(id) {
+            Some(_) => "Unhealthy",
+            None => "Healthy",
+        }
+        .to_owned(),
+        topology: topologies.remove(id).flatten(),
     };
     api::ListAndWatchResponse {
-        devices: pool.devices.iter().map(device).collect(),
+        devices: pool.ids().into_iter().map(device).collect(),
     }
 }

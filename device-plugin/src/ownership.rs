@@ -144,12 +144,19 @@ const SETTLE: Duration = Duration::from_millis(200);
 const LATER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// The slow timer: kubelet tells nobody when a pod is gone.
 const SLOW: Duration = Duration::from_secs(30);
+/// The start does not wait longer for kubelet.
+const QUICKLY: Duration = Duration::from_millis(300);
+
+/// Learns who holds what for the first time; a kubelet that does not answer now is asked again later.
+pub async fn learn(sources: &Sources, owners: &watch::Sender<Arc<Owners>>) {
+    refresh(sources, owners, QUICKLY).await;
+}
 
 /// Keeps `owners` and the files of devices true until the servers of the pools are gone.
 pub async fn keep(mut sources: Sources, owners: watch::Sender<Arc<Owners>>) {
     let mut journal = DirEvents::of(&sources.cni_dir).ok();
     let mut keeper = Keeper::default();
-    let (mut due, mut later) = (Instant::now(), LATER.as_slice());
+    let (mut due, mut later) = (Instant::now() + SETTLE, LATER.as_slice());
     loop {
         let is_event = tokio::select! {
             () = tokio::time::sleep_until(due) => false,
@@ -172,7 +179,7 @@ pub async fn keep(mut sources: Sources, owners: watch::Sender<Arc<Owners>>) {
             later = &LATER;
             continue;
         }
-        refresh(&sources, &owners).await;
+        refresh(&sources, &owners, podresources::DEADLINE).await;
         let pools = sources.pools.borrow_and_update().clone();
         keeper.reconcile(&sources.means, &pools, &owners.borrow(), Instant::now());
         let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));
@@ -187,8 +194,8 @@ async fn changed(journal: Option<&mut DirEvents>) {
     }
 }
 
-async fn refresh(sources: &Sources, owners: &watch::Sender<Arc<Owners>>) {
-    let pods = podresources::ask(&sources.socket).await;
+async fn refresh(sources: &Sources, owners: &watch::Sender<Arc<Owners>>, deadline: Duration) {
+    let pods = podresources::ask(&sources.socket, deadline).await;
     let attachments = attachments::read(&sources.cni_dir);
     owners.send_if_modified(|owners| {
         let mut now = Owners::clone(owners);

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sriov_config::resources::ResourceName;
 use sriov_config::{Mistakes, ResourceList};
@@ -17,6 +17,7 @@ use sriov_host::sysfs::{self, ScanError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tracing::level_filters::LevelFilter;
 
 use crate::altnames;
@@ -28,6 +29,7 @@ use crate::http::{self, Told};
 use crate::kubelet::{self, DirEvents, Place};
 use crate::means::Means;
 use crate::metrics::Metrics;
+use crate::offer::{self, Offer};
 use crate::ownership::{self, Owners, Sources};
 use crate::podresources;
 use crate::pools::{Pool, Pools, plan_pools};
@@ -142,7 +144,7 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         metrics: Arc::clone(&metrics),
     };
     let (all_pools, seen_pools) = watch::channel(Arc::default());
-    let (owners, seen_owners) = watch::channel(Arc::<Owners>::default());
+    let (owners, mut seen_owners) = watch::channel(Arc::<Owners>::default());
     let sources = Sources {
         socket: podresources::socket(&setup.kubelet_dir),
         cni_dir: setup.cni_dir.clone(),
@@ -153,7 +155,7 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
     let told = Told {
         host: setup.host.clone(),
         pools: seen_pools,
-        owners: seen_owners,
+        owners: seen_owners.clone(),
         metrics,
     };
     let mut tasks = JoinSet::new();
@@ -164,28 +166,40 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         tracing::info!("metrics are served on http://{address}/metrics");
         tasks.spawn(http::serve(listener, told));
     }
+    // Before kubelet hears of a device: one that is kept back must not be offered for a moment.
+    ownership::learn(&sources, &owners).await;
     tasks.spawn(ownership::keep(sources, owners));
     let mut plugin = Plugin {
         setup,
         config,
         config_text,
         waiting_since: None,
+        look_again: None,
+        recovery: None,
         problems: Vec::new(),
+        offer: Offer::default(),
+        owners: seen_owners.clone(),
         place,
         events,
         means,
         all_pools,
         running: BTreeMap::new(),
     };
-    let mut due = plugin.take(first).await;
+    seen_owners.mark_unchanged();
+    plugin.take(first).await;
     loop {
+        let due = plugin.look_again.into_iter().chain(plugin.recovery).min();
         tokio::select! {
             () = end.come() => break,
             _ = hangup.recv() => plugin.reread_config(),
             () = changes.come() => plugin.reread_config(),
             () = reached(due) => {}
+            Ok(()) = seen_owners.changed() => {
+                plugin.publish().await;
+                continue;
+            }
         }
-        due = plugin.refresh().await;
+        plugin.refresh().await;
     }
     plugin.end().await;
     tasks.shutdown().await;
@@ -201,8 +215,14 @@ struct Plugin {
     config_text: String,
     /// Since when VFs are being made or removed.
     waiting_since: Option<Instant>,
+    /// When they are looked at again.
+    look_again: Option<Instant>,
+    /// When a device that recovered may be told.
+    recovery: Option<Instant>,
     /// What the last scan could not read; it is logged once.
     problems: Vec<ScanProblem>,
+    offer: Offer,
+    owners: watch::Receiver<Arc<Owners>>,
     place: Place,
     events: DirEvents,
     means: Means,
@@ -249,18 +269,17 @@ impl Plugin {
         }
     }
 
-    /// Looks at the devices and publishes what they are; says when it has to be done again without any change.
-    async fn refresh(&mut self) -> Option<Instant> {
+    /// Looks at the devices and publishes what they are.
+    async fn refresh(&mut self) {
+        self.look_again = None;
+        self.recovery = None;
         match scan(&self.setup, &self.means.metrics) {
             Ok(snapshot) => self.take(snapshot).await,
-            Err(error) => {
-                tracing::error!("{}; what is advertised is kept", chain(&error));
-                None
-            }
+            Err(error) => tracing::error!("{}; what is advertised is kept", chain(&error)),
         }
     }
 
-    async fn take(&mut self, mut snapshot: HostSnapshot) -> Option<Instant> {
+    async fn take(&mut self, mut snapshot: HostSnapshot) {
         if self.problems != snapshot.problems {
             for problem in &snapshot.problems {
                 tracing::warn!("{}: {}", problem.device, problem.reason);
@@ -272,7 +291,8 @@ impl Plugin {
         } else {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
             if since.elapsed() < PATIENCE {
-                return Some(Instant::now() + LOOK_AGAIN);
+                self.look_again = Some(Instant::now() + LOOK_AGAIN);
+                return;
             }
         }
         altnames::resolve(&self.setup.host, &mut snapshot, &self.config);
@@ -280,12 +300,22 @@ impl Plugin {
         for (address, why) in &pools.left_out {
             tracing::debug!("{address} is in no pool: {why}");
         }
-        self.publish(pools).await;
-        None
+        self.offer.take(snapshot, pools);
+        self.publish().await;
     }
 
     /// Sends what changed; starts a pool with its first devices, and stops what the configuration no longer names.
-    async fn publish(&mut self, pools: Pools) {
+    async fn publish(&mut self) {
+        let owners = self.owners.borrow().clone();
+        let (pools, recovery) = self.offer.pools(&owners, Instant::now());
+        self.recovery = recovery;
+        let (ill, well) = offer::news(&self.all_pools.borrow(), &pools);
+        for line in ill {
+            tracing::warn!("{line}");
+        }
+        for line in well {
+            tracing::info!("{line}");
+        }
         self.all_pools.send_if_modified(|now| {
             let is_changed = **now != pools;
             if is_changed {
@@ -308,7 +338,7 @@ impl Plugin {
                     });
                     running
                 }
-                None if pool.devices.is_empty() => {
+                None if pool.ids().is_empty() => {
                     tracing::warn!("{name}: no devices, it is not advertised until there are");
                     continue;
                 }
@@ -391,7 +421,7 @@ impl Ends {
 /// Waits for a moment, or for ever.
 async fn reached(moment: Option<Instant>) {
     match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

@@ -13,7 +13,7 @@ use crate::proto::v1::{
 };
 
 /// kubelet answers within milliseconds, or is not well.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(10);
 /// The bound that kubelet's own clients use; the default of 4 MiB is too small for a large node.
 const LARGEST: usize = 16 * 1024 * 1024;
 
@@ -42,15 +42,15 @@ pub fn socket(kubelet_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// What was known before stays true as far as anybody can tell.
-pub async fn ask(socket: &Path) -> Result<PodDevices, PodResourcesError> {
+pub async fn ask(socket: &Path, deadline: Duration) -> Result<PodDevices, PodResourcesError> {
     let connect = |source| PodResourcesError::Connect {
         path: socket.to_owned(),
         source,
     };
     let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))
         .map_err(connect)?
-        .connect_timeout(DEADLINE)
-        .timeout(DEADLINE)
+        .connect_timeout(deadline)
+        .timeout(deadline)
         .connect()
         .await
         .map_err(connect)?;

@@ -12,6 +12,7 @@ use sriov_host::{IfName, PciAddress, VfIndex};
 
 pub use self::id::{DeviceId, InvalidDeviceId};
 use self::matching::Candidate;
+use crate::health::Unhealthy;
 
 /// The pools of a configuration on a machine, in the order of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,22 @@ pub struct Pool {
     pub resource: Resource,
     /// Its devices.
     pub devices: Vec<PoolDevice>,
+    /// Those that no pod could use now; also those that are no longer there while a pod holds them.
+    pub unhealthy: BTreeMap<DeviceId, Unhealthy>,
+}
+
+impl Pool {
+    /// All devices that kubelet is told of.
+    pub fn ids(&self) -> BTreeSet<&DeviceId> {
+        let devices = self.devices.iter().map(|device| &device.id);
+        devices.chain(self.unhealthy.keys()).collect()
+    }
+
+    /// Those of them that a pod could use now.
+    pub fn healthy(&self) -> impl Iterator<Item = &PoolDevice> {
+        let is_healthy = |device: &&PoolDevice| !self.unhealthy.contains_key(&device.id);
+        self.devices.iter().filter(is_healthy)
+    }
 }
 
 /// A device of a pool.
@@ -92,6 +109,7 @@ pub fn plan_pools(
             .map(|resource| Pool {
                 resource: resource.clone(),
                 devices: Vec::new(),
+                unhealthy: BTreeMap::new(),
             })
             .collect(),
         left_out: BTreeMap::new(),

@@ -22,6 +22,7 @@ use sriov_host::sysfs::{self, ScanError};
 pub use self::table::Paint;
 use crate::altnames;
 use crate::args::Setup;
+use crate::health::{self, Given};
 use crate::ownership::Owners;
 use crate::podresources;
 use crate::pools::{DeviceId, Pool, Pools, plan_pools};
@@ -148,18 +149,20 @@ impl Node {
         let mut snapshot = sysfs::scan(&setup.host).map_err(ToolError::Scan)?;
         altnames::resolve(&setup.host, &mut snapshot, &list);
         let uplinks = uplinks::uplinks(&setup.host);
+        let (owners, given) = (Owners::default(), Given::default());
+        let planned = plan_pools(&snapshot, &list, &uplinks);
         Ok(Self {
-            pools: plan_pools(&snapshot, &list, &uplinks),
+            pools: health::judge(&snapshot, &planned, &owners, &given),
             list,
             snapshot,
             uplinks,
-            owners: Owners::default(),
+            owners,
         })
     }
 
     /// The pool that has a device.
     fn pool_of(&self, id: &DeviceId) -> Option<&Pool> {
-        let has = |pool: &&Pool| pool.devices.iter().any(|device| device.id == *id);
+        let has = |pool: &&Pool| pool.ids().contains(id);
         self.pools.pools.iter().find(has)
     }
 
@@ -169,7 +172,12 @@ impl Node {
         setup: &Setup,
         notes: &mut dyn Write,
     ) -> Result<Self, ToolError> {
-        match podresources::ask(&podresources::socket(&setup.kubelet_dir)).await {
+        match podresources::ask(
+            &podresources::socket(&setup.kubelet_dir),
+            podresources::DEADLINE,
+        )
+        .await
+        {
             Ok(pods) => self.owners.pods = Some(pods),
             Err(error) => note(
                 notes,
@@ -186,6 +194,7 @@ impl Node {
                 ),
             )?,
         }
+        self.pools = health::judge(&self.snapshot, &self.pools, &self.owners, &Given::default());
         Ok(self)
     }
 }

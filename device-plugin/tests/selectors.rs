@@ -37,6 +37,7 @@ fn function(address: &str, seed: u16, role: SriovRole, netdev: Option<String>) -
     });
     PciFunction {
         address: address.parse().unwrap(),
+        incarnation: 1,
         vendor: PciId(if pick(1) { 0x8086 } else { 0x15b3 }),
         device: PciId(if pick(2) { 0x154c } else { 0x1018 }),
         class: PciClass(if pick(3) || pick(4) {

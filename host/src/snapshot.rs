@@ -49,6 +49,8 @@ impl HostSnapshot {
 pub struct PciFunction {
     /// Its address.
     pub address: PciAddress,
+    /// Another number when it was destroyed and made again at the same address, on the same boot.
+    pub incarnation: u64,
     /// Vendor id.
     pub vendor: PciId,
     /// Device id.
@@ -80,17 +82,17 @@ impl PciFunction {
     ///
     /// The names of ports are those of `net/devlink/port.c`, `__devlink_port_phys_port_name_get`.
     pub fn uplink(&self) -> Option<&Netdev> {
-        let of_port = |netdev: &&Netdev| {
-            let port = netdev.phys_port_name.as_deref().unwrap_or_default();
-            let number = port.strip_prefix('p').unwrap_or_default();
-            netdev.phys_switch_id.is_some() && number.starts_with(|c: char| c.is_ascii_digit())
-        };
         let mut netdevs = self.netdevs.iter();
-        let not_represents = |netdev: &&Netdev| netdev.phys_switch_id.is_none();
         netdevs
-            .find(of_port)
-            .or_else(|| self.netdevs.iter().find(not_represents))
+            .find(|netdev| netdev.phys_switch_id.is_some() && netdev.is_port())
+            .or_else(|| self.ports().next())
             .or_else(|| self.netdevs.first())
+    }
+
+    /// The network devices of the function itself, one a port, without representors.
+    pub fn ports(&self) -> impl Iterator<Item = &Netdev> {
+        let netdevs = self.netdevs.iter();
+        netdevs.filter(|netdev| netdev.phys_switch_id.is_none() || netdev.is_port())
     }
 }
 
@@ -205,6 +207,15 @@ pub struct Netdev {
     pub phys_switch_id: Option<String>,
     /// `phys_port_name`, for instance `p0` for the uplink and `pf0vf3` for a representor.
     pub phys_port_name: Option<String>,
+}
+
+impl Netdev {
+    /// Whether it is called as a port of a switch is, `p0`, and not as what represents a function behind it.
+    fn is_port(&self) -> bool {
+        let port = self.phys_port_name.as_deref().unwrap_or_default();
+        let number = port.strip_prefix('p').unwrap_or_default();
+        number.starts_with(|c: char| c.is_ascii_digit())
+    }
 }
 
 /// Link type of a network device (`ARPHRD_*`, `include/uapi/linux/if_arp.h`).

@@ -12,7 +12,6 @@ pub mod statistics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use self::attribute::{AttributeError, Device};
@@ -202,9 +201,7 @@ pub fn boot_id(root: &HostRoot) -> Result<String, ScanError> {
 ///
 /// It is the inode of its directory, which the kernel does not use twice (fs/kernfs/dir.c, `__kernfs_new_node`); `None` when the device is not there.
 pub fn incarnation(root: &HostRoot, address: PciAddress) -> Option<u64> {
-    fs::metadata(device_path(root, address))
-        .ok()
-        .map(|metadata| metadata.ino())
+    Device::new(device_path(root, address)).inode()
 }
 
 /// The base class in words, for people; `pci-info` knows the list.
@@ -236,6 +233,7 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
         };
         Ok(PciFunction {
             address,
+            incarnation: 0,
             vendor: PciId(device.hexadecimal("vendor")?),
             device: PciId(device.hexadecimal("device")?),
             class: PciClass(device.hexadecimal("class")?),
@@ -260,11 +258,15 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
             role,
         })
     };
-    match attributes() {
+    let read = attributes();
+    match (device.inode(), read) {
         // Gone, before or while it was read: what was read is no longer so, or only half of it.
-        _ if !device.exists() => Ok(None),
-        Ok(function) => Ok(Some(function)),
-        Err(error) => Err(error.into()),
+        (None, _) => Ok(None),
+        (Some(incarnation), Ok(function)) => Ok(Some(PciFunction {
+            incarnation,
+            ..function
+        })),
+        (Some(_), Err(error)) => Err(error.into()),
     }
 }
 

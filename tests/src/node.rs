@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_mins(1);
+/// A VF that its PF has not heard of by then never told it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A PF of the node, brought to a number of VFs, which stay for the next test.
 #[derive(Debug)]
@@ -46,10 +48,27 @@ impl Pf {
             std::fs::write(&file, count.to_string()).context("cannot make VFs")?;
         }
         // Creating VFs resets the PF: its carrier drops for a second.
+        let mut patience = Instant::now() + PATIENCE;
         wait_for(
             "all VFs have network devices, the PF has carrier and knows their addresses",
-            || self.is_ready(count),
+            || {
+                if Instant::now() > patience {
+                    patience += PATIENCE;
+                    self.reset_vfs(count);
+                }
+                self.is_ready(count)
+            },
         )
+    }
+
+    /// igbvf tells its address when it resets a VF, and does not notice when a PF that is being reset did not hear it.
+    fn reset_vfs(&self, count: usize) {
+        for index in 0..count {
+            if let Ok(netdev) = self.vf(index).and_then(|vf| netdev_of(&vf)) {
+                let _ = ip(&["link", "set", &netdev, "up"]);
+                let _ = ip(&["link", "set", &netdev, "down"]);
+            }
+        }
     }
 
     fn is_ready(&self, count: usize) -> bool {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sriov_tests::kubelet::{Kubelet, Resources};
 use sriov_tests::node::{Driver, Pf, ip};
 use sriov_tests::plugin::Plugin;
+use sriov_tests::scrape::Scrape;
 
 /// Shorter than the plugin's slow timer: what is there by then was heard.
 const HEARD: Duration = Duration::from_secs(30);
@@ -25,6 +26,7 @@ struct Stack {
     dir: tempfile::TempDir,
     kubelet: Kubelet,
     plugin: Plugin,
+    scrape: Scrape,
 }
 
 impl Stack {
@@ -44,6 +46,7 @@ impl Stack {
             flag("config-file", "config/config.json"),
             flag("kubelet-dir", "kubelet"),
             flag("devinfo-dir", "devinfo"),
+            "--metrics-address=0".to_owned(),
         ];
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let plugin = Plugin::start(
@@ -53,6 +56,7 @@ impl Stack {
         )
         .unwrap();
         Self {
+            scrape: Scrape::of_log(&dir.path().join("log")).unwrap(),
             dir,
             kubelet,
             plugin,
@@ -75,6 +79,20 @@ impl Stack {
         let elapsed = start.elapsed();
         assert!(elapsed < HEARD, "{what}: {elapsed:?}");
         elapsed
+    }
+
+    /// A pod runs with the device, and the plugin knows.
+    fn hold(&self, resource: &str, id: &str) {
+        self.kubelet.pods(|pods| pods.run("p", resource, &[id]));
+        self.kubelet.allocate(resource, &[id]).unwrap();
+        let line = format!(r#"sriov_device_plugin_devices_held{{resource="{resource}"}} 1"#);
+        self.scrape.wait_for_line(&line, true).unwrap();
+    }
+
+    /// No pod runs any more, and something happens, so that kubelet is asked.
+    fn release(&self, resource: &str, other: &str) {
+        self.kubelet.pods(|pods| pods.pods.clear());
+        self.kubelet.allocate(resource, &[other]).unwrap();
     }
 
     /// All lists that kubelet saw of a resource, oldest first.
@@ -123,19 +141,16 @@ fn vfs_come_and_go_as_whole_lists() {
     stack.wait_for("x.y/vf", &seven);
     // Nobody waits for the carrier of the PF here, which goes for seconds whenever VFs come.
     let make = |count: &str| std::fs::write(pf_attribute(&pf, "sriov_numvfs"), count).unwrap();
-    for _ in 0..2 {
+    for count in [7, 3] {
         make("0");
         println!(
             "0 VFs are known {:?} after they went",
             stack.wait_for("x.y/vf", &[])
         );
-        make("3");
-        stack.wait_for("x.y/vf", &seven[..3]);
-        make("0");
-        make("7");
+        make(&count.to_string());
         println!(
-            "7 VFs are known {:?} after they are there",
-            stack.wait_for("x.y/vf", &seven)
+            "{count} VFs are known {:?} after they are there",
+            stack.wait_for("x.y/vf", &seven[..count])
         );
     }
     for list in stack.lists("x.y/vf") {
@@ -162,26 +177,78 @@ fn a_vf_follows_its_driver_from_pool_to_pool() {
     drop(bound);
     stack.wait_for("x.y/net", &all);
     stack.wait_for("x.y/user", &[]);
+
+    // One that a pod holds is told to be ill, and offered to nobody.
+    stack.hold("x.y/net", &all[0]);
+    let ill = [format!("!{}", all[0]), all[1].clone(), all[2].clone()];
+    for driver in ["vfio-pci", ""] {
+        let bound = match driver {
+            "" => Driver::unbind(&all[0]).unwrap(),
+            driver => Driver::bind(&all[0], driver).unwrap(),
+        };
+        stack.wait_for("x.y/net", &ill);
+        drop(bound);
+        stack.wait_for("x.y/net", &all);
+    }
+    assert!(stack.lists("x.y/user")[2..].is_empty());
+    stack.plugin.stop().unwrap();
+}
+
+#[test]
+fn a_pulled_cable_and_a_pf_that_is_down_are_told_to_whom_it_matters() {
+    let pf = Pf::with_vfs(0, 3).unwrap();
+    let resource = |name: &str, index: u16| json!({ "resourceName": name, "resourcePrefix": "x.y", "pfHealth": name, "selectors": { "pfNames": [format!("pf0#{index}")] } });
+    let names = ["carrier", "up", "ignore"];
+    let resources: Vec<Value> = names
+        .iter()
+        .zip(0..)
+        .map(|(name, index)| resource(name, index))
+        .collect();
+    let stack = Stack::start(&json!(resources));
+    let all = vfs(&pf, 3);
+    let are_ill = |ill: usize| {
+        for (index, (name, vf)) in names.iter().zip(&all).enumerate() {
+            let mark = if index < ill { "!" } else { "" };
+            let elapsed = stack.wait_for(&format!("x.y/{name}"), &[format!("{mark}{vf}")]);
+            println!("{mark}{name} is known after {elapsed:?}");
+        }
+    };
+    are_ill(0);
+    pf.set_carrier(false).unwrap();
+    are_ill(1);
+    pf.set_carrier(true).unwrap();
+    are_ill(0);
+    ip(&["link", "set", "pf0", "down"]).unwrap();
+    are_ill(2);
+    ip(&["link", "set", "pf0", "up"]).unwrap();
+    pf.set_carrier(true).unwrap();
+    are_ill(0);
+    assert_eq!(stack.lists("x.y/ignore"), [[all[2].clone()]]);
     stack.plugin.stop().unwrap();
 }
 
 #[test]
 fn a_card_that_is_pulled_takes_its_pool_along() {
-    let (first, second) = (Pf::with_vfs(0, 1).unwrap(), Pf::with_vfs(1, 2).unwrap());
+    let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 2).unwrap());
     let stack = Stack::start(&json!([
         { "resourceName": "a", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"] } },
         { "resourceName": "b", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf1"], "drivers": ["igbvf"] } },
     ]));
-    let (one, two) = (vfs(&first, 1), vfs(&second, 2));
-    stack.wait_for("x.y/a", &one);
+    let (others, two) = (vfs(&first, 3), vfs(&second, 2));
+    stack.wait_for("x.y/a", &others);
     stack.wait_for("x.y/b", &two);
+    stack.hold("x.y/b", &two[0]);
     second.unplug().unwrap();
-    stack.wait_for("x.y/b", &[]);
+    // The pod has lost it, whatever is there in its place later.
+    let lost = format!("!{}", two[0]);
+    stack.wait_for("x.y/b", std::slice::from_ref(&lost));
     second.plug().unwrap();
     second.set_vfs(2).unwrap();
+    stack.wait_for("x.y/b", &[lost.clone(), two[1].clone()]);
+    stack.release("x.y/b", &two[1]);
     stack.wait_for("x.y/b", &two);
     for list in stack.lists("x.y/b") {
-        assert!(list.is_empty() || ids(&list) == two, "{list:?}");
+        assert!(list == [lost.as_str()] || ids(&list) == two, "{list:?}");
     }
     stack.plugin.stop().unwrap();
     second.set_vfs(0).unwrap();
@@ -208,11 +275,11 @@ fn a_changed_configmap_is_taken_when_it_is_good() {
 
 #[test]
 fn an_uplink_leaves_its_pool_when_it_becomes_one() {
-    let pf = Pf::with_vfs(0, 1).unwrap();
+    let pf = Pf::with_vfs(0, 3).unwrap();
     let device = vfs(&pf, 1);
     let netdev = sriov_tests::node::netdev_of(&device[0]).unwrap();
     let stack = Stack::start(
-        &json!([{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"] } }]),
+        &json!([{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0#0"] } }]),
     );
     stack.wait_for("x.y/vf", &device);
     for family in ["-4", "-6"] {

@@ -238,15 +238,13 @@ fn what_is_asked_of_a_query_is_read_out_of_it() {
 fn dashboard_and_rules_ask_for_what_is_exported() {
     let node = Node::start();
     // Attached, and no pod has it: a finding.
-    let journal = format!(
-        r#"{{"phase":"attached","network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/p"}},"device":"{}","pf":"{PF}","vf":0}}"#,
-        VFS[0]
-    );
-    fs::write(
-        node.dir.path().join(format!("cni/{}.json", VFS[0])),
-        journal,
-    )
-    .unwrap();
+    let write_journal = |phase: &str, vf: &str| {
+        let journal = format!(
+            r#"{{"phase":"{phase}","network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/p"}},"device":"{vf}","pf":"{PF}","vf":0}}"#
+        );
+        fs::write(node.dir.path().join(format!("cni/{vf}.json")), journal).unwrap();
+    };
+    write_journal("attached", VFS[0]);
     node.kubelet
         .wait_for("a list came", |known| {
             known
@@ -260,6 +258,12 @@ fn dashboard_and_rules_ask_for_what_is_exported() {
         VFS[0]
     );
     node.scrape.wait_for_line(&finding, true).unwrap();
+    write_journal("dirty", VFS[1]);
+    let unhealthy = format!(
+        r#"sriov_device_plugin_device_unhealthy{{resource="{RESOURCE}",device="{}",reason="dirty"}} 1"#,
+        VFS[1]
+    );
+    node.scrape.wait_for_line(&unhealthy, true).unwrap();
     let exported = exported(&node.scrape.page().unwrap());
     // Prometheus adds these.
     let added = ["instance", "job", "namespace"].map(str::to_owned);

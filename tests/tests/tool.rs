@@ -214,11 +214,15 @@ fn the_inventory_is_a_table_with_pools_holders_and_health() {
             "id": vf(0), "vendor": "8086", "device": "10ca", "class": "020000", "driver": "igbvf", "numaNode": 1,
             "netdevs": [{ "name": "eth1", "linkType": "ether", "up": true, "carrier": false }],
             "rdma": [], "vdpa": [], "acpiIndex": null, "pKey": null, "role": { "kind": "vf", "pf": PF, "pfName": "pf0", "index": 0 },
-            "pool": "intel.com/first", "health": "healthy", "leftOut": null, "findings": [],
+            "pool": "intel.com/first", "health": "healthy", "unhealthy": null, "leftOut": null, "findings": [],
             "holders": [{ "namespace": "default", "pod": "web", "container": "app", "resource": "intel.com/first" }],
         })
     );
     assert_eq!(device(&vf(2))["health"], "unhealthy");
+    assert_eq!(
+        device(&vf(2))["unhealthy"],
+        "the CNI plugin keeps it back: it could not be brought to what it was"
+    );
     assert_eq!(device(UPLINK)["leftOut"], "it carries a default route");
 }
 

@@ -25,6 +25,7 @@ fn pools() -> Pools {
         pools: vec![Pool {
             resource,
             devices: vec![device],
+            unhealthy: BTreeMap::new(),
         }],
         ..Pools::default()
     }

@@ -42,6 +42,7 @@ families! {
     KUBELET = Gauge "sriov_device_plugin_pod_resources_up" "1 when kubelet tells which pod has which device.";
     DEVICES = Gauge "sriov_device_plugin_devices" "Devices that kubelet is told of.";
     HELD = Gauge "sriov_device_plugin_devices_held" "Devices that pods hold.";
+    UNHEALTHY = Gauge "sriov_device_plugin_device_unhealthy" "1 for each device that no pod could use now, with the reason.";
     LEFT_OUT = Gauge "sriov_device_plugin_devices_left_out" "Devices of a served class that are in no pool, by reason.";
     FINDING = Gauge "sriov_device_plugin_device_finding" "1 for each device on which kubelet and the CNI plugin disagree.";
     STREAMS = Gauge "sriov_device_plugin_list_streams" "Streams on which kubelet waits for lists.";
@@ -137,14 +138,27 @@ fn devices(text: &mut Text, state: &State<'_>) {
     text.family(&DEVICES);
     for pool in each() {
         let resource = pool.resource.name.to_string();
-        text.sample(DEVICES.name, &[("resource", &resource)], pool.devices.len());
+        text.sample(DEVICES.name, &[("resource", &resource)], pool.ids().len());
     }
     text.family(&HELD);
     for pool in each() {
         let resource = pool.resource.name.to_string();
-        let ids = pool.devices.iter().map(|device| device.id.to_string());
-        let held = ids.filter(|id| state.owners.is_held(id) == Some(true));
+        let ids = pool.ids().into_iter();
+        let held = ids.filter(|id| state.owners.is_held(&id.to_string()) == Some(true));
         text.sample(HELD.name, &[("resource", &resource)], held.count());
+    }
+    text.family(&UNHEALTHY);
+    for pool in each() {
+        let resource = pool.resource.name.to_string();
+        for (id, why) in &pool.unhealthy {
+            let id = id.to_string();
+            let labels = [
+                ("resource", resource.as_str()),
+                ("device", &id),
+                ("reason", why.word()),
+            ];
+            text.sample(UNHEALTHY.name, &labels, 1);
+        }
     }
     text.family(&LEFT_OUT);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();

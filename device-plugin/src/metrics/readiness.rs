@@ -27,14 +27,13 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
         let Some(pods) = owners.pods.as_ref().filter(|_| !owners.is_stale) else {
             continue;
         };
-        let ours: BTreeSet<String> = pool
-            .devices
-            .iter()
-            .map(|device| device.id.to_string())
-            .collect();
+        let ours = pool.healthy().map(|device| device.id.to_string());
+        let ours: BTreeSet<String> = ours.collect();
+        // kubelet does not show a resource without a healthy device.
         let theirs = pods.allocatable.get(&name.to_string());
-        if theirs != Some(&ours) {
-            let theirs = theirs.map_or(0, BTreeSet::len);
+        let theirs = theirs.cloned().unwrap_or_default();
+        if theirs != ours {
+            let theirs = theirs.len();
             missing.push(format!(
                 "{name}: {} devices are healthy, kubelet can allocate {theirs}, or others",
                 ours.len()
@@ -46,6 +45,7 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use sriov_config::ResourceList;
@@ -68,6 +68,7 @@ mod tests {
         let pool = Pool {
             resource: ResourceList::parse(text, "").unwrap().resources.remove(0),
             devices: ids.iter().map(device).collect(),
+            unhealthy: BTreeMap::new(),
         };
         Pools {
             pools: vec![pool],

@@ -23,6 +23,7 @@ fn function(
     });
     PciFunction {
         address: address.parse().unwrap(),
+        incarnation: 1,
         vendor: PciId(0x8086),
         device: PciId(0x10ca),
         class: PciClass(0x02_0000),

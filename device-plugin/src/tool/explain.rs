@@ -8,6 +8,7 @@ use super::check_config::count;
 use super::device::What;
 use super::table::{Paint, Tone};
 use super::{Node, Verdict};
+use crate::ownership::Finding;
 use crate::pools::matching::Candidate;
 use crate::pools::{DeviceId, LeftOut, Pool};
 
@@ -16,10 +17,7 @@ pub(super) fn subject(node: &Node, subject: &str, paint: Paint) -> (String, Verd
     if let Ok(id) = subject.parse::<DeviceId>() {
         return match What::find(node, &id) {
             Some(what) => (device(node, what, paint), Verdict::Good),
-            None => (
-                format!("{id}: this machine has no such device\n"),
-                Verdict::Bad,
-            ),
+            None => (gone(node, &id, paint), Verdict::Bad),
         };
     }
     let is_meant = |name: &str| {
@@ -56,26 +54,39 @@ pub(super) fn subject(node: &Node, subject: &str, paint: Paint) -> (String, Verd
     )
 }
 
+fn gone(node: &Node, id: &DeviceId, paint: Paint) -> String {
+    let mut text = format!("{id}: this machine has no such device\n");
+    if let Some(pool) = node.pool_of(id) {
+        let word = paint.tone(Tone::Bad, "unhealthy");
+        let _ = writeln!(text, "  {word} in {}: it is gone", pool.resource.name);
+    }
+    text + &held(node, id)
+}
+
+fn held(node: &Node, id: &DeviceId) -> String {
+    let holders = node.owners.holders(&id.to_string()).iter();
+    let lines = holders.map(|holder| format!("  held by {holder} as {}\n", holder.resource));
+    lines.collect()
+}
+
 /// A pool with its devices.
 pub(super) fn pool(node: &Node, pool: &Pool, paint: Paint) -> String {
-    let number = count(pool.devices.len(), "device");
-    let tone = if pool.devices.is_empty() {
+    let ids = pool.ids();
+    let number = count(ids.len(), "device");
+    let tone = if ids.is_empty() {
         Tone::Odd
     } else {
         Tone::Good
     };
     let mut text = format!("{}: {}\n", pool.resource.name, paint.tone(tone, &number));
-    for device in &pool.devices {
-        let facts = What::find(node, &device.id).map(|what| what.facts(node));
-        let holders = node.owners.holders(&device.id.to_string());
-        let holders = holders.iter().map(|holder| format!(", held by {holder}"));
-        let _ = writeln!(
-            text,
-            "  {}: {}{}",
-            device.id,
-            facts.unwrap_or_default(),
-            holders.collect::<Vec<_>>().concat()
-        );
+    for id in ids {
+        let facts = What::find(node, id).map(|what| what.facts(node));
+        let unhealthy = pool.unhealthy.get(id);
+        let unhealthy = unhealthy.map(|why| paint.tone(Tone::Bad, &format!("unhealthy: {why}")));
+        let holders = node.owners.holders(&id.to_string()).iter();
+        let holders = holders.map(|holder| format!("held by {holder}"));
+        let parts: Vec<String> = facts.into_iter().chain(unhealthy).chain(holders).collect();
+        let _ = writeln!(text, "  {id}: {}", parts.join(", "));
     }
     text
 }
@@ -113,11 +124,16 @@ fn device(node: &Node, what: What<'_>, paint: Paint) -> String {
         ),
     };
     let mut text = format!("{id} {verdict}\n  {}\n", what.facts(node));
-    for holder in node.owners.holders(&id.to_string()) {
-        let _ = writeln!(text, "  held by {holder} as {}", holder.resource);
+    text += &held(node, &id);
+    let unhealthy = home.and_then(|pool| pool.unhealthy.get(&id));
+    if let Some(why) = unhealthy {
+        let why = paint.tone(Tone::Bad, &format!("unhealthy: {why}"));
+        let _ = writeln!(text, "  {why}");
     }
     let findings = id.address().map(|address| node.owners.findings(address));
-    for finding in findings.unwrap_or_default() {
+    let findings = findings.unwrap_or_default().into_iter();
+    // A reason for ill health already.
+    for finding in findings.filter(|it| *it != Finding::Dirty || unhealthy.is_none()) {
         let _ = writeln!(text, "  {}", paint.tone(Tone::Bad, &finding.to_string()));
     }
     let Some(candidate) = what.candidate(node) else {

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use sriov_config::resources::ResourceName;
 use sriov_host::VfIndex;
 use sriov_host::snapshot::{Netdev, PciFunction, SriovRole};
 
 use super::Node;
 use super::device::{What, netdev};
 use super::table::{Paint, Tone, table};
+use crate::health::Unhealthy;
 use crate::ownership::{Finding, Holder};
 use crate::pools::{DeviceId, LeftOut, is_of_class};
 
@@ -19,6 +21,8 @@ pub(super) struct Row<'a> {
     /// The PF of a VF or a subfunction, the function itself else.
     base: &'a PciFunction,
     pool: Option<String>,
+    /// Why no pod could use it now.
+    unhealthy: Option<&'a Unhealthy>,
     /// Why it is in no pool.
     left_out: Option<LeftOut>,
     findings: Vec<Finding>,
@@ -63,6 +67,7 @@ fn row<'a>(node: &'a Node, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
     let address = id.address();
     Row {
         pool: pool.map(|pool| pool.resource.name.to_string()),
+        unhealthy: pool.and_then(|pool| pool.unhealthy.get(&id)),
         left_out: node.pools.left_out.get(&id).copied(),
         findings: address
             .map(|address| node.owners.findings(address))
@@ -76,10 +81,10 @@ fn row<'a>(node: &'a Node, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
 
 impl Row<'_> {
     fn health(&self) -> Option<&'static str> {
-        let is_dirty = self.findings.contains(&Finding::Dirty);
-        self.pool
-            .as_ref()
-            .map(|_| if is_dirty { "unhealthy" } else { "healthy" })
+        self.pool.as_ref().map(|_| match self.unhealthy {
+            Some(_) => "unhealthy",
+            None => "healthy",
+        })
     }
 
     fn role(&self) -> String {
@@ -109,9 +114,15 @@ impl Row<'_> {
     }
 
     fn notes(&self) -> Vec<String> {
-        let left_out = self.left_out.iter().map(ToString::to_string);
-        left_out
-            .chain(self.findings.iter().map(ToString::to_string))
+        let left_out = self.left_out.iter().filter(|_| self.pool.is_none());
+        let findings = self.findings.iter();
+        // A reason for ill health already.
+        let findings =
+            findings.filter(|finding| **finding != Finding::Dirty || self.pool.is_none());
+        let unhealthy = self.unhealthy.iter().map(ToString::to_string);
+        unhealthy
+            .chain(left_out.map(ToString::to_string))
+            .chain(findings.map(ToString::to_string))
             .collect()
     }
 }
@@ -132,7 +143,7 @@ pub(super) fn text(node: &Node, rows: &[Row<'_>], paint: Paint) -> String {
             None => Tone::Normal,
         };
         let holders: Vec<String> = row.holders.iter().map(ToString::to_string).collect();
-        let tail = if row.findings.is_empty() {
+        let tail = if row.findings.is_empty() && row.unhealthy.is_none() {
             Tone::Normal
         } else {
             Tone::Odd
@@ -159,11 +170,32 @@ pub(super) fn text(node: &Node, rows: &[Row<'_>], paint: Paint) -> String {
         ]);
     }
     let mut text = table(&cells, paint);
+    for (pool, id, holders) in vanished(node) {
+        let word = paint.tone(Tone::Bad, "gone");
+        let holders: Vec<String> = holders.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            text,
+            "{word}: {id} of {pool}, held by {}",
+            holders.join(" ")
+        );
+    }
     for problem in &node.snapshot.problems {
         let word = paint.tone(Tone::Bad, "not read");
         let _ = writeln!(text, "{word}: {}: {}", problem.device, problem.reason);
     }
     text
+}
+
+/// Devices that are gone while pods hold them.
+fn vanished(node: &Node) -> impl Iterator<Item = (&ResourceName, &DeviceId, &[Holder])> {
+    node.pools.pools.iter().flat_map(|pool| {
+        let all = pool.unhealthy.iter();
+        let gone = all.filter(|(_, why)| **why == Unhealthy::Gone);
+        gone.map(|(id, _)| {
+            let holders = node.owners.holders(&id.to_string());
+            (&pool.resource.name, id, holders)
+        })
+    })
 }
 
 /// The same as JSON; a new field may come, none changes its meaning while `version` is 1.
@@ -173,10 +205,15 @@ pub(super) fn json(node: &Node, rows: &[Row<'_>]) -> String {
     let problems: Vec<Value> = problems
         .map(|problem| json!({ "device": problem.device, "reason": problem.reason }))
         .collect();
+    let vanished = vanished(node).map(|(pool, id, holders)| {
+        let holders: Vec<Value> = holders.iter().map(holder).collect();
+        json!({ "id": id.to_string(), "pool": pool.to_string(), "holders": holders })
+    });
     let document = json!({
         "version": 1,
         "holdersKnown": node.owners.pods.is_some(),
         "devices": devices,
+        "vanished": vanished.collect::<Vec<_>>(),
         "problems": problems,
     });
     format!("{document:#}\n")
@@ -205,6 +242,7 @@ fn device(row: &Row<'_>) -> Value {
         "pKey": function.and_then(|function| function.pkey.as_deref()),
         "pool": row.pool,
         "health": row.health(),
+        "unhealthy": row.unhealthy.map(ToString::to_string),
         "holders": row.holders.iter().map(holder).collect::<Vec<_>>(),
         "leftOut": row.left_out.map(|why| why.to_string()),
         "findings": row.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),

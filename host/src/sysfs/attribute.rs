@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -37,7 +38,13 @@ impl Device {
     }
 
     pub(super) fn exists(&self) -> bool {
-        self.path.exists()
+        self.inode().is_some()
+    }
+
+    /// Inode of its directory; nothing when it is not there.
+    pub(super) fn inode(&self) -> Option<u64> {
+        let metadata = fs::metadata(&self.path).ok()?;
+        Some(metadata.ino())
     }
 
     pub(super) fn path(&self, attribute: &str) -> PathBuf {

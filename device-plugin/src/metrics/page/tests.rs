@@ -28,6 +28,10 @@ fn page_of_a_small_machine() -> String {
         pools: vec![Pool {
             resource,
             devices: vec![device],
+            unhealthy: BTreeMap::from([(
+                "0000:01:10.1".parse().unwrap(),
+                crate::health::Unhealthy::Gone,
+            )]),
         }],
         left_out: BTreeMap::from([("0000:01:00.0".parse().unwrap(), LeftOut::PfWithVfs)]),
     };
@@ -84,8 +88,9 @@ fn the_page_is_what_dashboards_ask_for() {
         sriov_device_plugin_resource_unusable{resource="resourceList[2]"} 1
         sriov_device_plugin_resource_unusable{resource="x.y/bad"} 1
         sriov_device_plugin_pod_resources_up 1
-        sriov_device_plugin_devices{resource="x.y/vf"} 1
+        sriov_device_plugin_devices{resource="x.y/vf"} 2
         sriov_device_plugin_devices_held{resource="x.y/vf"} 1
+        sriov_device_plugin_device_unhealthy{resource="x.y/vf",device="0000:01:10.1",reason="gone"} 1
         sriov_device_plugin_devices_left_out{reason="it is a PF with VFs"} 1
         sriov_device_plugin_device_finding{pci_address="0000:01:10.0",finding="held_twice"} 1
         sriov_device_plugin_list_streams{resource="x.y/vf"} 1

@@ -1,0 +1,231 @@
+//! Health as kubelet, people and Prometheus see it, on a constructed machine; what real links and cards do is tried on real VFs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use sriov_device_plugin::proto::v1beta1::Device;
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::plugin::{self, Plugin};
+use sriov_tests::scrape::Scrape;
+use sriov_tests::tree::Tree;
+
+const PF: &str = "0000:01:00.0";
+const VFS: [&str; 3] = ["0000:01:10.0", "0000:01:10.1", "0000:01:10.2"];
+
+struct Node {
+    dir: tempfile::TempDir,
+    tree: Tree,
+    kubelet: Kubelet,
+    plugin: Option<Plugin>,
+    flags: Vec<String>,
+    scrape: Option<Scrape>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path());
+        tree.pf(PF, "igb", 7).unwrap();
+        tree.netdev(PF, "pf0", "1").unwrap();
+        for vf in VFS {
+            tree.vf(PF, vf, "igbvf").unwrap();
+        }
+        let config = json!({ "resourceList": [
+            { "resourceName": "net", "resourcePrefix": "x.y", "selectors": { "drivers": ["igbvf"] } },
+            { "resourceName": "user", "resourcePrefix": "x.y", "selectors": { "drivers": ["vfio-pci"] } },
+        ] });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        fs::create_dir(dir.path().join("cni")).unwrap();
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+        let flag =
+            |(name, path): (&str, &str)| format!("--{name}={}", dir.path().join(path).display());
+        let flags = [
+            ("config-file", "config.json"),
+            ("kubelet-dir", "kubelet"),
+            ("devinfo-dir", "devinfo"),
+            ("cni-dir", "cni"),
+            ("host-root", ""),
+        ];
+        let mut node = Self {
+            flags: flags.map(flag).to_vec(),
+            dir,
+            tree,
+            kubelet,
+            plugin: None,
+            scrape: None,
+        };
+        node.restart();
+        node
+    }
+
+    /// Starts the plugin anew, and a kubelet that knows nothing.
+    fn restart(&mut self) {
+        if let Some(plugin) = self.plugin.take() {
+            plugin.stop().unwrap();
+            self.kubelet.restart().unwrap();
+        }
+        let log = self.dir.path().join("log");
+        let flags = self.flags.iter().map(String::as_str);
+        let flags: Vec<&str> = flags.chain(["--metrics-address=0"]).collect();
+        self.plugin = Some(Plugin::start(plugin::binary().unwrap(), &flags, &log).unwrap());
+        self.scrape = Some(Scrape::of_log(&log).unwrap());
+    }
+
+    /// No kernel tells of a constructed machine.
+    fn rescan(&self) {
+        self.plugin
+            .as_ref()
+            .unwrap()
+            .signal(Signal::SIGHUP)
+            .unwrap();
+    }
+
+    fn wait_for(&self, resource: &str, expected: &[&str]) {
+        self.kubelet
+            .wait_for(&format!("{resource} is {expected:?}"), |known| {
+                let newest = known.get(resource).and_then(|known| known.lists.last());
+                newest.is_some_and(|list| {
+                    let shown = list.iter().map(|device| {
+                        let mark = if device.health == "Healthy" { "" } else { "!" };
+                        format!("{mark}{}", device.id)
+                    });
+                    shown.collect::<Vec<_>>() == expected
+                })
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", self.log()));
+    }
+
+    fn see(&self, resource: &str, device: &str, reason: &str, is_there: bool) {
+        let line = format!(
+            r#"sriov_device_plugin_device_unhealthy{{resource="{resource}",device="{device}",reason="{reason}"}} 1"#
+        );
+        let scrape = self.scrape.as_ref().unwrap();
+        scrape.wait_for_line(&line, is_there).unwrap();
+    }
+
+    fn tell(&self, words: &[&str]) -> String {
+        let mut command = Command::new(plugin::binary().unwrap());
+        let output = command.args(&self.flags).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+}
+
+#[test]
+fn a_pf_without_carrier_is_told_everywhere_and_nothing_is_allocated() {
+    let node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    node.tree
+        .file(&format!("{PF}/net/pf0/carrier"), "0")
+        .unwrap();
+    node.rescan();
+    let ill = VFS.map(|vf| format!("!{vf}"));
+    node.wait_for("x.y/net", &ill.each_ref().map(String::as_str));
+    node.see("x.y/net", VFS[2], "pf_without_carrier", true);
+    let why = "its PF `pf0` has no carrier";
+    let refusal = node.kubelet.allocate("x.y/net", &[VFS[0]]).unwrap_err();
+    assert!(format!("{refusal:#}").contains(why), "{refusal:#}");
+    let all = VFS.join(", ");
+    let line = format!("x.y/net: unhealthy: {all}: {why}");
+    assert!(node.log().contains(&line), "{}", node.log());
+    for words in [["explain", VFS[0]], ["explain", "x.y/net"]] {
+        let told = node.tell(&words);
+        assert!(told.contains(&format!("unhealthy: {why}")), "{told}");
+    }
+    let told = node.tell(&["inventory"]);
+    let row = told.lines().find(|line| line.starts_with(VFS[1])).unwrap();
+    assert!(row.contains("unhealthy") && row.ends_with(why), "{row}");
+
+    node.tree
+        .file(&format!("{PF}/net/pf0/carrier"), "1")
+        .unwrap();
+    node.rescan();
+    node.wait_for("x.y/net", &VFS);
+    node.see("x.y/net", VFS[2], "pf_without_carrier", false);
+    let line = format!("x.y/net: healthy again: {all}");
+    assert!(node.log().contains(&line), "{}", node.log());
+    node.kubelet.allocate("x.y/net", &[VFS[0]]).unwrap();
+}
+
+#[test]
+fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() {
+    let mut node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    for vf in &VFS[..2] {
+        node.kubelet.pods(|pods| pods.run("p", "x.y/net", &[vf]));
+    }
+    node.kubelet.allocate("x.y/net", &VFS[..2]).unwrap();
+    let held = r#"sriov_device_plugin_devices_held{resource="x.y/net"} 2"#;
+    let scrape = node.scrape.clone().unwrap();
+    scrape.wait_for_line(held, true).unwrap();
+
+    // One vanishes, one gets the driver of another resource; one nobody holds does the same.
+    node.tree.remove(VFS[0]).unwrap();
+    node.tree.bind(VFS[1], "vfio-pci").unwrap();
+    node.tree.bind(VFS[2], "vfio-pci").unwrap();
+    node.rescan();
+    let ill = [format!("!{}", VFS[0]), format!("!{}", VFS[1])];
+    node.wait_for("x.y/net", &ill.each_ref().map(String::as_str));
+    node.wait_for("x.y/user", &VFS[2..]);
+    node.see("x.y/net", VFS[0], "gone", true);
+    node.see("x.y/net", VFS[1], "driver_changed", true);
+    let refusal = node.kubelet.allocate("x.y/net", &[VFS[0]]).unwrap_err();
+    assert!(format!("{refusal:#}").contains("it is gone"), "{refusal:#}");
+    let told = node.tell(&["inventory"]);
+    let line = format!("gone: {} of x.y/net, held by default/p/app", VFS[0]);
+    assert!(told.lines().any(|told| told == line), "{told}");
+
+    // Who was not there when it happened knows it all the same, before anything is offered.
+    node.restart();
+    node.wait_for("x.y/net", &ill.each_ref().map(String::as_str));
+    node.wait_for("x.y/user", &VFS[2..]);
+    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    for list in &known["x.y/user"].lists {
+        assert_eq!(list.len(), 1, "{list:?}");
+    }
+
+    node.kubelet.pods(|pods| pods.pods.clear());
+    node.kubelet.restart().unwrap();
+    node.wait_for("x.y/net", &[]);
+    node.wait_for("x.y/user", &VFS[1..]);
+    node.see("x.y/net", VFS[0], "gone", false);
+}
+
+#[test]
+fn a_device_that_the_cni_plugin_keeps_back_is_never_offered() {
+    let mut node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    let attachment = json!({ "phase": "dirty", "network": "n", "container_id": "c", "ifname": "net1",
+        "netns": { "path": "/run/netns/p" }, "pf": PF, "vf": 1 });
+    let file = node.dir.path().join(format!("cni/{}.json", VFS[1]));
+    fs::write(&file, attachment.to_string()).unwrap();
+    let ill = format!("!{}", VFS[1]);
+    let mixed = [VFS[0], &ill, VFS[2]];
+    node.wait_for("x.y/net", &mixed);
+    node.see("x.y/net", VFS[1], "dirty", true);
+    node.restart();
+    node.wait_for("x.y/net", &mixed);
+    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    let lists = known["x.y/net"].lists.iter();
+    let is_kept_back = |list: &Vec<_>| {
+        list.iter()
+            .any(|device: &Device| device.health == "Unhealthy")
+    };
+    assert!(lists.clone().all(is_kept_back), "{:?}", lists.last());
+    fs::remove_file(&file).unwrap();
+    node.wait_for("x.y/net", &VFS);
+}
