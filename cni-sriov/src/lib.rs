@@ -13,6 +13,7 @@ pub mod device;
 pub mod failure;
 pub mod gc;
 pub mod go_state;
+pub mod install;
 pub mod ipam;
 pub mod journal;
 pub mod log;

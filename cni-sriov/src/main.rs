@@ -1,14 +1,20 @@
-//! `sriov`: reads environment and standard input, prints one JSON document, exits.
+//! `sriov`: reads environment and standard input, prints one JSON document, exits; with words it is the installer of itself.
 
+use std::error::Error;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use sriov_cni::Setup;
 use sriov_cni::failure::Failure;
+use sriov_cni::install;
 use sriov_cni::log;
 use sriov_cni::request::{Environment, Verb};
 
 fn main() -> ExitCode {
+    // No runtime gives a plugin words.
+    if std::env::args_os().nth(1).is_some() {
+        return install();
+    }
     let environment = Environment::of_process();
     let mut stdin = String::new();
     let read = std::io::stdin()
@@ -46,5 +52,17 @@ fn main() -> ExitCode {
         code
     } else {
         ExitCode::FAILURE
+    }
+}
+
+fn install() -> ExitCode {
+    match install::run(std::env::args_os(), &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}"));
+            let cause = cause.unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "sriov: {error}{cause}");
+            error.exit_code().into()
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod kubernetes;
 pub mod oci;
 pub mod progress;
 pub mod qemu;
+pub mod ship;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ usage: cargo lab COMMAND
                     suites with real kubelet, containerd and Multus on the node (needs Go)
   shell             a prompt on the node; `poweroff -f` leaves it
   dist              the static binaries that ship, in target/dist/
+  image [--verify]  the container images that ship, in target/dist/images.tar; --verify builds
+                    them once more from a copy of the sources and compares
   help              this text
 
 environment
@@ -50,6 +53,8 @@ pub fn main(words: &[String]) -> ExitCode {
         ["kubernetes", suites @ ..] => kubernetes::run(suites),
         ["shell"] => shell(),
         ["dist"] => build::dist().map(|_| true),
+        ["image"] => ship::run(false),
+        ["image", "--verify"] => ship::run(true),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(true)

@@ -44,29 +44,44 @@ pub fn cargo() -> Command {
 
 /// Builds the static, stripped binaries that ship into `target/dist/`.
 pub fn dist() -> Result<Dist> {
-    let dist = target().join("dist");
-    let dist = Dist {
-        cni: dist.join("sriov"),
-        device_plugin: dist.join("sriov-device-plugin"),
-    };
     progress::step("building the binaries that ship", || {
-        for (package, profile, to) in [
-            ("sriov-cni", "cni", &dist.cni),
-            ("sriov-device-plugin", "release", &dist.device_plugin),
-        ] {
-            let name = to.file_name().context("a binary without a name")?;
-            let from = static_target().join(TARGET).join(profile).join(name);
-            static_cargo(&["build", "--package", package, "--profile", profile])?;
-            install(&from, to)?;
-        }
-        Ok(dist)
+        dist_of(workspace(), &static_target(), &target().join("dist"))
     })
+}
+
+/// Builds the binaries that ship from a checkout; the same sources give the same bytes, wherever they and cargo's home are.
+pub fn dist_of(checkout: &Path, scratch: &Path, to: &Path) -> Result<Dist> {
+    let dist = Dist {
+        cni: to.join("sriov"),
+        device_plugin: to.join("sriov-device-plugin"),
+    };
+    let remapped = [(checkout.to_owned(), "/virtfn"), (cargo_home()?, "/cargo")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    for (package, profile, to) in [
+        ("sriov-cni", "cni", &dist.cni),
+        ("sriov-device-plugin", "release", &dist.device_plugin),
+    ] {
+        let name = to.file_name().context("a binary without a name")?;
+        let from = scratch.join(TARGET).join(profile).join(name);
+        let words = ["build", "--package", package, "--profile", profile];
+        static_cargo(checkout, scratch, &remapped, &words)?;
+        install(&from, to)?;
+    }
+    Ok(dist)
+}
+
+/// Where cargo keeps the sources of dependencies, whose paths end up in panic messages.
+fn cargo_home() -> Result<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
+    home.or_else(default)
+        .context("neither CARGO_HOME nor HOME is set")
 }
 
 /// Builds a program of the `tests` package for the node.
 pub fn guest_binary(name: &str) -> Result<PathBuf> {
     progress::step(&format!("building {name}"), || {
-        static_cargo(&[
+        own_cargo(&[
             "build",
             "--package",
             "sriov-tests",
@@ -95,7 +110,7 @@ pub fn suites(kind: &str, names: &[&str]) -> Result<Vec<Suite>> {
     };
     words.extend(targets.iter().map(|target| format!("--test={target}")));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let messages = progress::step("building the suites", || static_cargo(&words))?;
+    let messages = progress::step("building the suites", || own_cargo(&words))?;
     let suite = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
         let name = message
@@ -114,7 +129,7 @@ pub fn suites(kind: &str, names: &[&str]) -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-fn target() -> PathBuf {
+pub(super) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
@@ -123,14 +138,30 @@ fn static_target() -> PathBuf {
     target().join("static")
 }
 
-fn static_cargo(words: &[&str]) -> Result<String> {
+/// cargo for a static build of our own checkout.
+fn own_cargo(words: &[&str]) -> Result<String> {
+    static_cargo(workspace(), &static_target(), &[], words)
+}
+
+fn static_cargo(
+    checkout: &Path,
+    scratch: &Path,
+    flags: &[String],
+    words: &[&str],
+) -> Result<String> {
     let (command, rest) = words.split_first().context("no cargo command")?;
+    let mut rustflags = "-C\u{1f}target-feature=+crt-static".to_owned();
+    for flag in flags {
+        rustflags += "\u{1f}";
+        rustflags += flag;
+    }
     let output = cargo()
+        .current_dir(checkout)
         .arg(command)
         .args(["--quiet", "--target", TARGET, "--target-dir"])
-        .arg(static_target())
+        .arg(scratch)
         .args(rest)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .stderr(Stdio::inherit())
         .output()

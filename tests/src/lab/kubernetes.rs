@@ -148,8 +148,9 @@ fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<(
             first_of(&parts.guest, "bin/busybox")?,
         )],
         entrypoint: vec!["/bin/busybox".into(), "sleep".into(), "2147483".into()],
+        ..Image::default()
     };
     let tar = node.run_path("pod.tar");
-    oci::write(&image, &tar)?;
+    oci::write(&[image], &tar)?;
     node.add_file("lab/images/pod.tar", &tar)
 }

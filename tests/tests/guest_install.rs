@@ -1,0 +1,106 @@
+//! `sriov install` of the binary that ships, killed at every system call: under its name there is the old program or the new one, and the next installation is whole.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use sriov_tests::cni::BIN;
+
+const OLD: &str = "the plugin that was there";
+
+/// The installer below another program, whose own words come in between.
+fn installer(program: &str, options: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(options)
+        .arg(format!("{BIN}/sriov"))
+        .args(["install", "--no-sleep", "--cni-bin-dir"])
+        .arg(dir);
+    command
+}
+
+fn strace(options: &[&str], dir: &Path) -> ExitStatus {
+    let mut command = installer("/usr/bin/strace", options, dir);
+    command.output().unwrap().status
+}
+
+/// The names of the system calls that an installation makes, in their order, each with its number among those of its name; without the one that starts it.
+fn calls(dir: &Path) -> Vec<(String, usize)> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert!(strace(&["-o", file.path().to_str().unwrap()], dir).success());
+    let mut seen = BTreeMap::new();
+    let text = fs::read_to_string(file.path()).unwrap();
+    let names = text.lines().filter_map(|line| line.split_once('('));
+    names
+        .filter(|(name, _)| *name != "execve")
+        .map(|(name, _)| {
+            let nth = seen.entry(name.to_owned()).or_insert(0);
+            *nth += 1;
+            (name.to_owned(), *nth)
+        })
+        .collect()
+}
+
+#[test]
+fn a_killed_installation_leaves_the_old_program_or_the_new_one() {
+    let new = fs::read(format!("{BIN}/sriov")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("sriov");
+    let start = || fs::write(&plugin, OLD).unwrap();
+    start();
+    let calls = calls(dir.path());
+    for name in ["flock", "fsync", "rename"] {
+        assert!(calls.iter().any(|(call, _)| call == name), "{calls:?}");
+    }
+    let (mut old_ones, mut new_ones) = (0, 0);
+    for (name, nth) in &calls {
+        start();
+        let inject = format!("--inject={name}:signal=KILL:when={nth}");
+        let status = strace(&["-o", "/dev/null", &inject], dir.path());
+        assert!(!status.success(), "{name} {nth}");
+        let text = fs::read(&plugin).unwrap();
+        if text == new {
+            new_ones += 1;
+            let mode = fs::metadata(&plugin).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o755, "{name} {nth}");
+        } else {
+            old_ones += 1;
+            assert_eq!(text, OLD.as_bytes(), "{name} {nth}");
+        }
+        let mut again = installer("/bin/env", &[], dir.path());
+        assert!(again.output().unwrap().status.success());
+        assert_eq!(fs::read(&plugin).unwrap(), new, "{name} {nth}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name} {nth}");
+    }
+    println!(
+        "{} calls: {old_ones} times the old, {new_ones} times the new",
+        calls.len()
+    );
+    assert!(old_ones > 5 && new_ones > 0);
+}
+
+/// Each refused call is one sentence, exit code 1, and the old program.
+#[test]
+fn a_refused_installation_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("sriov");
+    for call in ["flock", "fchmod", "fsync", "rename"] {
+        fs::write(&plugin, OLD).unwrap();
+        let inject = format!("--inject={call}:error=EIO:when=1");
+        let status = strace(&["-o", "/dev/null", &inject], dir.path());
+        assert_eq!(status.code(), Some(1), "{call}");
+        assert_eq!(fs::read_to_string(&plugin).unwrap(), OLD, "{call}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{call}");
+    }
+}
