@@ -12,6 +12,7 @@ use sriov_config::resources::ResourceName;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Endpoint, Server};
 
@@ -198,14 +199,18 @@ impl Listening {
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         let inode = inode(path);
+        let incoming = UnixListenerStream::new(listener).then(async |accepted| {
+            // While there are no descriptors the next error comes at once.
+            if accepted.is_err() {
+                tokio::time::sleep(FIRST_BACKOFF).await;
+            }
+            accepted
+        });
         let task = tokio::spawn(async move {
             let router = Server::builder()
                 .add_service(DevicePluginServer::new(server.clone()))
                 .add_service(RegistrationServer::new(server));
-            if let Err(error) = router
-                .serve_with_incoming(UnixListenerStream::new(listener))
-                .await
-            {
+            if let Err(error) = router.serve_with_incoming(incoming).await {
                 tracing::error!("{}", crate::plugin::chain(&error));
             }
         });

@@ -11,6 +11,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -49,6 +50,11 @@ struct Node {
 
 impl Node {
     fn start(vfs: usize, is_watching: bool) -> Self {
+        Self::start_limited(vfs, is_watching, "")
+    }
+
+    /// `limits` is what the shell is told before it becomes the plugin.
+    fn start_limited(vfs: usize, is_watching: bool, limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let device = |address: &str| {
             let device = dir.path().join("sys/bus/pci/devices").join(address);
@@ -82,8 +88,9 @@ impl Node {
                 if is_watching { "watcher" } else { "auto" }
             ),
         ];
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let plugin = Plugin::start(binary(), &flags, &dir.path().join("log")).unwrap();
+        let command = format!("{limits} exec {} {}", binary().display(), flags.join(" "));
+        let log = dir.path().join("log");
+        let plugin = Plugin::start(Path::new("/bin/sh"), &["-c", &command], &log).unwrap();
         Self {
             dir,
             kubelet,
@@ -300,6 +307,29 @@ fn a_kubelet_that_is_away_is_tried_less_and_less_often_until_it_comes() {
     .unwrap();
     node.kubelet.restart().unwrap();
     is_listed(&node.kubelet);
+    node.plugin.stop().unwrap();
+}
+
+#[test]
+fn a_pool_without_descriptors_is_served_when_there_are_some() {
+    let node = Node::start_limited(1, false, "ulimit -n 32;");
+    let known = node.kubelet.wait_for("the VF is listed", |known| {
+        known
+            .get(RESOURCE)
+            .is_some_and(|known| !known.lists.is_empty())
+    });
+    let socket = &known.unwrap()[RESOURCE].socket;
+    let descriptors = || {
+        fs::read_dir(format!("/proc/{}/fd", node.plugin.id()))
+            .unwrap()
+            .count()
+    };
+    let clients: Vec<UnixStream> = (0..40)
+        .map(|_| UnixStream::connect(socket).unwrap())
+        .collect();
+    sriov_tests::node::wait_for("it has no descriptor left", || descriptors() >= 32).unwrap();
+    drop(clients);
+    node.kubelet.allocate(RESOURCE, &["0000:01:10.0"]).unwrap();
     node.plugin.stop().unwrap();
 }
 

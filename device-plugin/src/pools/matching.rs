@@ -14,7 +14,7 @@ pub(crate) struct Candidate<'a> {
     /// Number among the VFs or subfunctions of its PF.
     number: Option<u32>,
     link_type: Option<LinkType>,
-    rdma: &'a [String],
+    has_rdma: bool,
     /// What kind of auxiliary device it is.
     aux_type: Option<&'static str>,
 }
@@ -27,7 +27,7 @@ impl<'a> Candidate<'a> {
             pf: snapshot.pf_of(function).unwrap_or(function),
             number: vf_index(function).map(|index| u32::from(index.get())),
             link_type: snapshot.link_type(function),
-            rdma: &function.rdma,
+            has_rdma: !function.rdma.is_empty() || has_taken_rdma_along(snapshot, function),
             aux_type: None,
         }
     }
@@ -46,7 +46,7 @@ impl<'a> Candidate<'a> {
             link_type: own
                 .map(|netdev| netdev.link_type)
                 .or_else(|| snapshot.link_type(pf)),
-            rdma: &subfunction.rdma,
+            has_rdma: !subfunction.rdma.is_empty(),
             aux_type: Some("sf"),
         })
     }
@@ -103,9 +103,17 @@ impl<'a> Candidate<'a> {
             && ddp_profiles.is_empty()
             && (pkeys.is_empty() || pkeys.iter().any(|wanted| is_pkey(wanted, pkey)))
             && one_of(aux_types, self.aux_type)
-            && (!is_rdma || !self.rdma.is_empty())
+            && (!is_rdma || self.has_rdma)
             && vdpa_type.is_none_or(|kind| has_vdpa(self.hardware, kind))
     }
+}
+
+/// Whether the RDMA device of a VF is in a pod together with its network device, as in the kernel's exclusive mode (rdma-system(8)):
+/// then neither is here, the driver is that of the PF, and the PF has RDMA.
+fn has_taken_rdma_along(snapshot: &HostSnapshot, function: &PciFunction) -> bool {
+    snapshot.pf_of(function).is_some_and(|pf| {
+        function.netdevs.is_empty() && function.driver == pf.driver && !pf.rdma.is_empty()
+    })
 }
 
 fn one_of(list: &[String], value: Option<&str>) -> bool {

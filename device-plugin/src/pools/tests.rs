@@ -212,12 +212,15 @@ fn what_only_some_devices_have_is_matched() {
     change("0000:02:10.1", |vf| vf.pkey = Some("0x8001".into()));
     change("0000:01:10.3", |vf| vf.pkey = Some("0x8001".into()));
     change("0000:03:00.0", |qat| qat.class = PciClass(0x0b_4000));
+    // In the kernel's exclusive mode VF 3 took its RDMA device into a pod; VF 2 has a driver of its own and none.
+    change("0000:02:00.0", |pf| pf.rdma = vec!["mlx5_0".into()]);
+    change("0000:02:10.3", |vf| vf.driver = Some("igb".into()));
     for (selectors, expected) in [
         (r#"{"pfNames": ["a0"]}"#, ""),
         (r#"{"pfNames": ["PF1#0-1"]}"#, "0000:01:10.0 0000:01:10.1"),
         (r#"{"pfNames": ["enp1s0np0#3"]}"#, "0000:01:10.3"),
         (r#"{"acpiIndexes": ["7", "101"]}"#, "0000:01:10.1"),
-        (r#"{"isRdma": true}"#, "0000:01:10.1"),
+        (r#"{"isRdma": true}"#, "0000:01:10.1 0000:02:10.3"),
         (r#"{"vdpaType": "vhost"}"#, "0000:01:10.2"),
         (r#"{"vdpaType": "virtio"}"#, ""),
         (r#"{"pKeys": ["0x1"]}"#, "0000:02:10.1"),
