@@ -1,8 +1,9 @@
 //! The lab's node as a Kubernetes node, seen from a suite on it: services, pods, and what is in their network namespaces.
 //!
-//! Start at [`Cluster::join`]; `cluster::api` talks to the API server. Only in the guest, as root.
+//! Start at [`Cluster::join`]; `api` talks to the API server, `workload` is what the suites put on the node. Only in the guest, as root.
 
 pub mod api;
+pub mod workload;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -122,7 +123,9 @@ impl Cluster {
         Service::Containerd.ensure_started()?;
         wait_for("containerd answers", || ctr(&["images", "list"]).is_ok())?;
         if !ctr(&["images", "list", "--quiet"])?.contains("localhost/pod:1") {
-            ctr(&["images", "import", "/lab/images/pod.tar"])?;
+            for image in std::fs::read_dir("/lab/images")? {
+                ctr(&["images", "import", &image?.path().to_string_lossy()])?;
+            }
         }
         Service::Kubelet.ensure_started()?;
         let ready = wait_for("the node is ready", || cluster.is_ready());
@@ -163,7 +166,7 @@ impl Cluster {
             format!(
                 "kubelet says:\n{}\nthe device plugin says:\n{}",
                 last_lines(&Service::Kubelet.log()),
-                last_lines(&read(Path::new(SERVICES).join("device-plugin.log")))
+                last_lines(&read(workload::PLUGIN_LOG))
             )
         })
     }
@@ -183,23 +186,25 @@ impl Cluster {
 
     /// Makes a pod and answers it; it goes with its owner.
     pub fn pod(&self, spec: &Value) -> Result<Pod<'_>> {
-        let name = spec
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .context("a pod without a name")?
-            .to_owned();
-        self.api.post("/api/v1/namespaces/default/pods", spec)?;
-        Ok(Pod {
+        let text = |key: &str| {
+            let value = spec.pointer(&format!("/metadata/{key}"));
+            value.and_then(Value::as_str).map(str::to_owned)
+        };
+        let pod = Pod {
             cluster: self,
-            name,
-        })
+            namespace: text("namespace").unwrap_or_else(|| "default".to_owned()),
+            name: text("name").context("a pod without a name")?,
+        };
+        self.api.post(&pod.siblings(), spec)?;
+        Ok(pod)
     }
 }
 
-/// A pod in namespace `default`.
+/// A pod.
 #[derive(Debug)]
 pub struct Pod<'a> {
     cluster: &'a Cluster,
+    namespace: String,
     /// Its name.
     pub name: String,
 }
@@ -215,16 +220,19 @@ impl Pod<'_> {
     /// # Errors
     /// With the pod's status and events, when they do not.
     pub fn wait_running(&self) -> Result<Value> {
+        self.wait_containers("runs", |container| {
+            container.pointer("/state/running").is_some()
+        })
+    }
+
+    fn wait_containers(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
-        let done = wait_for(&format!("pod {} runs", self.name), || {
+        let done = wait_for(&format!("pod {} {what}", self.name), || {
             last = self.read().unwrap_or_default();
             let containers = last
                 .pointer("/status/containerStatuses")
                 .and_then(Value::as_array);
-            containers.is_some_and(|all| {
-                all.iter()
-                    .all(|container| container.pointer("/state/running").is_some())
-            })
+            containers.is_some_and(|all| all.iter().all(&holds))
         });
         done.with_context(|| {
             let status = last.get("status").cloned().unwrap_or_default();
@@ -234,6 +242,16 @@ impl Pod<'_> {
             )
         })?;
         Ok(last)
+    }
+
+    /// Waits until its containers run and its probes say that they are ready.
+    ///
+    /// # Errors
+    /// As [`Pod::wait_running`].
+    pub fn wait_ready(&self) -> Result<Value> {
+        self.wait_containers("is ready", |container| {
+            container.get("ready") == Some(&json!(true))
+        })
     }
 
     /// Waits until kubelet refused it for good, and answers reason and message.
@@ -266,8 +284,8 @@ impl Pod<'_> {
     /// The messages of the events about it.
     pub fn events(&self) -> Result<Vec<String>> {
         let list = self.cluster.api.get(&format!(
-            "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3D{}",
-            self.name
+            "/api/v1/namespaces/{}/events?fieldSelector=involvedObject.name%3D{}",
+            self.namespace, self.name
         ))?;
         let items = list
             .get("items")
@@ -320,8 +338,12 @@ impl Pod<'_> {
         })
     }
 
+    fn siblings(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods", self.namespace)
+    }
+
     fn path(&self) -> String {
-        format!("/api/v1/namespaces/default/pods/{}", self.name)
+        format!("{}/{}", self.siblings(), self.name)
     }
 }
 

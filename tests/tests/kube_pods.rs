@@ -6,47 +6,28 @@
     reason = "a test says what it expects by panicking"
 )]
 
-use std::path::Path;
+use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sriov_tests::cluster::Cluster;
+use sriov_tests::cluster::workload::{STORAGE, TRADING, network, pod, start_plugin};
 use sriov_tests::node::{Pf, ip_json, wait_for};
-use sriov_tests::plugin::Plugin;
 
-const TRADING: &str = include_str!("../../deploy/examples/nad-vlan.yaml");
-const CONFIG: &str = include_str!("../../deploy/examples/configmap.yaml");
-
-/// A device plugin on the node, with the ConfigMap of the examples.
-fn start_plugin() -> Plugin {
-    let manifest: Value = serde_yaml_ng::from_str(CONFIG).unwrap();
-    let config = manifest["data"]["config.json"].as_str().unwrap();
-    std::fs::write("/run/virtfn/config.json", config).unwrap();
-    Plugin::start(
-        Path::new("/opt/virtfn/sriov-device-plugin"),
-        &["--config-file=/run/virtfn/config.json"],
-        Path::new("/run/virtfn/device-plugin.log"),
-    )
-    .unwrap()
-}
-
-fn pod(name: &str, networks: &Value, resources: &Value) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": { "name": name, "annotations": { "k8s.v1.cni.cncf.io/networks": networks.to_string() } },
-        "spec": {
-            "nodeName": "node",
-            "terminationGracePeriodSeconds": 1,
-            "automountServiceAccountToken": false,
-            "dnsPolicy": "Default",
-            "containers": [{
-                "name": "main",
-                "image": "localhost/pod:1",
-                "imagePullPolicy": "Never",
-                "resources": { "limits": resources, "requests": resources },
-            }],
-        },
-    })
+/// Whether something answers at `address` to who asks from a network namespace.
+fn hears(netns: &str, address: &str) -> bool {
+    let ping = [
+        "netns",
+        "exec",
+        netns,
+        "/bin/ping",
+        "-c",
+        "3",
+        "-W",
+        "2",
+        address,
+    ];
+    let output = Command::new("/usr/sbin/ip").args(ping).output().unwrap();
+    output.status.success()
 }
 
 #[test]
@@ -54,7 +35,7 @@ fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 4).unwrap();
     let before = pf.baseline().unwrap();
-    let _plugin = start_plugin();
+    let _plugin = start_plugin().unwrap();
     cluster.apply_network(TRADING).unwrap();
     cluster.wait_allocatable("example.com/trading", 4).unwrap();
 
@@ -94,4 +75,151 @@ fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();
+}
+
+#[test]
+fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
+    let cluster = Cluster::join().unwrap();
+    let (first, second) = (Pf::with_vfs(0, 4).unwrap(), Pf::with_vfs(1, 4).unwrap());
+    let before = (first.baseline().unwrap(), second.baseline().unwrap());
+    let _plugin = start_plugin().unwrap();
+    cluster.apply_network(TRADING).unwrap();
+    for (name, vlan, address) in [
+        ("far", 100, "192.0.2.200/24"),
+        ("other", 200, "192.0.2.201/24"),
+    ] {
+        let ipam = json!({ "type": "static", "addresses": [{ "address": address }] });
+        let config = json!({ "vlan": vlan, "ipam": ipam });
+        cluster
+            .apply_network(&network(name, "example.com/storage", &config))
+            .unwrap();
+    }
+    cluster.wait_allocatable("example.com/trading", 4).unwrap();
+    cluster.wait_allocatable("example.com/storage", 4).unwrap();
+    let make = |name: &str, network: &str, resource: &str| {
+        cluster
+            .pod(&pod(
+                name,
+                &json!([{ "name": network }]),
+                &json!({ resource: "1" }),
+            ))
+            .unwrap()
+    };
+    let pods = [
+        make("near", "trading", "example.com/trading"),
+        make("far", "far", "example.com/storage"),
+        make("other", "other", "example.com/storage"),
+    ];
+    for pod in &pods {
+        pod.wait_running().unwrap();
+    }
+    let netns = pods[0].netns().unwrap();
+    assert!(hears(&netns, "192.0.2.200"));
+    assert!(!hears(&netns, "192.0.2.201"));
+
+    for pod in pods {
+        pod.delete().unwrap();
+    }
+    wait_for("the VFs are as they were", || {
+        let now = (first.baseline(), second.baseline());
+        now.0.is_ok_and(|now| now == before.0) && now.1.is_ok_and(|now| now == before.1)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_pod_gets_one_vf_of_each_of_two_resources() {
+    let cluster = Cluster::join().unwrap();
+    let pfs = [Pf::with_vfs(0, 2).unwrap(), Pf::with_vfs(1, 2).unwrap()];
+    let _plugin = start_plugin().unwrap();
+    cluster.apply_network(TRADING).unwrap();
+    cluster.apply_network(STORAGE).unwrap();
+    cluster.wait_allocatable("example.com/trading", 2).unwrap();
+    cluster.wait_allocatable("example.com/storage", 2).unwrap();
+    let both = json!({ "example.com/trading": "1", "example.com/storage": "1" });
+    let networks = json!([{ "name": "trading" }, { "name": "storage" }]);
+    let pod = cluster.pod(&pod("bond", &networks, &both)).unwrap();
+    pod.wait_running().unwrap();
+    let netns = pod.netns().unwrap();
+    for (pf, network, ifname) in [(&pfs[0], "trading", "net1"), (&pfs[1], "storage", "net2")] {
+        ip_json(Some(&netns), &["link", "show", "dev", ifname]).unwrap();
+        let status = pod.network_status(&format!("default/{network}")).unwrap();
+        assert_eq!(status["interface"], ifname);
+        assert_eq!(
+            status["device-info"]["pci"]["pf-pci-address"],
+            pf.address.as_str(),
+            "{status}"
+        );
+    }
+    pod.delete().unwrap();
+}
+
+#[test]
+fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
+    let cluster = Cluster::join().unwrap();
+    let pf = Pf::with_vfs(1, 7).unwrap();
+    let before = pf.baseline().unwrap();
+    let _plugin = start_plugin().unwrap();
+    cluster.apply_network(STORAGE).unwrap();
+    cluster.wait_allocatable("example.com/storage", 7).unwrap();
+    let networks = |count: usize| json!(vec![json!({ "name": "storage" }); count]);
+    let all = cluster
+        .pod(&pod(
+            "all",
+            &networks(7),
+            &json!({ "example.com/storage": "7" }),
+        ))
+        .unwrap();
+    all.wait_running().unwrap();
+    let netns = all.netns().unwrap();
+    for index in 1..=7 {
+        ip_json(
+            Some(&netns),
+            &["link", "show", "dev", &format!("net{index}")],
+        )
+        .unwrap();
+    }
+
+    let one = json!({ "example.com/storage": "1" });
+    let late = cluster.pod(&pod("late", &networks(1), &one)).unwrap();
+    let reason = late.wait_refused().unwrap();
+    // With a scheduler it would stay pending instead.
+    assert!(
+        reason.contains("unavailable for example.com/storage. Requested: 1, Available: 0"),
+        "{reason}"
+    );
+    late.delete().unwrap();
+    all.delete().unwrap();
+    wait_for("the VFs are as they were", || {
+        pf.baseline().is_ok_and(|now| now == before)
+    })
+    .unwrap();
+
+    let next = cluster.pod(&pod("next", &networks(1), &one)).unwrap();
+    next.wait_running().unwrap();
+    next.delete().unwrap();
+}
+
+#[test]
+fn an_event_of_the_pod_says_what_is_wrong_with_its_network() {
+    let cluster = Cluster::join().unwrap();
+    let pf = Pf::with_vfs(1, 1).unwrap();
+    let before = pf.baseline().unwrap();
+    let _plugin = start_plugin().unwrap();
+    let config = json!({ "vlan": 5000 });
+    cluster
+        .apply_network(&network("wrong", "example.com/storage", &config))
+        .unwrap();
+    cluster.wait_allocatable("example.com/storage", 1).unwrap();
+    let pod = cluster
+        .pod(&pod(
+            "wrong",
+            &json!([{ "name": "wrong" }]),
+            &json!({ "example.com/storage": "1" }),
+        ))
+        .unwrap();
+    let message = pod.wait_event("5000").unwrap();
+    assert!(message.contains("vlan"), "{message}");
+    pod.delete().unwrap();
+    assert_eq!(pf.baseline().unwrap(), before);
 }
