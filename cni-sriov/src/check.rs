@@ -147,7 +147,8 @@ async fn compare(
         ));
         return Ok(drifts);
     };
-    drifts.extend(of_link(interface, &link));
+    let mtu = request.conf().wanted.mtu.and(interface.mtu);
+    drifts.extend(of_link(interface, mtu, &link));
     if !ips.is_empty() {
         let found = pod.addresses(link.index).await.map_err(failed)?;
         drifts.extend(addresses(name, &ips, &found));
@@ -170,8 +171,10 @@ fn settings(saved: &SavedAttachmentV1, now: &VfSettings) -> Vec<Drift> {
     differing.collect()
 }
 
-/// The result speaks for the whole chain: a later plugin may have set another address or MTU.
-fn of_link(wanted: &Interface, link: &Link) -> Vec<Drift> {
+/// The result speaks for the whole chain: a later plugin may have set another address.
+///
+/// `mtu` is that of the result where this plugin set it; `tuning` sets one and does not say so.
+fn of_link(wanted: &Interface, mtu: Option<u32>, link: &Link) -> Vec<Drift> {
     let name = &link.name;
     let mut drifts = Vec::new();
     let mac = link.mac.map(|mac| mac.to_string());
@@ -180,7 +183,7 @@ fn of_link(wanted: &Interface, link: &Link) -> Vec<Drift> {
     {
         drifts.push(drift(format!("mac of `{name}`"), wanted, &mac));
     }
-    if let Some(wanted) = wanted.mtu.filter(|mtu| *mtu > 0 && *mtu != link.mtu) {
+    if let Some(wanted) = mtu.filter(|mtu| *mtu > 0 && *mtu != link.mtu) {
         drifts.push(drift(
             format!("mtu of `{name}`"),
             &wanted.to_string(),
@@ -297,16 +300,12 @@ mod tests {
         };
         let interface = Interface {
             mac: Some("02:00:00:00:00:07".into()),
-            mtu: Some(1400),
+            mtu: Some(1500),
             ..Interface::default()
         };
-        assert!(of_link(&interface, &link).is_empty());
-        // An old version of the result says nothing of the MTU.
-        let old = Interface {
-            mtu: None,
-            ..interface.clone()
-        };
-        assert!(of_link(&old, &link).is_empty());
+        assert!(of_link(&interface, Some(1400), &link).is_empty());
+        // An old version of the result says nothing of the MTU, and this plugin may have set none.
+        assert!(of_link(&interface, None, &link).is_empty());
         let down = Link {
             is_up: false,
             mtu: 1500,
@@ -314,7 +313,7 @@ mod tests {
             ..link
         };
         assert_eq!(
-            lines(&of_link(&interface, &down)),
+            lines(&of_link(&interface, Some(1400), &down)),
             [
                 "mac of `net1`: wanted 02:00:00:00:00:07, found 02:00:00:00:00:08",
                 "mtu of `net1`: wanted 1400, found 1500",

@@ -37,6 +37,9 @@ const DEBIAN: &[(&str, &str)] = &[
 /// Reference plugins besides those of the plain node.
 const PLUGINS: &[&str] = &["ptp", "loopback"];
 
+/// Reference plugins of the current release, in the place of Debian's, which do not speak version 1.1.0.
+const CURRENT: &[&str] = &["host-local", "static", "dhcp", "tuning", "sbr", "bandwidth"];
+
 /// Our own files of the node.
 const FILES: &[(&str, &str)] = &[
     ("etc/hosts", "127.0.0.1 localhost\n"),
@@ -102,6 +105,12 @@ pub fn run(names: &[&str]) -> Result<bool> {
         ),
     ] {
         node.add_file(&name, &file)?;
+    }
+    for plugin in CURRENT {
+        node.add_file(
+            &format!("opt/cni/bin/{plugin}"),
+            &programs.network.join(plugin),
+        )?;
     }
     let mut jobs = Vec::new();
     for Suite { name, program } in &suites {
