@@ -18,8 +18,8 @@ use super::progress;
 const BOOT: Duration = Duration::from_mins(2);
 /// Time that KVM gets to show that it works here.
 const KVM_BOOT: Duration = Duration::from_secs(30);
-/// Time that a job may be silent.
-const SILENCE: Duration = Duration::from_mins(3);
+/// Time that a job may be silent: the longest test takes a tenth of it where nothing else runs.
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// The guest's own way to the monitor, through which tests pull the cable and the card: `node::monitor`.
 const MONITOR: [&str; 8] = [
@@ -231,9 +231,9 @@ impl Node {
         }
         if outcomes.len() < jobs.len() {
             let why = if lines.is_over() {
-                "the node died"
+                "the node died".to_owned()
             } else {
-                "the node was silent for 180 s"
+                format!("the node was silent for {} s", SILENCE.as_secs())
             };
             bail!(
                 "{why} in job {} of {}; its console ends with:\n{}",
