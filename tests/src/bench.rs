@@ -3,51 +3,86 @@
 //! Times are told with their spread and never judged: machines are shared and noisy. Counts are judged by the suites.
 
 pub mod cni;
+pub mod confined;
+pub mod counts;
 pub mod device_plugin;
 pub mod figure;
+pub mod growth;
+pub mod machine;
+pub mod node;
+pub mod plot;
+pub mod process;
+pub mod report;
+pub mod rtnl;
 pub mod tree;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use self::figure::{Figure, Report};
+use self::figure::Figure;
+use self::report::{Report, Section};
 use crate::lab::build;
 use crate::lab::prepare;
 use crate::lab::qemu::{Job, Output};
 
-/// Where a peer's CNI plugin is on the node.
-pub const PEER: &str = "/opt/peer/bin";
+/// Where a peer's CNI plugin is on the node, and its device plugin.
+pub const PEER_BIN: &str = "/opt/peer/bin";
+/// Likewise.
+pub const PEER_DEVICE_PLUGIN: &str = "/opt/peer/sriov-device-plugin";
 
-#[derive(Default)]
+/// What can be measured alone, in the order of the document.
+const PARTS: [&str; 5] = ["cni", "counts", "node", "ports", "device-plugin"];
+/// PFs of the part `ports`.
+const PORTS: u8 = 8;
+
 struct Options {
     json: Option<PathBuf>,
     peer_cni: Option<PathBuf>,
+    peer_device_plugin: Option<PathBuf>,
     only: Option<String>,
+    idle: Duration,
+    into_docs: bool,
 }
 
-/// Measures, prints the table, writes the data.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            json: None,
+            peer_cni: None,
+            peer_device_plugin: None,
+            only: None,
+            idle: Duration::from_mins(1),
+            into_docs: false,
+        }
+    }
+}
+
+/// Measures, prints the tables, writes data, document and plots.
 pub fn run(words: &[&str]) -> Result<bool> {
     let options = options(words)?;
-    let is_wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
-    let mut figures = Vec::new();
-    if is_wanted("cni") {
-        figures.extend(on_node(&options)?);
+    let machine = machine::machine();
+    let mut sections = Vec::new();
+    for part in PARTS {
+        if options.only.as_deref().is_none_or(|only| only == part) {
+            sections.push(Section {
+                part,
+                command: command(part, &options),
+                figures: measure(part, &options)?,
+            });
+        }
     }
-    if is_wanted("device-plugin") {
-        figures.extend(device_plugin::figures(&build::dist()?.device_plugin)?);
-    }
-    let report = Report {
-        machine: machine(),
-        figures,
-    };
+    let report = Report { machine, sections };
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&report)?;
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    println!("{report}");
+    if options.into_docs {
+        document(&report)?;
+    }
+    print!("{report}");
     Ok(true)
 }
 
@@ -62,9 +97,15 @@ fn options(words: &[&str]) -> Result<Options> {
         match *word {
             "--json" => options.json = Some(value()?.into()),
             "--peer-cni" => options.peer_cni = Some(value()?.into()),
+            "--peer-device-plugin" => options.peer_device_plugin = Some(value()?.into()),
+            "--docs" => options.into_docs = true,
+            "--idle" => {
+                let seconds = value()?.parse().context("--idle needs seconds")?;
+                options.idle = Duration::from_secs(seconds);
+            }
             "--only" => match *value()? {
-                part @ ("cni" | "device-plugin") => options.only = Some(part.to_owned()),
-                other => bail!("--only `{other}` is not one of cni, device-plugin"),
+                part if PARTS.contains(&part) => options.only = Some(part.to_owned()),
+                other => bail!("--only `{other}` is not one of {}", PARTS.join(", ")),
             },
             other => bail!("`{other}` is no option of bench; `cargo lab help` lists them"),
         }
@@ -72,19 +113,49 @@ fn options(words: &[&str]) -> Result<Options> {
     Ok(options)
 }
 
-fn on_node(options: &Options) -> Result<Vec<Figure>> {
+/// The command that repeats a part; where a peer's program lies is everybody's own business.
+fn command(part: &str, options: &Options) -> String {
+    let mut command = format!("cargo lab bench --only {part}");
+    if options.peer_cni.is_some() && part != "device-plugin" {
+        command.push_str(" --peer-cni FILE");
+    }
+    if options.peer_device_plugin.is_some() && ["node", "ports", "device-plugin"].contains(&part) {
+        command.push_str(" --peer-device-plugin FILE");
+    }
+    let seconds = options.idle.as_secs();
+    if part == "device-plugin" && seconds != Options::default().idle.as_secs() {
+        command = format!("{command} --idle {seconds}");
+    }
+    command
+}
+
+fn measure(part: &str, options: &Options) -> Result<Vec<Figure>> {
+    if part == "device-plugin" {
+        let ours = build::dist()?.device_plugin;
+        let peer = options.peer_device_plugin.as_ref();
+        return device_plugin::figures(&ours, peer, options.idle);
+    }
+    on_node(part, options)
+}
+
+fn on_node(part: &str, options: &Options) -> Result<Vec<Figure>> {
     let (_cache, mut node) = prepare()?;
+    if part == "ports" {
+        node.set_ports(PORTS);
+    }
     for name in ["guest-bench", "guest-empty"] {
         node.add_file(&format!("opt/virtfn/{name}"), &build::guest_binary(name)?)?;
     }
-    let mut argv = vec!["/opt/virtfn/guest-bench".to_owned()];
+    let inside = |path: &str| path.trim_start_matches('/').to_owned();
     if let Some(peer) = &options.peer_cni {
-        node.add_file(&format!("{}/sriov", PEER.trim_start_matches('/')), peer)?;
-        argv.push(PEER.to_owned());
+        node.add_file(&format!("{}/sriov", inside(PEER_BIN)), peer)?;
+    }
+    if let Some(peer) = &options.peer_device_plugin {
+        node.add_file(&inside(PEER_DEVICE_PLUGIN), peer)?;
     }
     let outcomes = node.run(&[Job {
         name: "bench".to_owned(),
-        argv,
+        argv: vec!["/opt/virtfn/guest-bench".to_owned(), part.to_owned()],
         output: Output::Kept,
     }])?;
     let [outcome] = outcomes.as_slice() else {
@@ -96,34 +167,51 @@ fn on_node(options: &Options) -> Result<Vec<Figure>> {
             node.console_tail(20).unwrap_or_default()
         );
     }
-    let figures = outcome
-        .lines
-        .iter()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("the node said `{line}`")));
-    figures.collect()
+    // Lines that are no figure are signs of life.
+    let figures = outcome.lines.iter().filter(|line| line.starts_with('{'));
+    let figure =
+        |line: &String| serde_json::from_str(line).with_context(|| format!("the node said {line}"));
+    figures.map(figure).collect()
 }
 
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("", |line| line.trim_start_matches([' ', '\t', ':']));
-    let count = cpus
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
-    let commit = Command::new("git")
-        .args(["describe", "--always", "--dirty"])
-        .current_dir(build::workspace())
-        .output();
-    let commit = commit.map_or_else(
-        |_| String::new(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    );
-    format!(
-        "{count} × {model}, Linux {}, commit {commit}",
-        read("/proc/sys/kernel/osrelease").trim()
-    )
+/// The part of the bench that runs on the node; it prints one figure a line.
+pub fn on_the_node(part: &str) -> Result<()> {
+    let bins = there(crate::cni::BIN, PEER_BIN);
+    match part {
+        "cni" => cni::measure(&bins),
+        "counts" => counts::measure(&bins),
+        "node" => node::measure(&bins, &device_plugins(), 2, true),
+        "ports" => node::measure(&bins, &device_plugins(), PORTS, false),
+        other => bail!("`{other}` is no part that is measured on the node"),
+    }
+}
+
+fn device_plugins() -> Vec<PathBuf> {
+    there("/opt/virtfn/sriov-device-plugin", PEER_DEVICE_PLUGIN)
+}
+
+/// Ours, and the peer's when it is there.
+fn there(ours: &str, peer: &str) -> Vec<PathBuf> {
+    let peer = Path::new(peer);
+    let peer = peer.exists().then(|| peer.to_owned());
+    [PathBuf::from(ours)].into_iter().chain(peer).collect()
+}
+
+/// A figure on its way from the node.
+fn tell(figure: &Figure) -> Result<()> {
+    println!("{}", serde_json::to_string(figure)?);
+    Ok(())
+}
+
+fn document(report: &Report) -> Result<()> {
+    let docs = build::workspace().join("docs");
+    let path = docs.join("benchmarks.md");
+    let text = fs::read_to_string(&path)?;
+    fs::write(&path, report.into_document(&text)?)?;
+    let plots = docs.join("benchmarks");
+    fs::create_dir_all(&plots)?;
+    for (name, plot) in plot::all(report)? {
+        fs::write(plots.join(name), plot)?;
+    }
+    Ok(())
 }

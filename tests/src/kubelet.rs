@@ -127,13 +127,18 @@ impl Kubelet {
     }
 
     /// Waits until what it knows is as wanted, and gives it.
-    pub fn wait_for(
+    pub fn wait_for(&self, what: &str, holds: impl FnMut(&Resources) -> bool) -> Result<Resources> {
+        self.wait_within(Duration::from_mins(1), what, holds)
+    }
+
+    /// The same with a deadline of one's own.
+    pub fn wait_within(
         &self,
+        deadline: Duration,
         what: &str,
         mut holds: impl FnMut(&Resources) -> bool,
     ) -> Result<Resources> {
         let mut known = self.resources.subscribe();
-        let deadline = Duration::from_mins(1);
         let found = self.runtime.block_on(async {
             tokio::time::timeout(deadline, known.wait_for(|resources| holds(resources)))
                 .await

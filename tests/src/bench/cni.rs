@@ -1,15 +1,15 @@
-//! The CNI plugin's part of the bench, on the node: wall and CPU time, counts, memory; a peer's in turn with ours.
+//! The CNI plugin's times on the node: wall and CPU of each verb, alone and seven at once, with and without IPAM; a peer's in turn with ours.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
 use super::figure::Figure;
+use super::tell;
 use crate::cni::{attachment, config};
 use crate::multus::{Answer, Attachment, answer, set_environment};
 use crate::node::{Netns, Pf};
@@ -17,28 +17,24 @@ use crate::node::{Netns, Pf};
 /// Rounds of each case.
 const ROUNDS: usize = 25;
 /// Attachments at the same time.
-const PARALLEL: usize = 7;
+pub(super) const PARALLEL: usize = 7;
+const VERBS: [&str; 3] = ["ADD", "CHECK", "DEL"];
 
-/// Measures and prints one figure a line, as JSON.
-pub fn main() -> Result<()> {
-    let mut bins = vec![PathBuf::from(crate::cni::BIN)];
-    bins.extend(std::env::args().nth(1).map(PathBuf::from));
+/// Measures and tells figure by figure; programs take turns, so that the machine's moods are shared.
+pub fn measure(bins: &[PathBuf]) -> Result<()> {
     let pf = Pf::with_vfs(0, PARALLEL)?;
-    let mut figures = Vec::new();
-    figures.extend(starts(&bins)?);
+    starts(bins)?;
     for (name, fields) in cases() {
-        figures.extend(rounds(&pf, &bins, name, &fields)?);
-    }
-    figures.extend(together(&pf, &bins)?);
-    figures.extend(counts(&pf, &bins)?);
-    for figure in figures {
-        println!("{}", serde_json::to_string(&figure)?);
+        for pods in [1, PARALLEL] {
+            rounds(&pf, bins, name, &fields, pods)?;
+        }
     }
     Ok(())
 }
 
-fn cases() -> [(&'static str, Value); 3] {
-    let full = json!({ "vlan": 100, "mac": "02:00:00:00:0c:01", "spoofchk": "on", "trust": "on" });
+/// What is asked for, from nothing to all that the emulated NIC can do.
+pub(super) fn cases() -> [(&'static str, Value); 3] {
+    let full = json!({ "vlan": 100, "mac": "02:00:00:00:0c:00", "spoofchk": "on", "trust": "on" });
     let mut with_ipam = full.clone();
     if let Some(fields) = with_ipam.as_object_mut() {
         fields.insert(
@@ -54,212 +50,101 @@ fn cases() -> [(&'static str, Value); 3] {
 }
 
 /// Processes that do next to nothing.
-fn starts(bins: &[PathBuf]) -> Result<Vec<Figure>> {
-    let time = |program: &Path| -> Result<f64> {
+fn starts(bins: &[PathBuf]) -> Result<()> {
+    let version = |program: &Path| -> Result<()> {
         let mut command = Command::new(program);
         command.env_clear().env("CNI_COMMAND", "VERSION");
-        let start = Instant::now();
-        let done = answer(command, "{\"cniVersion\":\"1.0.0\"}")?;
-        if done.code != Some(0) {
-            bail!("{} failed: {}", program.display(), done.log);
-        }
-        Ok(milliseconds(start.elapsed()))
+        succeeded("VERSION", answer(command, "{\"cniVersion\":\"1.0.0\"}")?)?;
+        Ok(())
     };
-    let mut empty = Figure::of("an empty static program", "ms", Vec::new());
-    let mut version = Figure::of("VERSION", "ms", Vec::new());
-    for _ in 0..ROUNDS * 2 {
-        empty.ours.push(time(Path::new("/opt/virtfn/guest-empty"))?);
-        for (position, bin) in bins.iter().enumerate() {
-            let samples = if position == 0 {
-                &mut version.ours
-            } else {
-                &mut version.peer
-            };
-            samples.push(time(&bin.join("sriov"))?);
-        }
-    }
-    Ok(vec![empty, version])
-}
-
-/// ADD, CHECK and DEL again and again; programs take turns, so that the machine's moods are shared.
-fn rounds(pf: &Pf, bins: &[PathBuf], case: &str, fields: &Value) -> Result<Vec<Figure>> {
-    let pod = Netns::new("bench")?;
-    let attachment = attachment(&pod, &pf.vf(0)?);
-    let figure =
-        |verb: &str, what: &str| Figure::of(&format!("{verb}, {what}: {case}"), "ms", Vec::new());
-    let verbs = ["ADD", "CHECK", "DEL"];
-    let mut wall = verbs.map(|verb| figure(verb, "wall"));
-    let mut cpu = verbs.map(|verb| figure(verb, "CPU"));
+    let mut empty = Timing::of("an empty static program");
+    let mut alone = Timing::of("VERSION");
+    let mut together = Timing::of(&format!("VERSION, {PARALLEL} at once"));
     for _ in 0..ROUNDS {
+        empty.take(0, || version(Path::new("/opt/virtfn/guest-empty")))?;
         for (position, bin) in bins.iter().enumerate() {
-            let mut fields = fields.clone();
-            for ((verb, wall), cpu) in verbs.iter().zip(&mut wall).zip(&mut cpu) {
-                let before = cpu_time()?;
-                let start = Instant::now();
-                let done = call(bin, verb, &fields, &attachment)?;
-                let (took, used) = (start.elapsed(), cpu_time()? - before);
-                let samples = |figure: &mut Figure, value| {
-                    if position == 0 {
-                        figure.ours.push(value);
-                    } else {
-                        figure.peer.push(value);
-                    }
-                };
-                samples(wall, milliseconds(took));
-                samples(cpu, used);
-                if let (&"ADD", Some(fields)) = (verb, fields.as_object_mut()) {
-                    fields.insert("prevResult".into(), done.document);
-                }
-            }
+            let program = bin.join("sriov");
+            alone.take(position, || version(&program))?;
+            let calls = [(); PARALLEL].map(|()| || version(&program));
+            together.take(position, || at_once(calls))?;
         }
     }
-    Ok(wall.into_iter().chain(cpu).collect())
+    for timing in [empty, alone, together] {
+        timing.tell()?;
+    }
+    Ok(())
 }
 
-/// Seven pods at once: the time until the last has its VF.
-fn together(pf: &Pf, bins: &[PathBuf]) -> Result<Vec<Figure>> {
-    let (_, fields) = &cases()[1];
-    let pods = (0..PARALLEL)
+/// ADD, CHECK and DEL again and again, for so many pods at once.
+fn rounds(pf: &Pf, bins: &[PathBuf], case: &str, fields: &Value, pods: usize) -> Result<()> {
+    let namespaces = (0..pods)
         .map(|index| Netns::new(&format!("bench-{index}")))
         .collect::<Result<Vec<_>>>()?;
-    let attachments = pods
+    let attachments = namespaces
         .iter()
         .enumerate()
         .map(|(index, pod)| Ok(attachment(pod, &pf.vf(index)?)))
         .collect::<Result<Vec<_>>>()?;
-    let verbs = ["ADD", "DEL"];
-    let mut figures = verbs.map(|verb| {
-        Figure::of(
-            &format!("{PARALLEL} times {verb} at once, wall"),
-            "ms",
-            Vec::new(),
-        )
-    });
-    for _ in 0..ROUNDS / 2 {
+    let how = if pods > 1 {
+        format!(", {pods} at once")
+    } else {
+        String::new()
+    };
+    let mut timings = VERBS.map(|verb| Timing::of(&format!("{verb}{how}: {case}")));
+    for _ in 0..ROUNDS / if pods > 1 { 2 } else { 1 } {
         for (position, bin) in bins.iter().enumerate() {
-            for (verb, figure) in verbs.iter().zip(&mut figures) {
-                let start = Instant::now();
-                std::thread::scope(|scope| {
-                    let calls: Vec<_> = attachments
-                        .iter()
-                        .enumerate()
-                        .map(|(index, attachment)| {
-                            let mut fields = fields.clone();
-                            if let Some(mac) = fields.get_mut("mac") {
-                                *mac = json!(format!("02:00:00:00:0c:{index:02x}"));
-                            }
-                            scope.spawn(move || call(bin, verb, &fields, attachment))
-                        })
-                        .collect();
-                    calls.into_iter().try_for_each(|call| {
-                        call.join()
-                            .unwrap_or_else(|_| bail!("a caller panicked"))
-                            .map(|_| ())
-                    })
-                })?;
-                let took = milliseconds(start.elapsed());
-                if position == 0 {
-                    figure.ours.push(took);
-                } else {
-                    figure.peer.push(took);
+            // What ADD gave goes into CHECK and DEL, as a runtime does it.
+            let mut inputs: Vec<Value> = (0..pods).map(|index| of_pod(fields, index)).collect();
+            for (verb, timing) in VERBS.iter().zip(&mut timings) {
+                let calls = attachments.iter().zip(&inputs);
+                let calls = calls.map(|(attachment, fields)| {
+                    move || call(bin, verb, fields, attachment).map(|done| done.document)
+                });
+                let results = timing.take(position, || at_once(calls))?;
+                for (input, result) in inputs.iter_mut().zip(results) {
+                    if let (&"ADD", Some(fields)) = (verb, input.as_object_mut()) {
+                        fields.insert("prevResult".into(), result);
+                    }
                 }
             }
         }
     }
-    Ok(figures.into())
+    timings.into_iter().try_for_each(Timing::tell)
 }
 
-/// What no noise changes: system calls, netlink requests, synchronisations, bytes received, peak memory, size.
-fn counts(pf: &Pf, bins: &[PathBuf]) -> Result<Vec<Figure>> {
-    let (_, fields) = &cases()[1];
-    let pod = Netns::new("bench")?;
-    let attachment = attachment(&pod, &pf.vf(0)?);
-    let mut figures: Vec<Figure> = Vec::new();
-    let mut put = |position: usize, name: String, unit: &str, value: f64| match figures
-        .iter_mut()
-        .find(|figure| figure.name == name)
-    {
-        Some(figure) if position > 0 => figure.peer.push(value),
-        _ => figures.push(Figure::one(&name, unit, value)),
-    };
-    for (position, bin) in bins.iter().enumerate() {
-        for verb in ["ADD", "DEL"] {
-            let trace = tempfile::NamedTempFile::new()?;
-            let mut strace = Command::new("/usr/bin/strace");
-            set_environment(&mut strace, bin, verb, &attachment);
-            strace
-                .args(["-f", "-o"])
-                .arg(trace.path())
-                .arg(bin.join("sriov"));
-            succeeded(
-                verb,
-                answer(strace, &config(&attachment.device_id, fields).to_string())?,
-            )?;
-            let text = fs::read_to_string(trace.path())?;
-            let count = |holds: &dyn Fn(&str) -> bool| {
-                f64::from(
-                    u32::try_from(text.lines().filter(|line| holds(line)).count())
-                        .unwrap_or(u32::MAX),
-                )
-            };
-            put(
-                position,
-                format!("{verb}: system calls"),
-                "",
-                count(&|line| !line.contains(" resumed>") && !line.contains("+++")),
-            );
-            put(
-                position,
-                format!("{verb}: netlink requests"),
-                "",
-                count(&|line| line.contains(" sendto(")),
-            );
-            put(
-                position,
-                format!("{verb}: fsyncs"),
-                "",
-                count(&|line| line.contains(" fsync(")),
-            );
-            let received: u32 = text
-                .lines()
-                .filter(|line| line.contains(" recvfrom(") && !line.contains("MSG_PEEK"))
-                .filter_map(|line| line.rsplit("= ").next()?.trim().parse::<u32>().ok())
-                .sum();
-            put(
-                position,
-                format!("{verb}: bytes received by netlink"),
-                "",
-                f64::from(received),
-            );
-        }
-        let mut time = Command::new("/bin/busybox");
-        set_environment(&mut time, bin, "ADD", &attachment);
-        time.args(["time", "-v"]).arg(bin.join("sriov"));
-        let done = succeeded(
-            "ADD",
-            answer(time, &config(&attachment.device_id, fields).to_string())?,
-        )?;
-        let peak = done
-            .log
-            .lines()
-            .find(|line| line.contains("Maximum resident set size"))
-            .and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .context("`time -v` told no memory")?;
-        // busybox takes the kernel's KiB for pages of 4 KiB (procps/time.c, `ptok`).
-        put(position, "ADD: peak memory".into(), "KiB", peak / 4.0);
-        call(bin, "DEL", fields, &attachment)?;
-        let size = fs::metadata(bin.join("sriov"))?.len() / 1024;
-        put(
-            position,
-            "binary".into(),
-            "KiB",
-            f64::from(u32::try_from(size)?),
-        );
+/// Each pod has an address of its own.
+fn of_pod(fields: &Value, index: usize) -> Value {
+    let mut fields = fields.clone();
+    if let Some(mac) = fields.get_mut("mac") {
+        *mac = json!(format!("02:00:00:00:0c:{index:02x}"));
     }
-    Ok(figures)
+    fields
 }
 
-fn call(bin: &Path, verb: &str, fields: &Value, attachment: &Attachment) -> Result<Answer> {
+/// Runs all at the same time and waits for the last; one alone needs no thread.
+fn at_once<T: Send>(
+    calls: impl IntoIterator<Item = impl FnOnce() -> Result<T> + Send>,
+) -> Result<Vec<T>> {
+    let calls: Vec<_> = calls.into_iter().collect();
+    if calls.len() == 1 {
+        return calls.into_iter().map(|call| call()).collect();
+    }
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = calls.into_iter().map(|call| scope.spawn(call)).collect();
+        calls
+            .into_iter()
+            .map(|call| call.join().unwrap_or_else(|_| bail!("a caller panicked")))
+            .collect()
+    })
+}
+
+/// Calls a verb, which must succeed.
+pub(super) fn call(
+    bin: &Path,
+    verb: &str,
+    fields: &Value,
+    attachment: &Attachment,
+) -> Result<Answer> {
     let mut program = Command::new(bin.join("sriov"));
     set_environment(&mut program, bin, verb, attachment);
     program.env("CNI_PATH", format!("{}:{}", bin.display(), crate::cni::BIN));
@@ -267,11 +152,42 @@ fn call(bin: &Path, verb: &str, fields: &Value, attachment: &Attachment) -> Resu
     succeeded(verb, answer(program, &stdin)?)
 }
 
-fn succeeded(verb: &str, done: Answer) -> Result<Answer> {
+/// An answer that is no refusal.
+pub(super) fn succeeded(verb: &str, done: Answer) -> Result<Answer> {
     if done.code == Some(0) {
         Ok(done)
     } else {
         bail!("{verb} failed: {} {}", done.document, done.log)
+    }
+}
+
+/// Wall and CPU time of the same thing.
+struct Timing {
+    wall: Figure,
+    cpu: Figure,
+}
+
+impl Timing {
+    fn of(name: &str) -> Self {
+        let figure = |what: &str| Figure::of(&format!("{name} ({what})"), "ms", Vec::new());
+        Self {
+            wall: figure("wall"),
+            cpu: figure("CPU"),
+        }
+    }
+
+    fn take<T>(&mut self, position: usize, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = cpu_time()?;
+        let start = Instant::now();
+        let done = run()?;
+        self.wall.put(position, milliseconds(start.elapsed()));
+        self.cpu.put(position, cpu_time()? - before);
+        Ok(done)
+    }
+
+    fn tell(self) -> Result<()> {
+        tell(&self.wall)?;
+        tell(&self.cpu)
     }
 }
 

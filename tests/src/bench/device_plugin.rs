@@ -1,7 +1,7 @@
 //! The device plugin's part of the bench: the shipped binary and a kubelet double on constructed trees of growing size.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,9 +9,10 @@ use nix::sys::signal::Signal;
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{AllocateRequest, ContainerAllocateRequest};
 
-use super::figure::{Figure, quantile};
+use super::confined::Confined;
+use super::figure::{Figure, beside, quantile};
+use super::process::{Activity, memory};
 use super::tree::{self, Size};
-use crate::kubelet::{Kubelet, Resources};
 use crate::lab::progress;
 use crate::plugin::Plugin;
 
@@ -24,139 +25,139 @@ const SIZES: [Size; 5] = [
 ];
 /// Resources that share the VFs, at most one a VF.
 const RESOURCES: usize = 16;
-/// Callers of Allocate at the same time, and calls of each.
-const CALLERS: usize = 64;
-const CALLS: usize = 20;
+/// Starts that are measured, unless they take longer than this together.
+const STARTS: usize = 7;
+const STARTING: Duration = Duration::from_mins(1);
 /// Changes of the inventory whose way to kubelet is measured.
-const RESCANS: usize = 5;
-const SETTLE: Duration = Duration::from_secs(2);
-/// Time of doing nothing.
-const IDLE: Duration = Duration::from_secs(10);
+const RESCANS: usize = 10;
+/// Callers of Allocate at the same time, calls of each, and rounds of that.
+const CALLERS: usize = 64;
+const CALLS: usize = 40;
+const ROUNDS: usize = 5;
+/// After the last Allocate, who has what is asked for ten seconds later still: that is no part of doing nothing.
+const SETTLE: Duration = Duration::from_secs(15);
 
-/// Measures every size.
-pub fn figures(binary: &Path) -> Result<Vec<Figure>> {
+/// Measures every size, ours and then the peer's.
+pub fn figures(ours: &Path, peer: Option<&PathBuf>, idle: Duration) -> Result<Vec<Figure>> {
     let mut all = Vec::new();
     for size in SIZES {
         let name = format!("{} VFs of {} PFs", size.functions(), size.pfs);
-        let figures = progress::step(&format!("measuring {name}"), || of_size(binary, size))?;
-        all.extend(figures.into_iter().map(|figure| Figure {
-            name: format!("{name}: {}", figure.name),
-            ..figure
-        }));
+        let figures = progress::step(&format!("measuring {name}"), || of_size(ours, size, idle));
+        let (figures, missing) = figures;
+        if let Some(error) = missing {
+            return Err(error);
+        }
+        let theirs = peer.map(|peer| {
+            progress::step(&format!("measuring the peer at {name}"), || {
+                of_size(peer, size, idle)
+            })
+        });
+        let (theirs, missing) = theirs.unwrap_or_default();
+        if let Some(error) = missing {
+            eprintln!("lab: the peer at {name} gives no more figures: {error:#}");
+        }
+        all.extend(beside(figures, theirs));
     }
-    let size = fs::metadata(binary)?.len() / 1024;
-    all.push(Figure::one(
-        "device plugin: binary",
-        "KiB",
-        f64::from(u32::try_from(size)?),
-    ));
+    let size = |path: &Path| -> Result<f64> {
+        let kib = fs::metadata(path)?.len() / 1024;
+        Ok(f64::from(u32::try_from(kib)?))
+    };
+    let mut binary = Figure::one("binary", "KiB", size(ours)?);
+    if let Some(peer) = peer {
+        binary.put(1, size(peer)?);
+    }
+    all.push(binary);
     Ok(all)
 }
 
-fn of_size(binary: &Path, size: Size) -> Result<Vec<Figure>> {
-    // `/var/run` is in memory on a node: a disk's synchronisation is not what is measured.
-    let memory = Path::new("/dev/shm");
-    let dir = if memory.is_dir() {
-        tempfile::tempdir_in(memory)?
-    } else {
-        tempfile::tempdir()?
-    };
-    let root = dir.path().join("root");
-    tree::build(&root, size)?;
+/// What could be measured, and why not all could.
+fn of_size(binary: &Path, size: Size, idle: Duration) -> (Vec<Figure>, Option<anyhow::Error>) {
+    let mut figures = Vec::new();
+    let error = measure(binary, size, idle, &mut figures).err();
+    for figure in &mut figures {
+        figure.functions = Some(size.functions());
+    }
+    (figures, error)
+}
+
+fn measure(binary: &Path, size: Size, idle: Duration, figures: &mut Vec<Figure>) -> Result<()> {
     let resources = RESOURCES.min(size.functions());
-    fs::write(
-        dir.path().join("config.json"),
-        tree::resource_list(size, resources),
-    )?;
-    let kubelet = Kubelet::start(&dir.path().join("k"), false)?;
-    let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-    let flags = [
-        flag("config-file", "config.json"),
-        flag("kubelet-dir", "k"),
-        flag("devinfo-dir", "devinfo"),
-        flag("host-root", "root"),
-    ];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let listed =
-        |known: &Resources| -> usize { known.values().map(|resource| resource.ids().len()).sum() };
+    let mut starts = Figure::of("start to all pools listed", "ms", Vec::new());
+    let begun = Instant::now();
+    for _ in 0..STARTS {
+        // A kubelet of its own each: what one start left does not help the next.
+        let machine = Confined::new(binary, size, resources)?;
+        let start = Instant::now();
+        let plugin = machine.start()?;
+        machine.wait_for_all()?;
+        starts.put(0, milliseconds(start));
+        plugin.stop()?;
+        if begun.elapsed() > STARTING {
+            break;
+        }
+    }
+    figures.push(starts);
 
-    let start = Instant::now();
-    let plugin = Plugin::start(binary, &flags, &dir.path().join("log"))?;
-    kubelet
-        .wait_for("all pools are served", |known| {
-            known.len() == resources && listed(known) == size.functions()
-        })
-        .with_context(|| fs::read_to_string(dir.path().join("log")).unwrap_or_default())?;
-    let mut figures = vec![Figure::one(
-        "start to all pools served",
-        "ms",
-        milliseconds(start),
-    )];
+    let machine = Confined::new(binary, size, resources)?;
+    let plugin = machine.start()?;
+    machine.wait_for_all()?;
+    let at_start = memory(plugin.id())?;
+    for (callers, who) in [(1, "one caller"), (CALLERS, "64 callers")] {
+        let rounds = (0..ROUNDS).map(|_| allocations(&machine, callers));
+        let rounds = rounds.collect::<Result<Vec<_>>>()?;
+        for (share, percent) in [(0.5, "50"), (0.99, "99"), (0.999, "99.9")] {
+            let values = rounds.iter().filter_map(|waits| quantile(waits, share));
+            let name = format!("Allocate, {who}: {percent} % within");
+            figures.push(Figure::of(&name, "ms", values.collect()));
+        }
+    }
+    std::thread::sleep(SETTLE);
+    let before = Activity::of(plugin.id())?;
+    std::thread::sleep(idle);
+    let done = Activity::of(plugin.id())?.since(before);
+    let seconds = idle.as_secs();
+    let wakeups = u32::try_from(done.wakeups)?.into();
+    figures.extend([
+        Figure::one(&format!("wake-ups in {seconds} idle seconds"), "", wakeups),
+        Figure::one(&format!("CPU in {seconds} idle seconds"), "ms", done.cpu),
+    ]);
+    figures.push(rescans(&machine, &plugin, size)?);
+    let [resident, peak] = memory(plugin.id())?;
+    for (name, value) in [
+        ("resident memory, started", at_start[0]),
+        ("resident memory, after all this", resident),
+        ("peak memory", peak),
+    ] {
+        figures.push(Figure::one(name, "KiB", u32::try_from(value)?.into()));
+    }
+    plugin.stop()
+}
 
-    let mut rescans = Vec::new();
+/// From a VF that goes or comes, and a SIGHUP, to kubelet's list.
+fn rescans(machine: &Confined, plugin: &Plugin, size: Size) -> Result<Figure> {
+    let mut rescans = Figure::of("rescan to kubelet's list", "ms", Vec::new());
     for round in 0..RESCANS {
         let wanted = if round % 2 == 0 {
-            tree::remove_vf(&root, 0, 0)?;
+            tree::remove_vf(machine.root(), 0, 0)?;
             size.functions() - 1
         } else {
-            tree::return_vf(&root, size, 0, 0)?;
+            tree::return_vf(machine.root(), size, 0, 0)?;
             size.functions()
         };
         let start = Instant::now();
         plugin.signal(Signal::SIGHUP)?;
-        kubelet.wait_for("kubelet heard of the change", |known| {
-            listed(known) == wanted
-        })?;
-        rescans.push(milliseconds(start));
+        machine.wait_for(wanted)?;
+        rescans.put(0, milliseconds(start));
     }
-    figures.push(Figure::of("change to kubelet's list", "ms", rescans));
-
-    for (callers, what) in [(1, "one caller"), (CALLERS, "64 callers at once")] {
-        let waits = allocations(&kubelet, callers)?;
-        for (share, percent) in [(0.5, "50"), (0.99, "99"), (0.999, "99.9")] {
-            let value = quantile(&waits, share).unwrap_or_default();
-            let name = format!("Allocate, {what}, {percent} % within");
-            figures.push(Figure::one(&name, "ms", value));
-        }
-    }
-
-    // The end of the callers' connections is no part of doing nothing.
-    std::thread::sleep(SETTLE);
-    let (switches, ticks) = idleness(plugin.id())?;
-    std::thread::sleep(IDLE);
-    let (more_switches, more_ticks) = idleness(plugin.id())?;
-    let seconds = IDLE.as_secs();
-    figures.push(Figure::one(
-        &format!("wake-ups in {seconds} idle seconds"),
-        "",
-        more_switches - switches,
-    ));
-    figures.push(Figure::one(
-        &format!("CPU in {seconds} idle seconds"),
-        "ticks",
-        more_ticks - ticks,
-    ));
-    for (field, what) in [("VmRSS", "resident memory"), ("VmHWM", "peak memory")] {
-        let status = fs::read_to_string(format!("/proc/{}/status", plugin.id()))?;
-        let value = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.split_whitespace().nth(1))
-            .and_then(|value| value.parse::<f64>().ok());
-        figures.extend(value.map(|value| Figure::one(what, "KiB", value)));
-    }
-    plugin.stop()?;
-    Ok(figures)
+    Ok(rescans)
 }
 
 /// Waits of all calls, in milliseconds; each caller has a connection of its own.
-fn allocations(kubelet: &Kubelet, callers: usize) -> Result<Vec<f64>> {
-    let known = kubelet.wait_for("lists", |known| !known.is_empty())?;
-    let state = known
-        .values()
-        .max_by_key(|state| state.ids().len())
-        .context("no resource")?;
-    let socket = &state.socket;
-    let ids = state.ids();
+fn allocations(machine: &Confined, callers: usize) -> Result<Vec<f64>> {
+    let known = machine.wait_for_all()?;
+    let largest = known.values().max_by_key(|state| state.ids().len());
+    let state = largest.context("no resource")?;
+    let (socket, ids) = (&state.socket, state.ids());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -165,31 +166,9 @@ fn allocations(kubelet: &Kubelet, callers: usize) -> Result<Vec<f64>> {
         let calls = CALLS * CALLERS / callers;
         let callers: Vec<_> = (0..callers)
             .map(|caller| {
-                let (socket, ids) = (socket.clone(), ids.clone());
-                tokio::spawn(async move {
-                    let channel = tonic::transport::Endpoint::from_shared(format!(
-                        "unix://{}",
-                        socket.display()
-                    ))?
-                    .connect()
-                    .await?;
-                    let mut client = DevicePluginClient::new(channel);
-                    let mut waits = Vec::new();
-                    for call in 0..calls {
-                        let id = ids
-                            .get((caller * calls + call) % ids.len())
-                            .context("no device")?;
-                        let request = AllocateRequest {
-                            container_requests: vec![ContainerAllocateRequest {
-                                devices_ids: vec![id.clone()],
-                            }],
-                        };
-                        let start = Instant::now();
-                        client.allocate(request).await?;
-                        waits.push(milliseconds(start));
-                    }
-                    anyhow::Ok(waits)
-                })
+                let ids = ids.iter().cycle().skip(caller * calls).take(calls);
+                let ids = ids.cloned().collect();
+                tokio::spawn(call_each(socket.clone(), ids))
             })
             .collect();
         let mut all = Vec::new();
@@ -200,27 +179,21 @@ fn allocations(kubelet: &Kubelet, callers: usize) -> Result<Vec<f64>> {
     })
 }
 
-/// Context switches that all threads asked for, and their CPU time in clock ticks.
-fn idleness(pid: u32) -> Result<(f64, f64)> {
-    let (mut switches, mut ticks) = (0.0, 0.0);
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let dir = task?.path();
-        let status = fs::read_to_string(dir.join("status"))?;
-        let own = status
-            .lines()
-            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
-            .and_then(|value| value.trim().parse::<f64>().ok());
-        switches += own.unwrap_or_default();
-        let stat = fs::read_to_string(dir.join("stat"))?;
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        ticks += fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|value| value.parse::<f64>().ok())
-            .sum::<f64>();
+async fn call_each(socket: PathBuf, ids: Vec<String>) -> Result<Vec<f64>> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("unix://{}", socket.display()))?;
+    let mut client = DevicePluginClient::new(endpoint.connect().await?);
+    let mut waits = Vec::new();
+    for id in ids {
+        let request = AllocateRequest {
+            container_requests: vec![ContainerAllocateRequest {
+                devices_ids: vec![id],
+            }],
+        };
+        let start = Instant::now();
+        client.allocate(request).await?;
+        waits.push(milliseconds(start));
     }
-    Ok((switches, ticks))
+    Ok(waits)
 }
 
 fn milliseconds(start: Instant) -> f64 {

@@ -1,6 +1,4 @@
-//! A figure of the bench: samples with a unit, their median and spread, and the table of all.
-
-use std::fmt;
+//! A figure of the bench: samples with a unit, ours and a peer's, their median and spread.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,22 +7,16 @@ use serde::{Deserialize, Serialize};
 pub struct Figure {
     /// What.
     pub name: String,
-    /// In what.
+    /// In what; nothing for a count.
     pub unit: String,
+    /// With how many functions, where that was varied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<usize>,
     /// Ours, in the order of their taking.
     pub ours: Vec<f64>,
     /// The same of a peer, in the same run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peer: Vec<f64>,
-}
-
-/// All figures of a run.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Where they were taken.
-    pub machine: String,
-    /// The figures.
-    pub figures: Vec<Figure>,
 }
 
 impl Figure {
@@ -33,27 +25,58 @@ impl Figure {
         Self::of(name, unit, vec![value])
     }
 
+    /// A count.
+    pub fn count(name: &str, value: usize) -> Self {
+        Self::one(name, "", number(value))
+    }
+
     /// Samples.
     pub fn of(name: &str, unit: &str, ours: Vec<f64>) -> Self {
         Self {
             name: name.to_owned(),
             unit: unit.to_owned(),
+            functions: None,
             ours,
             peer: Vec::new(),
         }
     }
 
+    /// Adds a sample of the program at a position: ours is the first.
+    pub fn put(&mut self, position: usize, value: f64) {
+        if position == 0 {
+            self.ours.push(value);
+        } else {
+            self.peer.push(value);
+        }
+    }
+
+    /// Ours in the median.
+    pub fn median(&self) -> Option<f64> {
+        quantile(&self.ours, 0.5)
+    }
+
     /// Ours in the median, by the peer's.
     pub fn ratio(&self) -> Option<f64> {
-        let peer = quantile(&self.peer, 0.5)?;
-        quantile(&self.ours, 0.5).map(|ours| ours / peer)
+        let peer = quantile(&self.peer, 0.5).filter(|peer| *peer != 0.0)?;
+        self.median().map(|ours| ours / peer)
     }
+}
+
+/// Puts what was measured of a peer beside what was measured of ours, by name.
+pub fn beside(mut ours: Vec<Figure>, peer: Vec<Figure>) -> Vec<Figure> {
+    for theirs in peer {
+        let mut same = ours.iter_mut();
+        let same = same.find(|own| own.name == theirs.name && own.functions == theirs.functions);
+        if let Some(own) = same {
+            own.peer = theirs.ours;
+        }
+    }
+    ours
 }
 
 /// The value below which this share of the samples is.
 #[expect(
     clippy::as_conversions,
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a position among at most some thousand samples"
@@ -62,45 +85,16 @@ pub fn quantile(samples: &[f64], share: f64) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
-    sorted.get((last as f64 * share).round() as usize).copied()
+    sorted.get((number(last) * share).round() as usize).copied()
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n", self.machine)?;
-        writeln!(
-            f,
-            "| figure | median | 10 % | 90 % | unit | peer | ratio |\n|---|---|---|---|---|---|---|"
-        )?;
-        for figure in &self.figures {
-            let at =
-                |samples: &[f64], share| quantile(samples, share).map_or_else(String::new, short);
-            let ours = &figure.ours;
-            let is_one = ours.len() == 1;
-            let spread = |share| {
-                if is_one {
-                    String::new()
-                } else {
-                    at(ours, share)
-                }
-            };
-            writeln!(
-                f,
-                "| {} | {} | {} | {} | {} | {} | {} |",
-                figure.name,
-                at(ours, 0.5),
-                spread(0.1),
-                spread(0.9),
-                figure.unit,
-                at(&figure.peer, 0.5),
-                figure.ratio().map_or_else(String::new, short),
-            )?;
-        }
-        Ok(())
-    }
+/// A count as a number that can be divided.
+pub fn number(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
-fn short(value: f64) -> String {
+/// A value as people read it.
+pub fn short(value: f64) -> String {
     if value >= 100.0 || value.fract() == 0.0 {
         format!("{value:.0}")
     } else {
@@ -121,10 +115,22 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_needs_a_peer() {
+    fn a_ratio_needs_a_peer_that_is_not_nothing() {
         let mut figure = Figure::of("x", "ms", vec![1.0, 2.0, 3.0]);
         assert_eq!(figure.ratio(), None);
-        figure.peer = vec![8.0];
+        figure.put(1, 8.0);
         assert_eq!(figure.ratio(), Some(0.25));
+        figure.peer = vec![0.0];
+        assert_eq!(figure.ratio(), None);
+    }
+
+    #[test]
+    fn a_peers_figure_goes_beside_ours_of_the_same_size() {
+        let of = |functions, value| Figure {
+            functions: Some(functions),
+            ..Figure::one("x", "ms", value)
+        };
+        let both = beside(vec![of(7, 1.0), of(112, 2.0)], vec![of(112, 8.0)]);
+        assert_eq!((both[0].ratio(), both[1].ratio()), (None, Some(0.25)));
     }
 }

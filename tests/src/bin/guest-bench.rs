@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match sriov_tests::bench::cni::main() {
+    let part = std::env::args().nth(1).unwrap_or_default();
+    match sriov_tests::bench::on_the_node(&part) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");

@@ -23,7 +23,8 @@ while read -r module; do
 done < /lib/modules/order
 ip=/usr/sbin/ip
 $ip link set lo up
-for port in 0 1; do
+read -r ports < /lab/ports
+for port in $ports; do
 	for attempt in $(seq 100); do
 		for path in /sys/class/net/*; do
 			[ "$(cat "$path/address")" = "52:54:00:00:00:1$port" ] && [ -d "$path/device" ] && found=${path##*/}
@@ -38,7 +39,7 @@ for port in 0 1; do
 	export "VIRTFN_PF$port=${device##*/}"
 	found=
 done
-for port in 0 1; do
+for port in $ports; do
 	for attempt in $(seq 100); do
 		[ "$(cat "/sys/class/net/pf$port/carrier")" = 1 ] && break
 		usleep 100000

@@ -82,6 +82,7 @@ pub struct Node {
     base: PathBuf,
     files: Vec<(String, PathBuf)>,
     holds_containers: bool,
+    ports: u8,
 }
 
 impl Node {
@@ -98,12 +99,20 @@ impl Node {
             base,
             files: Vec::new(),
             holds_containers: false,
+            ports: 2,
         })
     }
 
     /// Gives the node memory for containers, a root that can be pivoted, cgroups, and a network to this machine.
     pub fn make_room_for_containers(&mut self) {
         self.holds_containers = true;
+    }
+
+    /// Gives the node another number of PFs, which take turns on the two NUMA nodes.
+    ///
+    /// Eight are the most: the firmware's I/O space has no room for the windows of more than nine root ports.
+    pub fn set_ports(&mut self, ports: u8) {
+        self.ports = ports.min(8);
     }
 
     /// A path that lives as long as the node.
@@ -269,6 +278,12 @@ impl Node {
         if self.holds_containers {
             archive.bytes("lab/containers", b"", false)?;
         }
+        let ports: Vec<String> = (0..self.ports).map(|port| port.to_string()).collect();
+        archive.bytes(
+            "lab/ports",
+            format!("{}\n", ports.join(" ")).as_bytes(),
+            false,
+        )?;
         if let Some(jobs) = jobs {
             archive.bytes(
                 "lab/jobs",
@@ -324,23 +339,19 @@ impl Node {
         command.args(["-device", "intel-iommu,intremap=on"]);
         command.args(["-device", "virtio-serial-pci,bus=pcie.0"]);
         command.args(MONITOR);
-        for port in 0..2 {
-            let bus = 32 * (port + 1);
-            command.args([
-                "-device",
-                &format!("pxb-pcie,id=pxb{port},bus=pcie.0,bus_nr={bus},numa_node={port}"),
-            ]);
-            command.args([
-                "-device",
-                &format!(
-                    "pcie-root-port,id=rp{port},bus=pxb{port},chassis={0},slot={0}",
-                    port + 1
-                ),
-            ]);
-            command.args([
-                "-device",
-                &format!("igb,id=pf{port},bus=rp{port},netdev=n{port},mac=52:54:00:00:00:1{port}"),
-            ]);
+        for node in 0..2 {
+            let bus = 32 * (node + 1);
+            let bridge = format!("pxb-pcie,id=pxb{node},bus=pcie.0,bus_nr={bus},numa_node={node}");
+            command.args(["-device", &bridge]);
+        }
+        for port in 0..self.ports {
+            let (node, slot) = (port % 2, port + 1);
+            for device in [
+                format!("pcie-root-port,id=rp{port},bus=pxb{node},chassis={slot},slot={slot}"),
+                format!("igb,id=pf{port},bus=rp{port},netdev=n{port},mac=52:54:00:00:00:1{port}"),
+            ] {
+                command.args(["-device", &device]);
+            }
             command.args(["-netdev", &format!("hubport,id=n{port},hubid=0")]);
         }
         if self.holds_containers {

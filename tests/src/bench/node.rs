@@ -1,0 +1,228 @@
+//! The device plugin on real VFs, and the whole way from Allocate to an interface that is up in the pod.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+use sriov_host::netlink::Netlink;
+use sriov_host::netns::Netns as HostNetns;
+
+use super::figure::Figure;
+use super::process::memory;
+use super::tell;
+use crate::kubelet::{Kubelet, Resources};
+use crate::multus::{self, Attachment, DeviceInfoDirs, Network};
+use crate::node::{Netns, Pf, wait_for};
+use crate::plugin::Plugin;
+
+/// VFs of each PF.
+const VFS: usize = 7;
+const STARTS: usize = 7;
+/// Times that a VF loses its driver and gets it back, and attachments of a pod.
+const CHANGES: usize = 10;
+const PODS: usize = 25;
+/// What is not heard of by then is not heard of at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+const RESOURCE: &str = "intel.com/vf";
+
+/// Measures on so many PFs and tells, with the whole way when that is wanted.
+pub fn measure(bins: &[PathBuf], plugins: &[PathBuf], ports: u8, with_pods: bool) -> Result<()> {
+    let pfs = (0..ports)
+        .map(|port| Pf::with_vfs(port, VFS))
+        .collect::<Result<Vec<_>>>()?;
+    let functions = pfs.len() * VFS;
+    let first = pfs.first().context("no PF")?;
+    let name = |what: &str| format!("{functions} real VFs: {what}");
+    let mut start = Figure::of(&name("start to list"), "ms", Vec::new());
+    let changes = ["a VF that went", "a VF that came"];
+    let mut changes = changes.map(|what| {
+        let what = name(&format!("{what}, from the kernel's word to kubelet's list"));
+        Figure::of(&what, "ms", Vec::new())
+    });
+    let ways = [
+        "Allocate",
+        "Allocate to ADD's answer",
+        "Allocate to carrier",
+    ];
+    let mut ways = ways.map(|way| Figure::of(&format!("one pod: {way}"), "ms", Vec::new()));
+    let mut resident = Figure::of(&name("resident memory"), "KiB", Vec::new());
+    for (position, plugin) in plugins.iter().enumerate() {
+        for _ in 0..STARTS {
+            let begun = Instant::now();
+            let stack = Stack::start(plugin, functions)?;
+            start.put(position, milliseconds(begun.elapsed()));
+            stack.plugin.stop()?;
+        }
+        let stack = Stack::start(plugin, functions)?;
+        if let Err(error) = hot_plug(&stack, first, functions, position, &mut changes) {
+            if position == 0 {
+                return Err(error);
+            }
+            eprintln!("bench: the peer does not hear of it: {error:#}");
+        }
+        let [now, _] = memory(stack.plugin.id())?;
+        resident.put(position, u32::try_from(now)?.into());
+        stack.plugin.stop()?;
+    }
+    for figure in [&start, &resident].into_iter().chain(&changes) {
+        tell(figure)?;
+    }
+    if with_pods {
+        // Each program with its own neighbour, and ours where there is no other.
+        for position in 0..bins.len().max(plugins.len()) {
+            let of = |all: &[PathBuf]| all.get(position).or(all.first()).cloned();
+            let (bin, plugin) = (of(bins).context("no bin")?, of(plugins).context("none")?);
+            let stack = Stack::start(&plugin, functions)?;
+            attachments(&stack, &bin, first, position, &mut ways)?;
+            stack.plugin.stop()?;
+        }
+        ways.iter().try_for_each(tell)?;
+    }
+    first.set_vfs(VFS)
+}
+
+/// A kubelet and a device plugin in their usual places.
+struct Stack {
+    kubelet: Kubelet,
+    plugin: Plugin,
+}
+
+impl Stack {
+    fn start(program: &Path, functions: usize) -> Result<Self> {
+        let config = json!({ "resourceList": [{ "resourceName": "vf", "selectors": { "drivers": ["igbvf"] } }] });
+        fs::create_dir_all("/etc/pcidp")?;
+        fs::write("/etc/pcidp/config.json", config.to_string())?;
+        let kubelet = Kubelet::start(Path::new("/var/lib/kubelet"), false)?;
+        let log = Path::new("/tmp/device-plugin.log");
+        let plugin = Plugin::start(program, &["--config-file=/etc/pcidp/config.json"], log)?;
+        let stack = Self { kubelet, plugin };
+        stack.wait_for(functions)?;
+        Ok(stack)
+    }
+
+    fn wait_for(&self, healthy: usize) -> Result<Resources> {
+        let has = |known: &Resources| {
+            let newest = known.get(RESOURCE).and_then(|state| state.lists.last());
+            newest.map_or(0, |list| {
+                list.iter()
+                    .filter(|device| device.health == "Healthy")
+                    .count()
+            }) == healthy
+        };
+        let what = format!("{healthy} devices are listed");
+        self.kubelet.wait_within(PATIENCE, &what, has)
+    }
+}
+
+/// The driver of a VF goes and comes back: uevents, as for a VF that is removed and made.
+fn hot_plug(
+    stack: &Stack,
+    pf: &Pf,
+    functions: usize,
+    position: usize,
+    changes: &mut [Figure; 2],
+) -> Result<()> {
+    let vf = pf.vf(0)?;
+    let mut tried = Ok(());
+    for _ in 0..CHANGES {
+        for (figure, (verb, left)) in changes
+            .iter_mut()
+            .zip([("unbind", functions - 1), ("bind", functions)])
+        {
+            fs::write(format!("/sys/bus/pci/drivers/igbvf/{verb}"), &vf)?;
+            let start = Instant::now();
+            tried = tried.and_then(|()| {
+                stack.wait_for(left)?;
+                figure.put(position, milliseconds(start.elapsed()));
+                Ok(())
+            });
+        }
+        if tried.is_err() {
+            break;
+        }
+    }
+    tried
+}
+
+/// kubelet's and Multus' calls for one pod after the other, and the wait of what runs in it.
+fn attachments(
+    stack: &Stack,
+    bin: &Path,
+    pf: &Pf,
+    position: usize,
+    ways: &mut [Figure; 3],
+) -> Result<()> {
+    let network = network()?;
+    let dirs = DeviceInfoDirs::default();
+    let pod = Netns::new("bench-pod")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for round in 0..PODS {
+        let device = pf.vf(round % VFS)?;
+        let attachment = Attachment {
+            mac: Some(format!("02:00:00:00:0d:{round:02x}")),
+            ..crate::cni::attachment(&pod, &device)
+        };
+        let start = Instant::now();
+        stack.kubelet.allocate(RESOURCE, &[&device])?;
+        let allocated = start.elapsed();
+        multus::copy_device_info(&dirs, &network, &attachment)?;
+        let config = multus::delegate_config(&dirs, &network, &attachment);
+        succeed(bin, "ADD", &config, &attachment)?;
+        let added = start.elapsed();
+        let link = attachment.ifname.parse()?;
+        runtime.block_on(async {
+            let netns = HostNetns::open(&pod.path())?;
+            let netlink = Netlink::in_netns(&netns, PATIENCE)?;
+            loop {
+                let link = netlink.link_named(&link).await?;
+                if link.is_some_and(|link| link.is_up && link.has_carrier) {
+                    return anyhow::Ok(());
+                }
+                if start.elapsed() > PATIENCE {
+                    bail!("the pod has no carrier");
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })?;
+        let up = start.elapsed();
+        for (figure, time) in ways.iter_mut().zip([allocated, added, up]) {
+            figure.put(position, milliseconds(time));
+        }
+        succeed(bin, "DEL", &config, &attachment)?;
+        fs::remove_file(dirs.of_attachment(&network, &attachment))?;
+        wait_for("the VF has its network device again", || {
+            crate::node::netdev_of(&device).is_ok()
+        })?;
+    }
+    Ok(())
+}
+
+/// What a trading pod asks for, without addresses.
+fn network() -> Result<Network> {
+    let config = json!({
+        "cniVersion": "1.0.0", "name": "bench", "type": "sriov", "vlan": 100, "spoofchk": "on", "trust": "on",
+        "capabilities": { "mac": true, "CNIDeviceInfoFile": true },
+    });
+    let Value::Object(config) = config else {
+        bail!("no configuration")
+    };
+    let config: Map<String, Value> = config;
+    Ok(Network {
+        name: "bench".to_owned(),
+        resource: RESOURCE.to_owned(),
+        config,
+    })
+}
+
+fn succeed(bin: &Path, verb: &str, config: &Value, attachment: &Attachment) -> Result<()> {
+    let done = multus::call(bin, verb, config, attachment)?;
+    super::cni::succeeded(verb, done).map(|_| ())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
