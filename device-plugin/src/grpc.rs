@@ -27,6 +27,8 @@ pub struct PoolServer {
     pub means: Means,
     /// Path of the socket that it is served on.
     pub endpoint: String,
+    /// Whether this socket is served no longer: its streams end then.
+    pub is_over: watch::Receiver<bool>,
     /// Told when kubelet refuses the registration.
     pub refused: mpsc::Sender<ResourceName>,
 }
@@ -59,9 +61,13 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
             }
             open.sent();
             sent = Some(list.clone());
-            Some(Ok(list))
+            Some(Some(Ok(list)))
         });
-        Ok(Response::new(Box::pin(lists)))
+        let over =
+            WatchStream::new(self.is_over.clone()).filter_map(|is_over| is_over.then_some(None));
+        Ok(Response::new(Box::pin(
+            lists.merge(over).map_while(|list| list),
+        )))
     }
 
     async fn get_preferred_allocation(

@@ -16,6 +16,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sriov_host::HostRoot;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -134,6 +135,7 @@ async fn metrics(told: Told) -> Response<Full<Bytes>> {
             owners: &owners,
             counts: &told.metrics.now(),
             traffic: &traffic::read(&told.host, &pfs),
+            tasks: Handle::current().metrics().num_alive_tasks(),
             is_ready: told.missing().is_empty(),
         })
     })

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sriov_config::resources::ResourceName;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Endpoint, Server};
@@ -28,6 +28,8 @@ use crate::proto::v1beta1::{DevicePluginOptions, RegisterRequest};
 const SOCKET_PATH: usize = 107;
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
+/// A call that kubelet waits for when the plugin stops is answered within this time, or not.
+const GRACE: Duration = Duration::from_millis(300);
 const REGISTER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The directory of kubelet that is used, and how.
@@ -110,12 +112,15 @@ pub async fn keep_served(
     let name = server.pool.borrow().resource.name.clone();
     let path = place.socket(&name);
     let mut backoff = FIRST_BACKOFF;
+    let mut servers = JoinSet::new();
     while !*stop.borrow() {
         let tried = inode(&place.kubelet_socket());
         let outcome = tokio::select! {
             _ = stop.changed() => break,
-            outcome = serve_once(&server, &place, &path, &name, &mut events, &mut refused) => outcome,
+            outcome = serve_once(&server, &place, &path, &name, &mut events, &mut refused, &mut servers) => outcome,
         };
+        // Those that had to end have done so by now, mostly.
+        while servers.try_join_next().is_some() {}
         if let Err(error) = outcome {
             server.means.metrics.of(&name, |counts| counts.refused += 1);
             tracing::error!(
@@ -134,6 +139,8 @@ pub async fn keep_served(
         }
     }
     let _ = fs::remove_file(&path);
+    let ended = async { while servers.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, ended).await;
 }
 
 /// Returns when kubelet has made a socket that is not the one that was tried.
@@ -152,9 +159,10 @@ async fn serve_once(
     name: &ResourceName,
     events: &mut DirEvents,
     refused: &mut mpsc::Receiver<ResourceName>,
+    servers: &mut JoinSet<()>,
 ) -> Result<(), ServeError> {
     // Serve first, then register: kubelet calls back inside the registration.
-    let listening = Listening::start(server.clone(), path)?;
+    let listening = Listening::start(server.clone(), path, servers)?;
     let mut kubelet = inode(&place.kubelet_socket());
     if !place.is_watched {
         register(&place.kubelet_socket(), path, name).await?;
@@ -180,15 +188,19 @@ async fn serve_once(
     }
 }
 
-/// A socket that is served while this lives.
+/// A socket that is served while this lives; its connections end with it, streams of lists included.
 #[derive(Debug)]
 struct Listening {
     inode: Option<(u64, i64)>,
-    task: JoinHandle<()>,
+    is_over: watch::Sender<bool>,
 }
 
 impl Listening {
-    fn start(server: PoolServer, path: &Path) -> Result<Self, ServeError> {
+    fn start(
+        mut server: PoolServer,
+        path: &Path,
+        servers: &mut JoinSet<()>,
+    ) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Listen {
             path: path.to_owned(),
             source,
@@ -206,21 +218,26 @@ impl Listening {
             }
             accepted
         });
-        let task = tokio::spawn(async move {
+        let (is_over, mut over) = watch::channel(false);
+        server.is_over = over.clone();
+        servers.spawn(async move {
+            let end = async move {
+                let _ = over.wait_for(|is_over| *is_over).await;
+            };
             let router = Server::builder()
                 .add_service(DevicePluginServer::new(server.clone()))
                 .add_service(RegistrationServer::new(server));
-            if let Err(error) = router.serve_with_incoming(incoming).await {
+            if let Err(error) = router.serve_with_incoming_shutdown(incoming, end).await {
                 tracing::error!("{}", crate::plugin::chain(&error));
             }
         });
-        Ok(Self { inode, task })
+        Ok(Self { inode, is_over })
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.task.abort();
+        self.is_over.send_replace(true);
     }
 }
 

@@ -120,6 +120,8 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
     log(setup.log_level);
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
     let mut end = Ends::new().map_err(StartError::Runtime)?;
+    // Before the first look, or a change right after it would be missed.
+    let mut changes = Changes::of(&setup.config_file);
     let config_text = read_config(&setup)?;
     let config = parse_config(&setup, &config_text)?;
     let place = Place::choose(&setup.kubelet_dir, setup.registration);
@@ -132,7 +134,6 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         source,
     })?;
     let metrics = Arc::new(Metrics::default());
-    let mut changes = Changes::of(&setup.config_file);
     let first = scan(&setup, &metrics)?;
     metrics.count(|counts| counts.read_config(Some(&config)));
     let (send_events, see_events) = mpsc::unbounded_channel();
@@ -359,10 +360,12 @@ impl Plugin {
         let (pool, receive) = watch::channel(Arc::new(pool));
         let (refused, was_refused) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
+        let (_, is_over) = watch::channel(false);
         let server = PoolServer {
             pool: receive,
             means: self.means.clone(),
             endpoint,
+            is_over,
             refused,
         };
         let task = tokio::spawn(kubelet::keep_served(
@@ -377,6 +380,9 @@ impl Plugin {
 
     /// Leaves cleanly: sockets go, device-info files stay, for pods run on.
     async fn end(self) {
+        for running in self.running.values() {
+            running.stop.send_replace(true);
+        }
         for running in self.running.into_values() {
             running.end().await;
         }

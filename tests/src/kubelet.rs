@@ -63,6 +63,9 @@ pub struct Kubelet {
     pods: Arc<Mutex<Pods>>,
     server: Option<JoinHandle<()>>,
     pod_server: Option<JoinHandle<()>>,
+    refusal: Arc<Mutex<Option<String>>>,
+    /// Its connections to plugins end with this.
+    life: watch::Sender<()>,
 }
 
 impl Kubelet {
@@ -83,6 +86,8 @@ impl Kubelet {
             pods: Arc::default(),
             server: None,
             pod_server: None,
+            refusal: Arc::default(),
+            life: watch::Sender::new(()),
         };
         kubelet.listen()?;
         Ok(kubelet)
@@ -99,6 +104,7 @@ impl Kubelet {
         if let Some(server) = self.server.take() {
             server.abort();
         }
+        self.life = watch::Sender::new(());
         for entry in fs::read_dir(self.root.join("device-plugins"))? {
             let path = entry?.path();
             if path
@@ -116,6 +122,12 @@ impl Kubelet {
     /// Changes which pods have which devices, and how that is told.
     pub fn pods(&self, change: impl FnOnce(&mut Pods)) {
         change(&mut self.pods.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Refuses registrations for this reason, or takes them again.
+    pub fn refuse(&self, why: Option<&str>) {
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        *refusal = why.map(str::to_owned);
     }
 
     /// Tells no more which pods have which devices, until a restart.
@@ -171,7 +183,8 @@ impl Kubelet {
                 {
                     bail!("it is no device plugin: {info:?}");
                 }
-                service::follow(Path::new(&info.endpoint), &info.name, &self.resources).await?;
+                let plugin = Path::new(&info.endpoint);
+                service::follow(plugin, &info.name, &self.resources, self.life.subscribe()).await?;
                 client
                     .notify_registration_status(RegistrationStatus {
                         plugin_registered: true,
@@ -253,6 +266,8 @@ impl Kubelet {
         self.server = Some(service::listen(
             &self.root.join("device-plugins"),
             Arc::clone(&self.resources),
+            Arc::clone(&self.refusal),
+            self.life.subscribe(),
         )?);
         self.pod_server = Some(pods::listen(
             &self.root.join("pod-resources"),

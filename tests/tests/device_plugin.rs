@@ -334,6 +334,51 @@ fn a_pool_without_descriptors_is_served_when_there_are_some() {
 }
 
 #[test]
+fn a_kubelet_that_refuses_is_asked_again_ever_later_and_a_new_one_at_once() {
+    let mut node = Node::start(1, false);
+    node.kubelet.refuse(Some("not today"));
+    node.kubelet.restart().unwrap();
+    let log = node.dir.path().join("log");
+    for wait in [200, 400, 800] {
+        let line = format!("not today; next try in {wait} ms");
+        sriov_tests::node::wait_for(&line, || fs::read_to_string(&log).unwrap().contains(&line))
+            .unwrap();
+    }
+    node.kubelet.refuse(None);
+    node.kubelet.restart().unwrap();
+    node.kubelet
+        .wait_for("a list came", |known| {
+            known
+                .get(RESOURCE)
+                .is_some_and(|resource| !resource.lists.is_empty())
+        })
+        .unwrap();
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(!log.contains("next try in 3200 ms"), "{log}");
+}
+
+#[test]
+fn a_resource_with_a_long_name_is_served_on_a_short_path() {
+    let node = Node::start(1, false);
+    let (prefix, name) = (format!("{}.com", "a".repeat(59)), "b".repeat(63));
+    let config = CONFIG
+        .replace("x.y", &prefix)
+        .replace("\"vf\"", &format!("\"{name}\""));
+    fs::write(node.dir.path().join("config.json"), config).unwrap();
+    let resource = format!("{prefix}/{name}");
+    let known = node.kubelet.wait_for("a list came", |known| {
+        known
+            .get(&resource)
+            .is_some_and(|known| known.ids().len() == 1)
+    });
+    let socket = known.unwrap()[&resource].socket.clone();
+    assert!(socket.as_os_str().len() < 108, "{}", socket.display());
+    node.kubelet.allocate(&resource, &["0000:01:10.0"]).unwrap();
+    node.plugin.stop().unwrap();
+    assert!(!socket.exists(), "{}", socket.display());
+}
+
+#[test]
 fn a_wrong_start_is_one_sentence_and_not_success() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.json");

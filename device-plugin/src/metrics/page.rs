@@ -22,6 +22,8 @@ pub struct State<'a> {
     pub counts: &'a Counts,
     /// What went through the VFs.
     pub traffic: &'a [VfTraffic],
+    /// Tasks that run.
+    pub tasks: usize,
     /// Whether `/readyz` says yes.
     pub is_ready: bool,
 }
@@ -51,6 +53,7 @@ families! {
     ALLOCATIONS = Counter "sriov_device_plugin_allocations_total" "Allocations, by gRPC code.";
     ALLOCATE_TIME = Histogram "sriov_device_plugin_allocate_duration_seconds" "Time that allocations took.";
     SCAN_TIME = Histogram "sriov_device_plugin_scan_duration_seconds" "Time that scans of all devices took.";
+    TASKS = Gauge "sriov_device_plugin_tasks" "Tasks that run in the process.";
     FAILED_SCANS = Counter "sriov_device_plugin_scan_failures_total" "Scans of all devices that failed.";
     VF_INFO = Gauge "sriov_vf_info" "A VF and the pool that it is in, always 1.";
     POD_DEVICE = Gauge "sriov_kubepoddevice" "A device and the container that holds it, always 1; the name is that of sriov-network-metrics-exporter.";
@@ -127,6 +130,8 @@ pub fn page(state: &State<'_>) -> String {
     resources(&mut text, state.counts);
     text.family(&SCAN_TIME);
     histogram(&mut text, SCAN_TIME.name, &[], &state.counts.scans);
+    text.family(&TASKS);
+    text.sample(TASKS.name, &[], state.tasks);
     text.family(&FAILED_SCANS);
     text.sample(FAILED_SCANS.name, &[], state.counts.failed_scans);
     vfs(&mut text, state);

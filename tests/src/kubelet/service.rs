@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
@@ -21,6 +21,8 @@ use super::{Resources, connect};
 pub(super) fn listen(
     dir: &Path,
     resources: Arc<watch::Sender<Resources>>,
+    refusal: Arc<Mutex<Option<String>>>,
+    life: watch::Receiver<()>,
 ) -> Result<JoinHandle<()>> {
     let socket = dir.join("kubelet.sock");
     let _ = fs::remove_file(&socket);
@@ -28,6 +30,8 @@ pub(super) fn listen(
     let service = RegistrationServer::new(Registrar {
         dir: dir.to_owned(),
         resources,
+        refusal,
+        life,
     });
     Ok(tokio::spawn(async move {
         let _ = Server::builder()
@@ -37,11 +41,12 @@ pub(super) fn listen(
     }))
 }
 
-/// Calls a plugin back, and takes its lists until it ends.
+/// Calls a plugin back, and takes its lists until it ends, or the double does.
 pub(super) async fn follow(
     socket: &Path,
     name: &str,
     resources: &Arc<watch::Sender<Resources>>,
+    mut life: watch::Receiver<()>,
 ) -> Result<()> {
     let mut client = DevicePluginClient::new(connect(socket).await?);
     client.get_device_plugin_options(Empty {}).await?;
@@ -51,7 +56,7 @@ pub(super) async fn follow(
         resource.socket = socket;
         resource.registrations += 1;
     });
-    tokio::spawn(async move {
+    let take = async move {
         let Ok(lists) = client.list_and_watch(Empty {}).await else {
             return;
         };
@@ -65,6 +70,12 @@ pub(super) async fn follow(
                     .push(list.devices);
             });
         }
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = take => {}
+            _ = life.changed() => {}
+        }
     });
     Ok(())
 }
@@ -72,6 +83,8 @@ pub(super) async fn follow(
 struct Registrar {
     dir: PathBuf,
     resources: Arc<watch::Sender<Resources>>,
+    refusal: Arc<Mutex<Option<String>>>,
+    life: watch::Receiver<()>,
 }
 
 #[tonic::async_trait]
@@ -88,7 +101,13 @@ impl Registration for Registrar {
                 "unsupported version {version}"
             )));
         }
-        let called_back = follow(&self.dir.join(endpoint), &resource_name, &self.resources).await;
+        let refusal = || self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = refusal().as_ref() {
+            return Err(Status::permission_denied(why));
+        }
+        let socket = self.dir.join(endpoint);
+        let life = self.life.clone();
+        let called_back = follow(&socket, &resource_name, &self.resources, life).await;
         called_back.map_err(|error| Status::internal(format!("{error:#}")))?;
         Ok(Response::new(Empty {}))
     }

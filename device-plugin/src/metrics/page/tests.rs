@@ -70,6 +70,7 @@ fn page_of_a_small_machine() -> String {
         owners: &owners,
         counts: &metrics.now(),
         traffic: &traffic,
+        tasks: 7,
         is_ready: false,
     })
 }
@@ -102,6 +103,7 @@ fn the_page_is_what_dashboards_ask_for() {
         sriov_device_plugin_allocate_duration_seconds_count{resource="x.y/vf"} 1
         sriov_device_plugin_scan_duration_seconds_sum 0
         sriov_device_plugin_scan_duration_seconds_count 0
+        sriov_device_plugin_tasks 7
         sriov_device_plugin_scan_failures_total 0
         sriov_vf_info{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",driver="igbvf",resource="x.y/vf"} 1
         sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="a",container="app"} 1

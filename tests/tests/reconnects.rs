@@ -1,0 +1,197 @@
+//! What thousands of kubelet restarts and broken streams leave behind in the device plugin: nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use sriov_device_plugin::proto::v1beta1::Empty;
+use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::node::wait_for;
+use sriov_tests::plugin::{self, Plugin};
+use sriov_tests::scrape::Scrape;
+use sriov_tests::tree::Tree;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+
+const DEVICES: usize = 256;
+const RESOURCE: &str = "x.y/vf";
+/// What an allocator keeps, and no more: each leak of one list would come to 20 MiB and more.
+const SLACK: usize = 4 * 1024 * 1024;
+
+struct Node {
+    dir: tempfile::TempDir,
+    kubelet: Kubelet,
+    plugin: Plugin,
+    scrape: Scrape,
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+struct Holds {
+    descriptors: usize,
+    threads: usize,
+    tasks: usize,
+    streams: usize,
+    memory: usize,
+}
+
+impl Node {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path());
+        let pf = "0000:01:00.0";
+        tree.pf(pf, "igb", 256).unwrap();
+        for index in 0..DEVICES {
+            let vf = format!("0000:02:{:02x}.{}", index / 8, index % 8);
+            tree.vf(pf, &vf, "igbvf").unwrap();
+        }
+        let config = json!({ "resourceList": [{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "drivers": ["igbvf"] } }] });
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+        let flag =
+            |(name, path): (&str, &str)| format!("--{name}={}", dir.path().join(path).display());
+        let mut flags = [
+            ("config-file", "config.json"),
+            ("kubelet-dir", "kubelet"),
+            ("devinfo-dir", "devinfo"),
+            ("cni-dir", "cni"),
+            ("host-root", ""),
+        ]
+        .map(flag)
+        .to_vec();
+        flags.push("--metrics-address=0".to_owned());
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let log = dir.path().join("log");
+        let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &log).unwrap();
+        Self {
+            scrape: Scrape::of_log(&log).unwrap(),
+            dir,
+            kubelet,
+            plugin,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("kubelet/device-plugins/x.y_vf.sock")
+    }
+
+    /// All devices are listed to this kubelet.
+    fn is_listed(&self) {
+        let is_whole = |list: &Vec<_>| list.len() == DEVICES;
+        self.kubelet
+            .wait_for("all devices are listed", |known| {
+                known
+                    .get(RESOURCE)
+                    .is_some_and(|known| known.lists.iter().any(is_whole))
+            })
+            .unwrap();
+    }
+
+    fn holds(&self) -> Holds {
+        let process = Path::new("/proc").join(self.plugin.id().to_string());
+        let entries = |name: &str| fs::read_dir(process.join(name)).unwrap().count();
+        let page = self.scrape.page().unwrap();
+        let metric = |name: &str| {
+            let line = page.lines().find(|line| line.starts_with(name)).unwrap();
+            line.rsplit_once(' ').unwrap().1.parse().unwrap()
+        };
+        let status = fs::read_to_string(process.join("status")).unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let memory: usize = memory
+            .unwrap()
+            .trim_end_matches("kB")
+            .trim()
+            .parse()
+            .unwrap();
+        Holds {
+            descriptors: entries("fd"),
+            threads: entries("task"),
+            tasks: metric("sriov_device_plugin_tasks "),
+            streams: metric("sriov_device_plugin_list_streams{"),
+            memory: memory * 1024,
+        }
+    }
+
+    /// Waits until the plugin holds no more than before.
+    fn is_as_before(&self, before: Holds, what: &str) {
+        let mut now = before;
+        let settled = wait_for("nothing is left over", || {
+            now = self.holds();
+            now.descriptors <= before.descriptors
+                && now.threads <= before.threads
+                && now.tasks <= before.tasks
+                && now.streams == 1
+        });
+        println!("{what}: {before:?} became {now:?}");
+        settled.unwrap_or_else(|error| panic!("{error:#}: {before:?} became {now:?}"));
+        assert!(
+            now.memory < before.memory + SLACK,
+            "{before:?} became {now:?}"
+        );
+    }
+}
+
+async fn connect(socket: &Path) -> DevicePluginClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
+    DevicePluginClient::new(endpoint.connect().await.unwrap())
+}
+
+/// Reads the first list and breaks the stream.
+async fn break_a_stream(client: &mut DevicePluginClient<Channel>) {
+    let mut lists = client.list_and_watch(Empty {}).await.unwrap().into_inner();
+    let list = lists.message().await.unwrap().unwrap();
+    assert_eq!(list.devices.len(), DEVICES);
+}
+
+#[test]
+fn thousands_of_restarts_and_broken_streams_leave_nothing_behind() {
+    let mut node = Node::start();
+    let runtime = Runtime::new().unwrap();
+    let go_through = |node: &mut Node, times: usize| {
+        for _ in 0..times {
+            node.kubelet.restart().unwrap();
+            node.is_listed();
+        }
+        let socket = node.socket();
+        runtime.block_on(async {
+            let mut lasting = connect(&socket).await;
+            for _ in 0..times / 2 {
+                // With its connection, and on one that stays.
+                break_a_stream(&mut connect(&socket).await).await;
+                break_a_stream(&mut lasting).await;
+            }
+        });
+    };
+    node.is_listed();
+    go_through(&mut node, 100);
+    let before = node.holds();
+    go_through(&mut node, 2_000);
+    node.is_as_before(before, "2,000 restarts and 2,000 broken streams");
+
+    // A kubelet that stays keeps its connection to a socket that is removed: the plugin ends it.
+    for _ in 0..50 {
+        let registrations = |node: &Node| {
+            let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+            known[RESOURCE].registrations
+        };
+        let last = registrations(&node);
+        fs::remove_file(node.socket()).unwrap();
+        node.kubelet
+            .wait_for("it is registered anew", |known| {
+                known[RESOURCE].registrations > last
+            })
+            .unwrap();
+    }
+    node.is_as_before(before, "50 removed sockets");
+    node.plugin.stop().unwrap();
+}
