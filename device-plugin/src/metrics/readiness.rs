@@ -11,7 +11,8 @@ use crate::pools::Pools;
 /// A kubelet that tells nothing of its pod resources is not asked: its directory may not be mounted.
 pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
     let mut missing = Vec::new();
-    if counts.scans.count == 0 {
+    // A scan may wait for VFs that are just being made; there is a pool for each resource, if an empty one.
+    if counts.scans.count == 0 || pools.pools.is_empty() {
         missing.push("the devices are not known yet".to_owned());
     }
     for pool in pools.pools.iter().filter(|pool| !pool.devices.is_empty()) {
@@ -108,6 +109,10 @@ mod tests {
                 );
             };
         check(&[ID], false, 0, None, Some("not known yet"));
+        let metrics = Metrics::default();
+        metrics.count(|counts| counts.scans.observe(Duration::ZERO));
+        let missing = missing(&Pools::default(), &Owners::default(), &metrics.now());
+        assert_eq!(missing, ["the devices are not known yet"]);
         check(&[ID], true, 0, None, Some("does not listen"));
         check(
             &[ID],
