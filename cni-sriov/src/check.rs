@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ipnet::IpNet;
+use serde_json::Value;
 use sriov_host::netlink::{Link, Netlink, Route};
 use sriov_host::netns::Netns;
 use sriov_host::sysfs;
@@ -17,6 +18,9 @@ use crate::journal::Journal;
 use crate::request::Request;
 use crate::result::{Attached, Interface};
 use crate::saved::{Phase, SavedAttachmentV1};
+
+/// Where the reference plugin `tuning` keeps what was before it (plugins/meta/tuning of the CNI plugins, `defaultDataDir`).
+const TUNING: &str = "run/cni/tuning";
 
 /// Something that is not as it was attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +151,7 @@ async fn compare(
         ));
         return Ok(drifts);
     };
-    let mtu = request.conf().wanted.mtu.and(interface.mtu);
+    let mtu = interface.mtu.filter(|_| !tuning_sets_mtu(setup, request));
     drifts.extend(of_link(interface, mtu, &link));
     if !ips.is_empty() {
         let found = pod.addresses(link.index).await.map_err(failed)?;
@@ -171,9 +175,26 @@ fn settings(saved: &SavedAttachmentV1, now: &VfSettings) -> Vec<Drift> {
     differing.collect()
 }
 
+/// Whether the reference plugin `tuning` set an MTU after this plugin: it keeps the one before for its DEL, and does not tell its own in the result.
+fn tuning_sets_mtu(setup: &Setup, request: &Request) -> bool {
+    let Request {
+        container_id,
+        ifname,
+        ..
+    } = request;
+    let record = setup
+        .host
+        .join(TUNING)
+        .join(format!("{container_id}_{ifname}.json"));
+    let record: Option<Value> = std::fs::read(record)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    record.is_some_and(|record| record.get("mtu").is_some())
+}
+
 /// The result speaks for the whole chain: a later plugin may have set another address.
 ///
-/// `mtu` is that of the result where this plugin set it; `tuning` sets one and does not say so.
+/// `mtu` is that of the result, if this plugin was the last to set one.
 fn of_link(wanted: &Interface, mtu: Option<u32>, link: &Link) -> Vec<Drift> {
     let name = &link.name;
     let mut drifts = Vec::new();

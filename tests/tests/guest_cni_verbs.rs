@@ -9,6 +9,8 @@
     reason = "a test says what it expects by panicking"
 )]
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use sriov_tests::cni::{
     BIN, RECORDER_BIN, Recorder, assert_nothing_left, at_pf, attachment, in_pod, refuse,
@@ -87,6 +89,13 @@ fn check_accepts_what_add_made_and_names_what_drifted() {
         &attachment,
         &["mtu of `net1`: wanted 1400, found 1300"],
     );
+    // A plugin of the chain that sets an MTU and does not tell it in the result; it keeps the one before in this file.
+    let record =
+        Path::new("/run/cni/tuning").join(format!("{}_net1.json", attachment.container_id));
+    std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+    std::fs::write(&record, r#"{ "mtu": 1400 }"#).unwrap();
+    succeed("CHECK", &fields, &attachment);
+    std::fs::remove_file(&record).unwrap();
     inside(&["link", "set", "net1", "mtu", "1400"]);
     inside(&["route", "del", "198.51.100.0/24"]);
     inside(&["address", "del", "192.0.2.10/24", "dev", "net1"]);
