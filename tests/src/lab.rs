@@ -20,7 +20,8 @@ use anyhow::{Context, Result, bail};
 use self::cache::Cache;
 use self::qemu::{Job, Node, Output};
 
-const HELP: &str = "\
+/// What `cargo lab help` says.
+pub const HELP: &str = "\
 usage: cargo lab COMMAND
 
   demo [--json]     the main job on an emulated node, as a story or as data
@@ -29,6 +30,9 @@ usage: cargo lab COMMAND
   bench [--only PART] [--idle SECONDS] [--json FILE] [--docs] [--peer-cni FILE] [--peer-device-plugin FILE]
                     what both programs cost, as tables and as data, beside other static programs with the same
                     command line; PART is cni, counts, node, ports or device-plugin; --docs writes docs/benchmarks
+  manifests [--write]
+                    renders kustomize base and chart with kubectl and helm (needs Go) and compares
+                    with tests/golden/, or writes that
   kubernetes [SUITE...]
                     suites with real kubelet, containerd and Multus on the node (needs Go)
   shell             a prompt on the node; `poweroff -f` leaves it
@@ -52,6 +56,8 @@ pub fn main(words: &[String]) -> ExitCode {
         ["test", suites @ ..] => gate::run_suites(suites),
         ["bench", options @ ..] => crate::bench::run(options),
         ["kubernetes", suites @ ..] => kubernetes::run(suites),
+        ["manifests"] => kubernetes::manifests::run(false),
+        ["manifests", "--write"] => kubernetes::manifests::run(true),
         ["shell"] => shell(),
         ["dist"] => build::dist().map(|_| true),
         ["image"] => ship::run(false),

@@ -16,6 +16,7 @@ pub mod cni;
 pub mod demo;
 pub mod kubelet;
 pub mod lab;
+pub mod manifests;
 pub mod multus;
 pub mod node;
 pub mod plugin;

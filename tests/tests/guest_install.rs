@@ -1,4 +1,4 @@
-//! `sriov install` of the binary that ships, killed at every system call: under its name there is the old program or the new one, and the next installation is whole.
+//! What installs: the unit that makes VFs at boot, and `sriov install` of the binary that ships, killed at every system call: under its name there is the old program or the new one, and the next installation is whole.
 #![cfg(feature = "guest")]
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,9 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use sriov_tests::cni::BIN;
+use sriov_tests::node::Pf;
+
+const UNIT: &str = include_str!("../../deploy/systemd/sriov-vfs@.service");
 
 const OLD: &str = "the plugin that was there";
 
@@ -103,4 +106,30 @@ fn a_refused_installation_changes_nothing() {
         assert_eq!(fs::read_to_string(&plugin).unwrap(), OLD, "{call}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{call}");
     }
+}
+
+/// The command of the unit, run as systemd runs it.
+fn run_unit(pf: &str, vfs: usize) {
+    let line = UNIT
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="));
+    let command = line.and_then(|line| line.strip_prefix("/bin/sh -c '"));
+    let command = command.and_then(|rest| rest.strip_suffix('\'')).unwrap();
+    let status = Command::new("/bin/sh")
+        .args(["-c", &command.replace("%I", pf)])
+        .env("NUM_VFS", vfs.to_string())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn the_unit_makes_vfs_once_and_leaves_those_that_are_there() {
+    let pf = Pf::with_vfs(0, 0).unwrap();
+    let file = format!("/sys/class/net/{}/device/sriov_numvfs", pf.netdev);
+    for vfs in [3, 5] {
+        run_unit(&pf.netdev, vfs);
+        assert_eq!(fs::read_to_string(&file).unwrap().trim(), "3");
+    }
+    pf.set_vfs(0).unwrap();
 }

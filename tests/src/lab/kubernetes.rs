@@ -4,6 +4,7 @@
 
 mod control;
 mod go;
+pub mod manifests;
 
 use std::path::Path;
 
@@ -17,6 +18,7 @@ use super::gate::Report;
 use super::image::{first_of, shared_libraries};
 use super::oci::{self, Image};
 use super::qemu::{Job, Node, Output};
+use super::ship;
 
 /// Version of the container parts in the cache.
 const LAYOUT: &str = "containers-v1";
@@ -86,10 +88,10 @@ pub fn run(names: &[&str]) -> Result<bool> {
             "usr/bin/cnitool".to_owned(),
             programs.network.join("cnitool"),
         ),
-        ("opt/cni/bin/sriov".to_owned(), binaries.cni),
+        ("opt/cni/bin/sriov".to_owned(), binaries.cni.clone()),
         (
             "opt/virtfn/sriov-device-plugin".to_owned(),
-            binaries.device_plugin,
+            binaries.device_plugin.clone(),
         ),
         (
             "etc/kubernetes/kubelet.kubeconfig".to_owned(),
@@ -112,6 +114,9 @@ pub fn run(names: &[&str]) -> Result<bool> {
             &programs.network.join(plugin),
         )?;
     }
+    let images = node.run_path("virtfn.tar");
+    oci::write(&ship::images(&binaries), &images)?;
+    node.add_file("lab/images/virtfn.tar", &images)?;
     let mut jobs = Vec::new();
     for Suite { name, program } in &suites {
         node.add_file(&format!("lab/suites/{name}"), program)?;
@@ -128,7 +133,8 @@ pub fn run(names: &[&str]) -> Result<bool> {
     }
     let mut report = Report::default();
     report.outcomes("with a real kubelet", jobs.len(), node.run(&jobs)?)?;
-    Ok(report.print())
+    let is_rendered = !names.is_empty() || manifests::run(false)?;
+    Ok(report.print() && is_rendered)
 }
 
 /// containerd, runc, their libraries and configuration, and the image of the suites' pods.

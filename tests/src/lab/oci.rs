@@ -124,7 +124,11 @@ fn descriptor(kind: &str, digest: &str, bytes: &[u8]) -> Value {
     })
 }
 
-fn sha256(bytes: &[u8]) -> Result<String> {
+/// The digest of a text, by the program of that name.
+///
+/// # Errors
+/// When that cannot be run.
+pub fn sha256(bytes: &[u8]) -> Result<String> {
     let mut child = Command::new("sha256sum")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -91,6 +91,8 @@ impl ControlPlane {
                 format!("--service-account-signing-key-file={}", file("key.pem")),
                 "--service-cluster-ip-range=10.96.0.0/24".to_owned(),
                 "--endpoint-reconciler-type=none".to_owned(),
+                // As every installer of clusters sets it: sriov-network-operator's pods are privileged.
+                "--allow-privileged=true".to_owned(),
                 // There is no controller that makes service accounts.
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
                 "--feature-gates=ResourceHealthStatus=true".to_owned(),

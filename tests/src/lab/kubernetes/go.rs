@@ -35,8 +35,11 @@ pub(super) fn programs(cache: &Cache) -> Result<Programs> {
     })
 }
 
-/// Builds all tools of one module, static.
-fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
+/// Builds all tools of one module, static, when the cache does not have those of the pinned versions.
+///
+/// # Errors
+/// As those of [`programs`].
+pub(super) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     let source = workspace().join("tests/tools").join(name);
     let home = cache.path(&format!("go-{name}"));
     let _lock = cache.lock()?;

@@ -1,0 +1,125 @@
+//! The manifests of `deploy/` as data: their documents, and what the chart's rendered form was rendered from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::lab::build::workspace;
+use crate::lab::oci::sha256;
+
+/// The kustomize base.
+pub const BASE: &str = "deploy/kustomize/base";
+/// The chart.
+pub const CHART: &str = "deploy/helm/virtfn";
+
+/// The documents of a YAML text.
+///
+/// # Errors
+/// When it is no YAML.
+pub fn documents(text: &str) -> Result<Vec<Value>> {
+    serde_yaml_ng::Deserializer::from_str(text)
+        .map(|document| Ok(Value::deserialize(document)?))
+        .filter(|document| !matches!(document, Ok(Value::Null)))
+        .collect()
+}
+
+/// The documents of a file of the checkout.
+///
+/// # Errors
+/// When it cannot be read, or is no YAML.
+pub fn read(name: &str) -> Result<Vec<Value>> {
+    let path = workspace().join(name);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+    documents(&text).with_context(|| format!("{name} is no YAML"))
+}
+
+/// All files below a directory of the checkout, sorted.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn files(dir: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut dirs = vec![workspace().join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// One digest of all files of the chart, which its rendered forms begin with: without helm it tells that they are of this chart.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn chart_digest() -> Result<String> {
+    let mut all = Vec::new();
+    for path in files(CHART)? {
+        let name = path.strip_prefix(workspace()).unwrap_or(&path);
+        all.extend(name.to_string_lossy().bytes());
+        all.push(0);
+        all.extend(std::fs::read(&path)?);
+        all.push(0);
+    }
+    sha256(&all)
+}
+
+/// A rendered form that is checked in.
+#[derive(Clone, Copy, Debug)]
+pub struct Golden {
+    /// The file below `tests/golden/`.
+    pub name: &'static str,
+    /// The namespace it is rendered for.
+    pub namespace: &'static str,
+    /// Values of the chart besides its own, a file of the chart; none with kustomize.
+    pub values: Option<&'static str>,
+    /// Whether it is of the chart rather than of the kustomize base.
+    pub is_chart: bool,
+}
+
+/// All rendered forms.
+pub const GOLDEN: [Golden; 3] = [
+    Golden {
+        name: "kustomize.yaml",
+        namespace: "kube-system",
+        values: None,
+        is_chart: false,
+    },
+    Golden {
+        name: "helm-default.yaml",
+        namespace: "kube-system",
+        values: None,
+        is_chart: true,
+    },
+    Golden {
+        name: "helm-everything.yaml",
+        namespace: "network",
+        values: Some("ci/everything-values.yaml"),
+        is_chart: true,
+    },
+];
+
+impl Golden {
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("golden")
+            .join(self.name)
+    }
+
+    /// Its documents.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no YAML.
+    pub fn documents(&self) -> Result<Vec<Value>> {
+        documents(&std::fs::read_to_string(self.path())?)
+    }
+}

@@ -1,0 +1,140 @@
+//! The documentation for operators: links lead somewhere, files and commands that it names are there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sriov_tests::lab::HELP;
+use sriov_tests::lab::build::workspace;
+use sriov_tests::manifests::files;
+use sriov_tests::plugin;
+
+/// README and all of `docs`, each with its text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = files("docs").unwrap().into_iter();
+    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    std::iter::once(workspace().join("README.md"))
+        .chain(pages)
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path, text)
+        })
+        .collect()
+}
+
+/// The texts between two marks.
+fn between<'a>(text: &'a str, start: &str, end: &'a str) -> Vec<&'a str> {
+    let parts = text.split(start).skip(1);
+    parts.filter_map(|part| part.split(end).next()).collect()
+}
+
+/// A heading as the part of a link after `#`.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = kept
+        .chars()
+        .filter(|one| one.is_alphanumeric() || " -_".contains(*one));
+    kept.map(|one| if one == ' ' { '-' } else { one }).collect()
+}
+
+fn has_anchor(page: &Path, wanted: &str) -> bool {
+    let text = fs::read_to_string(page).unwrap();
+    text.lines()
+        .any(|line| line.starts_with('#') && anchor(line) == wanted)
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut seen = 0;
+    for (page, text) in pages() {
+        for link in between(&text, "](", ")") {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            let to = if file.is_empty() {
+                page.clone()
+            } else {
+                page.parent().unwrap().join(file)
+            };
+            assert!(to.exists(), "{}: {link}", page.display());
+            assert!(
+                part.is_empty() || has_anchor(&to, part),
+                "{}: {link}",
+                page.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn files_of_the_checkout_that_are_named_are_there() {
+    let mut seen = 0;
+    for (page, text) in pages() {
+        let words = text.split(|one: char| one.is_whitespace() || "`()[]#".contains(one));
+        for word in words.map(|word| word.trim_end_matches([',', '.', ':', ';'])) {
+            if word.starts_with("deploy/") || word.starts_with("docs/") {
+                assert!(
+                    workspace().join(word).exists(),
+                    "{}: {word}",
+                    page.display()
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn commands_that_are_named_are_there() {
+    let program = plugin::binary().unwrap();
+    let help = Command::new(program).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let first = |text: &str| -> String {
+        text.chars()
+            .take_while(|one| one.is_alphanumeric() || *one == '-')
+            .collect()
+    };
+    for (page, text) in pages() {
+        for rest in between(&text, "cargo lab ", "\n") {
+            let word = first(rest);
+            let is_known = word.is_empty() || HELP.contains(&format!("  {word}"));
+            assert!(is_known, "{}: cargo lab {word}", page.display());
+        }
+        for rest in between(&text, "sriov-device-plugin ", "\n") {
+            let word = first(rest);
+            let is_command = ["check-config", "inventory", "explain"].contains(&word.as_str());
+            let is_flag = word.starts_with("--");
+            if is_command || is_flag {
+                assert!(help.contains(&word), "{}: {word}", page.display());
+            }
+        }
+    }
+}
+
+/// An anchor as GitHub makes it.
+#[test]
+fn headings_become_anchors() {
+    for (heading, expected) in [
+        ("## From `sriov-cni`", "from-sriov-cni"),
+        ("# Who holds what", "who-holds-what"),
+        (
+            "## A machine that changes, line by line",
+            "a-machine-that-changes-line-by-line",
+        ),
+    ] {
+        assert_eq!(anchor(heading), expected);
+    }
+}

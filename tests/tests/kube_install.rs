@@ -1,0 +1,207 @@
+//! Our own image and manifests on a node of real parts: the pod of the kustomize base installs the CNI plugin, offers VFs without any capability, and is ready; the operator's manifests start the same images.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sriov_tests::cluster::{Cluster, Pod};
+use sriov_tests::lab::ship::VERSION;
+use sriov_tests::manifests::documents;
+use sriov_tests::node::{Pf, ip_json, wait_for};
+
+const TRADING: &str = include_str!("../../deploy/examples/nad-vlan.yaml");
+const CONFIG: &str = include_str!("../../deploy/examples/configmap.yaml");
+const BASE: &str = include_str!("../golden/kustomize.yaml");
+const PLUGIN: &str = "/opt/cni/bin/sriov";
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// The node with our images, and another program in the place of the CNI plugin; all of it is put back.
+struct Node {
+    cluster: Cluster,
+    plugin: Vec<u8>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let cluster = Cluster::join().unwrap();
+        let import = Command::new("/usr/bin/ctr")
+            .args(["--namespace", "k8s.io", "images", "import"])
+            .arg("/lab/images/virtfn.tar")
+            .output()
+            .unwrap();
+        assert!(import.status.success(), "{import:?}");
+        let plugin = fs::read(PLUGIN).unwrap();
+        fs::write(PLUGIN, "another program").unwrap();
+        Self { cluster, plugin }
+    }
+
+    /// A ConfigMap with the resource list of the examples.
+    fn config(&self, name: &str, key: &str) {
+        let example: Value = serde_yaml_ng::from_str(CONFIG).unwrap();
+        let map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": name },
+            "data": { key: example["data"]["config.json"] },
+        });
+        let _ = self.cluster.api.delete(&format!("{CONFIG_MAPS}/{name}"));
+        self.cluster.api.post(CONFIG_MAPS, &map).unwrap();
+    }
+
+    /// A pod that a `DaemonSet` would make of its template.
+    fn pod(&self, name: &str, mut spec: Value) -> Pod<'_> {
+        spec["nodeName"] = json!("node");
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": spec });
+        let pod = self.cluster.pod(&pod).unwrap();
+        pod.wait_running().unwrap();
+        pod
+    }
+
+    fn assert_plugin_is_installed(&self) {
+        assert!(fs::read(PLUGIN).unwrap() == self.plugin, "another program");
+        let mode = fs::metadata(PLUGIN).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(PLUGIN);
+        let _ = fs::write(PLUGIN, &self.plugin);
+        let _ = fs::set_permissions(PLUGIN, fs::Permissions::from_mode(0o755));
+    }
+}
+
+/// What the kernel says of the device plugin's process.
+fn process_status() -> String {
+    let mut all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let dir = entry.ok()?.path();
+        let program = fs::read_link(dir.join("exe")).ok()?;
+        let is_ours = program.ends_with("usr/bin/sriov-device-plugin");
+        is_ours.then(|| fs::read_to_string(dir.join("status")).ok())?
+    });
+    let status = all.next().unwrap();
+    assert_eq!(all.next(), None, "two of them");
+    status
+}
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let found = status.lines().find_map(|line| line.strip_prefix(name));
+    found.unwrap().trim_start_matches(':').trim()
+}
+
+fn is_ready(pod: &Pod<'_>) -> bool {
+    let pod = pod.read().unwrap_or_default();
+    pod["status"]["containerStatuses"][0]["ready"] == true
+}
+
+#[test]
+fn the_base_installs_and_offers_without_a_capability() {
+    let node = Node::new();
+    let pf = Pf::with_vfs(0, 4).unwrap();
+    let before = pf.baseline().unwrap();
+    let base = documents(BASE).unwrap();
+    let daemon_set = base.iter().find(|one| one["kind"] == "DaemonSet").unwrap();
+    node.config("sriovdp-config", "config.json");
+    let plugin = node.pod("plugin", daemon_set["spec"]["template"]["spec"].clone());
+    wait_for("the plugin is ready", || is_ready(&plugin)).unwrap();
+    node.assert_plugin_is_installed();
+    node.cluster
+        .wait_allocatable("example.com/trading", 4)
+        .unwrap();
+
+    let status = process_status();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(&status, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+    // 2: a filter is at work.
+    assert_eq!(field(&status, "Seccomp"), "2");
+
+    node.cluster.apply_network(TRADING).unwrap();
+    let limits = json!({ "example.com/trading": "1" });
+    let user = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "user", "annotations": { "k8s.v1.cni.cncf.io/networks": "trading" } },
+        "spec": {
+            "nodeName": "node",
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": false,
+            "dnsPolicy": "Default",
+            "containers": [{
+                "name": "main",
+                "image": "localhost/pod:1",
+                "imagePullPolicy": "Never",
+                "resources": { "limits": limits, "requests": limits },
+            }],
+        },
+    });
+    let user = node.cluster.pod(&user).unwrap();
+    user.wait_running().unwrap();
+    let netns = user.netns().unwrap();
+    ip_json(Some(&netns), &["link", "show", "dev", "net1"]).unwrap();
+    user.delete().unwrap();
+    plugin.delete().unwrap();
+    wait_for("the VF is as it was", || {
+        pf.baseline().is_ok_and(|now| now == before)
+    })
+    .unwrap();
+}
+
+/// sriov-network-operator names only images: entry points and words are those of the Go images.
+#[test]
+fn the_operators_manifests_start_our_images() {
+    let node = Node::new();
+    let _pf = Pf::with_vfs(0, 4).unwrap();
+    node.config("device-plugin-config", "node");
+    let host_path = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path } });
+    let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path });
+    let plugin = node.pod("operated", json!({
+        "hostNetwork": true,
+        "automountServiceAccountToken": false,
+        "terminationGracePeriodSeconds": 1,
+        "initContainers": [{
+            "name": "sriov-cni",
+            "image": format!("localhost/sriov-cni:{VERSION}"),
+            "imagePullPolicy": "Never",
+            "args": ["--no-sleep"],
+            "securityContext": { "privileged": true },
+            "volumeMounts": [mount("cnibin", "/host/opt/cni/bin")],
+        }],
+        "containers": [{
+            "name": "sriov-device-plugin",
+            "image": format!("localhost/sriov-device-plugin:{VERSION}"),
+            "imagePullPolicy": "Never",
+            "args": ["--log-level=10", "--resource-prefix=example.com", "--config-file=/etc/pcidp/$(NODE_NAME)", "--use-cdi"],
+            "env": [{ "name": "NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }],
+            "securityContext": { "privileged": true, "readOnlyRootFilesystem": true },
+            "volumeMounts": [
+                mount("devicesock", "/var/lib/kubelet/device-plugins"),
+                mount("config-volume", "/etc/pcidp/"),
+                mount("device-info", "/var/run/k8s.cni.cncf.io/devinfo/dp"),
+                mount("dynamic-cdi", "/var/run/cdi"),
+            ],
+        }],
+        "volumes": [
+            host_path("cnibin", "/opt/cni/bin"),
+            host_path("devicesock", "/var/lib/kubelet/device-plugins"),
+            { "name": "config-volume", "configMap": { "name": "device-plugin-config" } },
+            host_path("device-info", "/var/run/k8s.cni.cncf.io/devinfo/dp"),
+            host_path("dynamic-cdi", "/var/run/cdi"),
+        ],
+    }));
+    node.assert_plugin_is_installed();
+    node.cluster
+        .wait_allocatable("example.com/trading", 4)
+        .unwrap();
+    plugin.delete().unwrap();
+}
