@@ -23,8 +23,13 @@ pub fn start_plugin() -> Result<Plugin> {
     let config = manifest
         .pointer("/data/config.json")
         .and_then(Value::as_str);
+    start_plugin_with(config.context("the example has no configuration")?)
+}
+
+/// A device plugin on the node, with another resource list.
+pub fn start_plugin_with(config: &str) -> Result<Plugin> {
     let file = "/run/virtfn/config.json";
-    std::fs::write(file, config.context("the example has no configuration")?)?;
+    std::fs::write(file, config)?;
     let flag = format!("--config-file={file}");
     let binary = Path::new("/opt/virtfn/sriov-device-plugin");
     Plugin::start(binary, &[&flag], Path::new(PLUGIN_LOG))

@@ -1,10 +1,11 @@
 //! `cargo lab kubernetes`: the lab's node as a Kubernetes node of real, unmodified parts, and the suites that use it.
 //!
-//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node; what runs on the node is started by `crate::cluster`.
+//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node, `podman` another runtime on it; what runs on the node is started by `crate::cluster`.
 
 mod control;
 mod go;
 pub mod manifests;
+mod podman;
 
 use std::path::Path;
 
@@ -74,6 +75,7 @@ pub fn run(names: &[&str]) -> Result<bool> {
     let mut node = Node::new(&cache, &parts)?;
     node.make_room_for_containers();
     add_containers(&mut node, &parts, &debian)?;
+    podman::add(&cache, &mut node)?;
     let plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
     for (name, file) in [
         (
@@ -140,22 +142,13 @@ pub fn run(names: &[&str]) -> Result<bool> {
 /// containerd, runc, their libraries and configuration, and the image of the suites' pods.
 fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<()> {
     for (from, to) in DEBIAN {
-        let program = first_of(debian, from)?;
-        for library in shared_libraries(debian, &program)? {
-            let name = library.file_name().unwrap_or_default().to_string_lossy();
-            node.add_file(&format!("usr/lib/x86_64-linux-gnu/{name}"), &library)?;
-        }
-        node.add_file(to, &program)?;
+        add_with_libraries(node, debian, &first_of(debian, from)?, to)?;
     }
     for plugin in PLUGINS {
         let program = first_of(&parts.guest, &format!("usr/lib/cni/{plugin}"))?;
         node.add_file(&format!("opt/cni/bin/{plugin}"), &program)?;
     }
-    for (name, text) in FILES {
-        let file = node.run_path(&name.replace('/', "-"));
-        std::fs::write(&file, text)?;
-        node.add_file(name, &file)?;
-    }
+    add_texts(node, FILES)?;
     let image = Image {
         name: "localhost/pod:1".to_owned(),
         files: vec![(
@@ -168,4 +161,23 @@ fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<(
     let tar = node.run_path("pod.tar");
     oci::write(&[image], &tar)?;
     node.add_file("lab/images/pod.tar", &tar)
+}
+
+/// A program of a package root with the libraries of that root.
+fn add_with_libraries(node: &mut Node, root: &Path, program: &Path, to: &str) -> Result<()> {
+    for library in shared_libraries(root, program)? {
+        let name = library.file_name().unwrap_or_default().to_string_lossy();
+        node.add_file(&format!("usr/lib/x86_64-linux-gnu/{name}"), &library)?;
+    }
+    node.add_file(to, program)
+}
+
+/// Files by path on the node and content.
+fn add_texts(node: &mut Node, files: &[(&str, &str)]) -> Result<()> {
+    for (name, text) in files {
+        let file = node.run_path(&name.replace('/', "-"));
+        std::fs::write(&file, text)?;
+        node.add_file(name, &file)?;
+    }
+    Ok(())
 }

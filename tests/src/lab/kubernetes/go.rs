@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::super::build::workspace;
 use super::super::cache::Cache;
 use super::super::fetch::has;
+use super::super::oci;
 use super::super::progress;
 
 /// Where Go's own program for self-signed certificates lives below `GOROOT`.
@@ -41,14 +42,14 @@ pub(super) fn programs(cache: &Cache) -> Result<Programs> {
 /// As those of [`programs`].
 pub(super) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     let source = workspace().join("tests/tools").join(name);
-    let home = cache.path(&format!("go-{name}"));
+    let mut pins = std::fs::read(source.join("go.mod"))?;
+    pins.extend(std::fs::read(source.join("go.sum"))?);
+    let digest = oci::sha256(&pins)?;
+    // Checkouts with other versions have directories of their own.
+    let key = format!("go-{name}-{}", digest.get(..12).unwrap_or_default());
+    let home = cache.path(&key);
     let _lock = cache.lock()?;
-    let pins = ["go.mod", "go.sum"];
-    let read = |dir: &Path, pin: &str| std::fs::read(dir.join(pin)).ok();
-    if pins
-        .iter()
-        .all(|pin| read(&home, pin).is_some() && read(&home, pin) == read(&source, pin))
-    {
+    if home.exists() {
         return Ok(home);
     }
     if !has("go") {
@@ -57,7 +58,7 @@ pub(super) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
         );
     }
     cache.ensure_room()?;
-    let unfinished = cache.path(&format!("go-{name}-unfinished"));
+    let unfinished = cache.path(&format!("{key}-unfinished"));
     let _ = std::fs::remove_dir_all(&unfinished);
     std::fs::create_dir_all(&unfinished)?;
     let flags = linker_flags(&std::fs::read_to_string(source.join("go.mod"))?);
@@ -81,10 +82,6 @@ pub(super) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     if !made.success() {
         bail!("go cannot build its own {CERTIFICATES}; its messages are above");
     }
-    for pin in pins {
-        std::fs::copy(source.join(pin), unfinished.join(pin))?;
-    }
-    let _ = std::fs::remove_dir_all(&home);
     std::fs::rename(&unfinished, &home)?;
     Ok(home)
 }

@@ -1,0 +1,47 @@
+//! podman of the Debian release on the node: a runtime without a daemon, which calls CNI plugins by itself.
+
+use anyhow::Result;
+
+use super::super::cache::Cache;
+use super::super::fetch;
+use super::super::image::first_of;
+use super::super::qemu::Node;
+
+/// Version of the parts in the cache.
+const LAYOUT: &str = "podman-v1";
+
+/// Programs: path in the package root, path on the node. runc is there already.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("usr/bin/podman", "usr/bin/podman"),
+    ("usr/bin/conmon", "usr/bin/conmon"),
+];
+
+/// Our own files of the node.
+const FILES: &[(&str, &str)] = &[
+    (
+        "etc/containers/containers.conf",
+        include_str!("node/containers.conf"),
+    ),
+    (
+        "etc/containers/policy.json",
+        "{ \"default\": [{ \"type\": \"insecureAcceptAnything\" }] }\n",
+    ),
+    (
+        "etc/containers/storage.conf",
+        "[storage]\ndriver = \"vfs\"\ngraphroot = \"/var/lib/containers/storage\"\nrunroot = \"/run/containers/storage\"\n",
+    ),
+    ("etc/containers/registries.conf", ""),
+];
+
+/// Puts it on the node.
+///
+/// # Errors
+/// When its packages cannot be had, or a file cannot be written.
+pub(super) fn add(cache: &Cache, node: &mut Node) -> Result<()> {
+    let root = fetch::packages(cache, LAYOUT, &["podman"])?;
+    for (from, to) in PROGRAMS {
+        let program = first_of(&root, from)?;
+        super::add_with_libraries(node, &root, &program, to)?;
+    }
+    super::add_texts(node, FILES)
+}

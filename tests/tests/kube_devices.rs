@@ -1,0 +1,183 @@
+//! Devices of other kinds and lives: drivers for user space, init containers, VFs that come and go, a VF that another pod has.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+use sriov_tests::cluster::Cluster;
+use sriov_tests::cluster::workload::{
+    STORAGE, TRADING, network, pod, start_plugin, start_plugin_with,
+};
+use sriov_tests::node::{Driver, Pf, ip_json, wait_for};
+
+/// The root of the container that has a device of a resource, seen from the node, and the value of its variable.
+fn container_with(variable: &str) -> (PathBuf, String) {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut found = processes.filter_map(|entry| {
+        let environment = fs::read(entry.path().join("environ")).ok()?;
+        let mut words = environment.split(|byte| *byte == 0);
+        let value = words.find_map(|word| {
+            let (name, value) = str::from_utf8(word).ok()?.split_once('=')?;
+            (name == variable).then(|| value.to_owned())
+        })?;
+        Some((entry.path().join("root"), value))
+    });
+    found.next().unwrap()
+}
+
+#[test]
+fn a_pod_with_a_vf_for_user_space_gets_its_nodes_and_the_settings_at_the_pf() {
+    let cluster = Cluster::join().unwrap();
+    let pf = Pf::with_vfs(1, 2).unwrap();
+    let vf = pf.vf(1).unwrap();
+    let _driver = Driver::bind(&vf, "vfio-pci").unwrap();
+    let bound = pf.baseline().unwrap();
+    let list = json!({ "resourceList": [{
+        "resourceName": "dpdk", "resourcePrefix": "example.com",
+        "selectors": [{ "drivers": ["vfio-pci"] }],
+    }] });
+    let _plugin = start_plugin_with(&list.to_string()).unwrap();
+    let settings = json!({ "vlan": 100, "spoofchk": "off", "trust": "on" });
+    cluster
+        .apply_network(&network("dpdk", "example.com/dpdk", &settings))
+        .unwrap();
+    cluster.wait_allocatable("example.com/dpdk", 1).unwrap();
+    let pod = cluster
+        .pod(&pod(
+            "dpdk",
+            &json!([{ "name": "dpdk" }]),
+            &json!({ "example.com/dpdk": "1" }),
+        ))
+        .unwrap();
+    pod.wait_running().unwrap();
+
+    let (root, device) = container_with("PCIDEVICE_EXAMPLE_COM_DPDK");
+    assert_eq!(device, vf);
+    let group = fs::read_link(format!("/sys/bus/pci/devices/{vf}/iommu_group")).unwrap();
+    let group = group.file_name().unwrap().to_owned();
+    let mut nodes: Vec<_> = fs::read_dir(root.join("dev/vfio"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "devices")
+        .collect();
+    nodes.sort();
+    assert_eq!(nodes, [group, "vfio".into()]);
+    let vf = &ip_json(None, &["link", "show", "dev", &pf.netdev]).unwrap()[0]["vfinfo_list"][1];
+    assert_eq!(vf["vlan_list"][0]["vlan"], 100, "{vf}");
+    assert_eq!(
+        (&vf["trust"], &vf["spoofchk"]),
+        (&json!(true), &json!(false))
+    );
+    let status = pod.network_status("default/dpdk").unwrap();
+    assert_eq!(status["device-info"]["pci"]["pci-address"], device);
+
+    pod.delete().unwrap();
+    wait_for("the VF has its settings back", || {
+        pf.baseline().is_ok_and(|now| now == bound)
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_init_container_uses_the_vf_that_the_container_gets() {
+    let cluster = Cluster::join().unwrap();
+    Pf::with_vfs(1, 1).unwrap();
+    let _plugin = start_plugin().unwrap();
+    cluster.apply_network(STORAGE).unwrap();
+    cluster.wait_allocatable("example.com/storage", 1).unwrap();
+    let one = json!({ "example.com/storage": "1" });
+    let mut spec = pod("prepared", &json!([{ "name": "storage" }]), &one);
+    spec["spec"]["initContainers"] = json!([{
+        "name": "prepare",
+        "image": "localhost/pod:1",
+        "imagePullPolicy": "Never",
+        "command": ["/bin/busybox", "sh", "-c", "/bin/busybox ifconfig -a net1 && echo $PCIDEVICE_EXAMPLE_COM_STORAGE > /dev/termination-log"],
+        "resources": { "limits": one, "requests": one },
+    }]);
+    let pod = cluster.pod(&spec).unwrap();
+    let now = pod.wait_running().unwrap();
+    let ended = &now["status"]["initContainerStatuses"][0]["state"]["terminated"];
+    let (_, device) = container_with("PCIDEVICE_EXAMPLE_COM_STORAGE");
+    assert_eq!(ended["message"].as_str().unwrap().trim(), device, "{ended}");
+    pod.delete().unwrap();
+}
+
+#[test]
+fn vfs_that_come_and_go_change_what_the_node_offers() {
+    let cluster = Cluster::join().unwrap();
+    let pf = Pf::with_vfs(1, 2).unwrap();
+    let _plugin = start_plugin().unwrap();
+    for count in [2, 5, 0, 3] {
+        pf.set_vfs(count).unwrap();
+        cluster
+            .wait_allocatable("example.com/storage", u64::try_from(count).unwrap())
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_network_that_names_the_vf_of_another_pod_is_refused_with_its_owner() {
+    let cluster = Cluster::join().unwrap();
+    let pf = Pf::with_vfs(0, 4).unwrap();
+    let before = pf.baseline().unwrap();
+    let _plugin = start_plugin().unwrap();
+    cluster.apply_network(TRADING).unwrap();
+    cluster.wait_allocatable("example.com/trading", 4).unwrap();
+    let one = json!({ "example.com/trading": "1" });
+    let owner = cluster
+        .pod(&pod("owner", &json!([{ "name": "trading" }]), &one))
+        .unwrap();
+    owner.wait_running().unwrap();
+    let status = owner.network_status("default/trading").unwrap();
+    let device = &status["device-info"]["pci"]["pci-address"];
+    let taken = pf.baseline().unwrap();
+
+    let by_name = json!({ "deviceID": device, "vlan": 7 });
+    let manifest = network("thief", "", &by_name);
+    cluster.apply_network(&manifest).unwrap();
+    let thief = cluster
+        .pod(&pod("thief", &json!([{ "name": "thief" }]), &json!({})))
+        .unwrap();
+    let message = thief.wait_event("is attached to container").unwrap();
+    assert!(message.contains(device.as_str().unwrap()), "{message}");
+    thief.delete().unwrap();
+    assert_eq!(pf.baseline().unwrap(), taken);
+    owner.delete().unwrap();
+    wait_for("the VFs are as they were", || {
+        pf.baseline().is_ok_and(|now| now == before)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_pulled_cable_shows_in_the_status_of_the_pod() {
+    let cluster = Cluster::join().unwrap();
+    let pf = Pf::with_vfs(1, 1).unwrap();
+    let _plugin = start_plugin().unwrap();
+    cluster.apply_network(STORAGE).unwrap();
+    cluster.wait_allocatable("example.com/storage", 1).unwrap();
+    let one = json!({ "example.com/storage": "1" });
+    let pod = cluster
+        .pod(&pod("cable", &json!([{ "name": "storage" }]), &one))
+        .unwrap();
+    pod.wait_running().unwrap();
+    let vf = pf.vf(0).unwrap();
+    for (carrier, health) in [(true, "Healthy"), (false, "Unhealthy"), (true, "Healthy")] {
+        pf.set_carrier(carrier).unwrap();
+        let wanted = json!([{ "name": "example.com/storage", "resources": [{ "resourceID": vf, "health": health }] }]);
+        let mut shown = json!(null);
+        wait_for(&format!("the pod's device is {health}"), || {
+            let pod = pod.read().unwrap_or_default();
+            shown = pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"].clone();
+            shown == wanted
+        })
+        .unwrap_or_else(|error| unreachable!("{error}: {shown}"));
+    }
+    pod.delete().unwrap();
+}
