@@ -27,6 +27,11 @@ impl Offer {
         (self.snapshot, self.planned) = (snapshot, planned);
     }
 
+    /// The newest scan that was taken.
+    pub fn snapshot(&self) -> &HostSnapshot {
+        &self.snapshot
+    }
+
     /// The pools as kubelet may know them now, and when that changes though nothing else does.
     pub fn pools(&mut self, owners: &Owners, now: Instant) -> (Pools, Option<Instant>) {
         self.given.remember(&self.snapshot, owners);

@@ -36,9 +36,9 @@ use crate::pools::{Pool, Pools, plan_pools};
 use crate::privileges::{NotWritable, ensure_writable};
 use crate::uplinks;
 
-/// While VFs are being made or removed their PF is looked at this often,
+/// While VFs are being made or removed their PF is looked at this often, if a scan does not take long,
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// and what is there is advertised after this long, whatever the kernel says.
+/// and what is there is advertised when nothing came or went for this long, whatever the kernel says.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why the plugin could not start.
@@ -174,7 +174,8 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         setup,
         config,
         config_text,
-        waiting_since: None,
+        progress: None,
+        scan_time: Duration::ZERO,
         look_again: None,
         recovery: None,
         problems: Vec::new(),
@@ -214,8 +215,10 @@ struct Plugin {
     config: ResourceList,
     /// What the file held when it was read last, good or not.
     config_text: String,
-    /// Since when VFs are being made or removed.
-    waiting_since: Option<Instant>,
+    /// VFs that are being made or removed: how many functions there are, and since when.
+    progress: Option<(usize, Instant)>,
+    /// How long the last scan took.
+    scan_time: Duration,
     /// When they are looked at again.
     look_again: Option<Instant>,
     /// When a device that recovered may be told.
@@ -274,7 +277,10 @@ impl Plugin {
     async fn refresh(&mut self) {
         self.look_again = None;
         self.recovery = None;
-        match scan(&self.setup, &self.means.metrics) {
+        let start = Instant::now();
+        let scanned = scan(&self.setup, &self.means.metrics);
+        self.scan_time = start.elapsed();
+        match scanned {
             Ok(snapshot) => self.take(snapshot).await,
             Err(error) => tracing::error!("{}; what is advertised is kept", chain(&error)),
         }
@@ -287,14 +293,12 @@ impl Plugin {
             }
             self.problems.clone_from(&snapshot.problems);
         }
-        if snapshot.in_transition.is_empty() {
-            self.waiting_since = None;
-        } else {
-            let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < PATIENCE {
-                self.look_again = Some(Instant::now() + LOOK_AGAIN);
+        if self.is_in_transition(&snapshot) {
+            if self.offer.snapshot().functions.is_empty() {
                 return;
             }
+            let pfs = std::mem::take(&mut snapshot.in_transition);
+            snapshot.take_pfs(&pfs, self.offer.snapshot());
         }
         altnames::resolve(&self.setup.host, &mut snapshot, &self.config);
         let pools = plan_pools(&snapshot, &self.config, &uplinks::uplinks(&self.setup.host));
@@ -303,6 +307,25 @@ impl Plugin {
         }
         self.offer.take(snapshot, pools);
         self.publish().await;
+    }
+
+    /// Whether VFs come or go just now, and sees to it that they are looked at again.
+    fn is_in_transition(&mut self, snapshot: &HostSnapshot) -> bool {
+        if snapshot.in_transition.is_empty() {
+            self.progress = None;
+            return false;
+        }
+        let (now, count) = (Instant::now(), snapshot.functions.len());
+        let since = match self.progress {
+            Some((before, since)) if before == count => since,
+            Some(_) | None => now,
+        };
+        self.progress = Some((count, since));
+        if now.duration_since(since) >= PATIENCE {
+            return false;
+        }
+        self.look_again = Some(now + LOOK_AGAIN.max(2 * self.scan_time));
+        true
     }
 
     /// Sends what changed; starts a pool with its first devices, and stops what the configuration no longer names.

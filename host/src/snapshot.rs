@@ -36,6 +36,21 @@ impl HostSnapshot {
         }
     }
 
+    /// Takes some PFs and their VFs from another picture, which has all of them or none.
+    pub fn take_pfs(&mut self, pfs: &BTreeSet<PciAddress>, other: &Self) {
+        let is_of = |function: &PciFunction| match &function.role {
+            SriovRole::Vf { pf, .. } => pfs.contains(pf),
+            SriovRole::Pf { .. } | SriovRole::None => pfs.contains(&function.address),
+        };
+        self.functions.retain(|_, function| !is_of(function));
+        let taken = other
+            .functions
+            .iter()
+            .filter(|(_, function)| is_of(function));
+        self.functions
+            .extend(taken.map(|(address, function)| (*address, function.clone())));
+    }
+
     /// Link type of a function: that of its PF while its own network device is away in a pod or a userspace driver is bound.
     pub fn link_type(&self, function: &PciFunction) -> Option<LinkType> {
         let own = function.netdevs.first();
@@ -257,4 +272,67 @@ pub struct ScanProblem {
     pub device: String,
     /// What was wrong, with the path.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(address: &str, role: SriovRole) -> (PciAddress, PciFunction) {
+        let address = address.parse().unwrap();
+        let function = PciFunction {
+            address,
+            incarnation: 0,
+            vendor: PciId(0x8086),
+            device: PciId(0x10c9),
+            class: PciClass(0x02_0000),
+            driver: None,
+            numa_node: None,
+            iommu_group: None,
+            role,
+            netdevs: Vec::new(),
+            acpi_index: None,
+            rdma: Vec::new(),
+            pkey: None,
+            vdpa: Vec::new(),
+        };
+        (address, function)
+    }
+
+    fn machine(pfs: &[(&str, &[&str])]) -> HostSnapshot {
+        let mut snapshot = HostSnapshot::default();
+        for (pf, vfs) in pfs {
+            let role = SriovRole::Pf {
+                total_vfs: 7,
+                vfs: BTreeMap::new(),
+            };
+            snapshot.functions.extend([function(pf, role)]);
+            for vf in *vfs {
+                let pf = pf.parse().unwrap();
+                let role = SriovRole::Vf { pf, index: None };
+                snapshot.functions.extend([function(vf, role)]);
+            }
+        }
+        snapshot
+    }
+
+    #[test]
+    fn pfs_are_taken_with_all_of_their_vfs_or_with_none() {
+        let before = machine(&[
+            ("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"]),
+            ("0000:02:00.0", &["0000:02:10.0"]),
+        ]);
+        let mut now = machine(&[
+            ("0000:01:00.0", &["0000:01:10.2", "0000:01:10.4"]),
+            ("0000:02:00.0", &[]),
+            ("0000:03:00.0", &["0000:03:10.0"]),
+        ]);
+        let pfs = ["0000:01:00.0", "0000:03:00.0"].map(|pf| pf.parse().unwrap());
+        now.take_pfs(&pfs.into(), &before);
+        let expected = machine(&[
+            ("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"]),
+            ("0000:02:00.0", &[]),
+        ]);
+        assert_eq!(now, expected);
+    }
 }

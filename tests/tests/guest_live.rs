@@ -220,10 +220,16 @@ fn a_pulled_cable_and_a_pf_that_is_down_are_told_to_whom_it_matters() {
     are_ill(0);
     ip(&["link", "set", "pf0", "down"]).unwrap();
     are_ill(2);
+    // A PF is known by its name.
+    ip(&["link", "set", "pf0", "name", "other"]).unwrap();
+    stack.wait_for("x.y/ignore", &[]);
+    ip(&["link", "set", "other", "name", "pf0"]).unwrap();
+    are_ill(2);
     ip(&["link", "set", "pf0", "up"]).unwrap();
     pf.set_carrier(true).unwrap();
     are_ill(0);
-    assert_eq!(stack.lists("x.y/ignore"), [[all[2].clone()]]);
+    let there = vec![all[2].clone()];
+    assert_eq!(stack.lists("x.y/ignore"), [there.clone(), vec![], there]);
     stack.plugin.stop().unwrap();
 }
 

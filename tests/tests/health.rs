@@ -162,6 +162,34 @@ fn a_pf_without_carrier_is_told_everywhere_and_nothing_is_allocated() {
 }
 
 #[test]
+fn while_vfs_of_one_pf_come_the_others_are_told() {
+    let node = Node::new();
+    let (pf, vf) = ("0000:02:00.0", "0000:02:10.0");
+    node.tree.pf(pf, "igb", 7).unwrap();
+    node.tree.netdev(pf, "pf1", "1").unwrap();
+    node.tree.vf(pf, vf, "igbvf").unwrap();
+    node.rescan();
+    let all = [VFS[0], VFS[1], VFS[2], vf];
+    node.wait_for("x.y/net", &all);
+
+    // The kernel is at work on the one, and the cable of the other is pulled.
+    node.tree.remove(VFS[2]).unwrap();
+    fs::remove_file(node.tree.device(PF).join("virtfn2")).unwrap();
+    node.tree
+        .file(&format!("{pf}/net/pf1/carrier"), "0")
+        .unwrap();
+    node.rescan();
+    let ill = format!("!{vf}");
+    node.wait_for("x.y/net", &[VFS[0], VFS[1], VFS[2], &ill]);
+    // It is done.
+    node.tree.file(&format!("{PF}/sriov_numvfs"), "2").unwrap();
+    node.wait_for("x.y/net", &[VFS[0], VFS[1], &ill]);
+    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    let sizes: Vec<usize> = known["x.y/net"].lists.iter().map(Vec::len).collect();
+    assert!(sizes.ends_with(&[4, 4, 3]), "{sizes:?}");
+}
+
+#[test]
 fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() {
     let mut node = Node::new();
     node.wait_for("x.y/net", &VFS);
