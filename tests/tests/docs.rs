@@ -1,4 +1,4 @@
-//! The documentation for operators: links lead somewhere, files and commands that it names are there.
+//! The documentation for operators: links lead somewhere, files and commands that it names are there, its examples are well-formed.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,9 +13,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use sriov_tests::lab::HELP;
 use sriov_tests::lab::build::workspace;
-use sriov_tests::manifests::files;
+use sriov_tests::manifests::{documents, files};
 use sriov_tests::plugin;
 
 /// README and all of `docs`, each with its text.
@@ -122,6 +123,27 @@ fn commands_that_are_named_are_there() {
             }
         }
     }
+}
+
+#[test]
+fn blocks_of_yaml_and_json_are_that() {
+    let mut seen = 0;
+    for (page, text) in pages() {
+        for (language, is_json) in [("```yaml\n", false), ("```json\n", true)] {
+            for block in between(&text, language, "```") {
+                let read = if is_json {
+                    serde_json::from_str::<Value>(block)
+                        .map(|_| ())
+                        .map_err(anyhow::Error::new)
+                } else {
+                    documents(block).map(|_| ())
+                };
+                assert!(read.is_ok(), "{}: {read:?}\n{block}", page.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 5, "{seen}");
 }
 
 /// An anchor as GitHub makes it.

@@ -19,6 +19,7 @@ use sriov_tests::node::{Pf, ip_json, wait_for};
 
 const TRADING: &str = include_str!("../../deploy/examples/nad-vlan.yaml");
 const CONFIG: &str = include_str!("../../deploy/examples/configmap.yaml");
+const POD: &str = include_str!("../../deploy/examples/pod.yaml");
 const BASE: &str = include_str!("../golden/kustomize.yaml");
 const PLUGIN: &str = "/opt/cni/bin/sriov";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -98,6 +99,27 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
     found.unwrap().trim_start_matches(':').trim()
 }
 
+/// What a program in the pod's container says, as `kubectl exec` would have it.
+fn said_in(pod: &Pod<'_>, words: &[&str]) -> String {
+    let pod = pod.read().unwrap();
+    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str();
+    let output = Command::new("/usr/bin/ctr")
+        .args([
+            "--namespace",
+            "k8s.io",
+            "tasks",
+            "exec",
+            "--exec-id",
+            "said",
+        ])
+        .arg(id.unwrap().trim_start_matches("containerd://"))
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn is_ready(pod: &Pod<'_>) -> bool {
     let pod = pod.read().unwrap_or_default();
     pod["status"]["containerStatuses"][0]["ready"] == true
@@ -127,28 +149,30 @@ fn the_base_installs_and_offers_without_a_capability() {
     assert_eq!(field(&status, "Seccomp"), "2");
 
     node.cluster.apply_network(TRADING).unwrap();
-    let limits = json!({ "example.com/trading": "1" });
-    let user = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": { "name": "user", "annotations": { "k8s.v1.cni.cncf.io/networks": "trading" } },
-        "spec": {
-            "nodeName": "node",
-            "terminationGracePeriodSeconds": 1,
-            "automountServiceAccountToken": false,
-            "dnsPolicy": "Default",
-            "containers": [{
-                "name": "main",
-                "image": "localhost/pod:1",
-                "imagePullPolicy": "Never",
-                "resources": { "limits": limits, "requests": limits },
-            }],
-        },
-    });
+    let mut user: Value = serde_yaml_ng::from_str(POD).unwrap();
+    user["spec"]["nodeName"] = json!("node");
+    user["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    user["spec"]["dnsPolicy"] = json!("Default");
+    let container = &mut user["spec"]["containers"][0];
+    // The lab has no registry, and its image one program.
+    container["image"] = json!("localhost/pod:1");
+    container["command"] = Value::Null;
     let user = node.cluster.pod(&user).unwrap();
     user.wait_running().unwrap();
     let netns = user.netns().unwrap();
-    ip_json(Some(&netns), &["link", "show", "dev", "net1"]).unwrap();
+    let net1 = ip_json(Some(&netns), &["address", "show", "dev", "net1"]).unwrap();
+    assert_eq!(net1[0]["operstate"], "UP");
+    let address = net1[0]["addr_info"][0]["local"].as_str().unwrap();
+    assert!(address.starts_with("192.0.2."), "{address}");
+    let status = user.network_status("default/trading").unwrap();
+    assert_eq!(status["ips"], json!([address]));
+    let device = status["device-info"]["pci"]["pci-address"]
+        .as_str()
+        .unwrap();
+    let inventory = said_in(&plugin, &["sriov-device-plugin", "inventory"]);
+    let of_device = inventory.lines().find(|line| line.starts_with(device));
+    let has_holder = of_device.is_some_and(|line| line.contains("default/trader/main"));
+    assert!(has_holder, "{inventory}");
     user.delete().unwrap();
     plugin.delete().unwrap();
     wait_for("the VF is as it was", || {
