@@ -20,7 +20,10 @@ impl Activity {
         let mut all = Self::default();
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let dir = task?.path();
-            let status = fs::read_to_string(dir.join("status"))?;
+            // A thread that ended meanwhile does nothing any more.
+            let Ok(status) = fs::read_to_string(dir.join("status")) else {
+                continue;
+            };
             all.wakeups += field(&status, "voluntary_ctxt_switches")
                 .with_context(|| format!("no context switches in {}", dir.display()))?;
             all.cpu += cpu(&dir)?;
@@ -32,7 +35,7 @@ impl Activity {
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
-            wakeups: self.wakeups - earlier.wakeups,
+            wakeups: self.wakeups.saturating_sub(earlier.wakeups),
             cpu: self.cpu - earlier.cpu,
         }
     }
@@ -73,6 +76,8 @@ fn field(status: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -85,12 +90,16 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_memory_and_time() {
-        let pid = std::process::id();
+    fn a_process_uses_memory_and_time() {
+        // One without other tests' threads, which come and go.
+        let mut process = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = process.id();
         let before = Activity::of(pid).unwrap();
         let [resident, peak] = memory(pid).unwrap();
         assert!(resident > 0 && peak >= resident);
         let done = Activity::of(pid).unwrap().since(before);
+        process.kill().unwrap();
+        process.wait().unwrap();
         assert!(done.cpu >= 0.0);
     }
 }
