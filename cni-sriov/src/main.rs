@@ -10,13 +10,17 @@ use sriov_cni::install;
 use sriov_cni::log;
 use sriov_cni::request::{Environment, Verb};
 
+/// What a configuration with its last result seldom exceeds.
+const INPUT: usize = 8 * 1024;
+
 fn main() -> ExitCode {
     // No runtime gives a plugin words.
     if std::env::args_os().nth(1).is_some() {
         return install();
     }
     let environment = Environment::of_process();
-    let mut stdin = String::new();
+    // Room for the whole of it: an empty string would grow by small reads.
+    let mut stdin = String::with_capacity(INPUT);
     let read = std::io::stdin()
         .read_to_string(&mut stdin)
         .map_err(Failure::stdin);

@@ -242,18 +242,17 @@ fn representor(pf: &PciFunction, end: &str) -> Option<IfName> {
 
 /// Base classes of the PCI Code and ID Assignment Specification: 02 network, 12 processing accelerators; or those that the resource names.
 pub(crate) fn is_of_class(function: &PciFunction, resource: &Resource) -> bool {
-    let class = function.class.to_string();
-    let is_named = |default: &str| {
-        let mut named = resource.pci_classes.iter();
+    let is_named = |default: u8| {
         if resource.pci_classes.is_empty() {
-            class.starts_with(default)
-        } else {
-            named.any(|named| class.starts_with(named))
+            return function.class.base() == default;
         }
+        let class = function.class.to_string();
+        let mut named = resource.pci_classes.iter();
+        named.any(|named| class.starts_with(named))
     };
     match resource.device_type {
-        DeviceType::NetDevice => is_named("02"),
-        DeviceType::Accelerator => is_named("12"),
+        DeviceType::NetDevice => is_named(0x02),
+        DeviceType::Accelerator => is_named(0x12),
         // Subfunctions are no PCI functions.
         DeviceType::AuxNetDevice => false,
     }

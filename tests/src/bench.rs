@@ -42,7 +42,8 @@ struct Options {
     json: Option<PathBuf>,
     peer_cni: Option<PathBuf>,
     peer_device_plugin: Option<PathBuf>,
-    only: Option<String>,
+    /// All parts when there is none.
+    only: Vec<String>,
     idle: Duration,
     into_docs: bool,
 }
@@ -53,7 +54,7 @@ impl Default for Options {
             json: None,
             peer_cni: None,
             peer_device_plugin: None,
-            only: None,
+            only: Vec::new(),
             idle: Duration::from_mins(1),
             into_docs: false,
         }
@@ -66,7 +67,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let machine = machine::machine();
     let mut sections = Vec::new();
     for part in PARTS {
-        if options.only.as_deref().is_none_or(|only| only == part) {
+        if options.only.is_empty() || options.only.iter().any(|only| only == part) {
             sections.push(Section {
                 part,
                 command: command(part, &options),
@@ -103,10 +104,14 @@ fn options(words: &[&str]) -> Result<Options> {
                 let seconds = value()?.parse().context("--idle needs seconds")?;
                 options.idle = Duration::from_secs(seconds);
             }
-            "--only" => match *value()? {
-                part if PARTS.contains(&part) => options.only = Some(part.to_owned()),
-                other => bail!("--only `{other}` is not one of {}", PARTS.join(", ")),
-            },
+            "--only" => {
+                for part in value()?.split(',') {
+                    if !PARTS.contains(&part) {
+                        bail!("--only `{part}` is not one of {}", PARTS.join(", "));
+                    }
+                    options.only.push(part.to_owned());
+                }
+            }
             other => bail!("`{other}` is no option of bench; `cargo lab help` lists them"),
         }
     }

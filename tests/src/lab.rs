@@ -27,7 +27,7 @@ usage: cargo lab COMMAND
   demo [--json]     the main job on an emulated node, as a story or as data
   test              the whole gate: format, lints, docs, unit tests, licences, suites on real VFs
   test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
-  bench [--only PART] [--idle SECONDS] [--json FILE] [--docs] [--peer-cni FILE] [--peer-device-plugin FILE]
+  bench [--only PART,..] [--idle SECONDS] [--json FILE] [--docs] [--peer-cni FILE] [--peer-device-plugin FILE]
                     what both programs cost, as tables and as data, beside other static programs with the same
                     command line; PART is cni, counts, node, ports or device-plugin; --docs writes docs/benchmarks
   manifests [--write]

@@ -34,14 +34,14 @@ const BUDGETS: [Budget; 3] = [
     // Seven settings and moves; VF, network device and what became of them; up. Two files that must outlive a power loss.
     Budget {
         verb: "ADD",
-        calls: 300,
+        calls: 285,
         requests: 12,
         fsyncs: 4,
         vf_lists: 2800,
     },
     Budget {
         verb: "CHECK",
-        calls: 160,
+        calls: 148,
         requests: 2,
         fsyncs: 0,
         vf_lists: 1400,
@@ -49,7 +49,7 @@ const BUDGETS: [Budget; 3] = [
     // What is gone after a power loss is found by the boot id.
     Budget {
         verb: "DEL",
-        calls: 250,
+        calls: 232,
         requests: 10,
         fsyncs: 0,
         vf_lists: 2800,

@@ -25,9 +25,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Lookups in sysfs of a scanned VF with a network device.
 const LOOKUPS: f64 = 15.0;
 /// Allocations and reallocations of the scan for it.
-const SCANNED: f64 = 115.0;
+const SCANNED: f64 = 70.0;
 /// Those of its way into a pool.
-const PLANNED: f64 = 40.0;
+const PLANNED: f64 = 4.0;
 
 /// Lookups, allocations of the scan and of the plan, for each function.
 fn cost(size: Size) -> [f64; 3] {

@@ -1,7 +1,7 @@
 //! Whether a selector means a device: AND across its fields, OR within a list; an absent field is no condition.
 
 use sriov_config::resources::{DeviceType, NetSelector, Resource, Selector, VdpaType};
-use sriov_host::snapshot::{HostSnapshot, LinkType, PciFunction, Subfunction};
+use sriov_host::snapshot::{HostSnapshot, LinkType, PciFunction, PciId, Subfunction};
 
 use super::{is_of_class, vf_index};
 
@@ -70,8 +70,8 @@ impl<'a> Candidate<'a> {
             net,
         } = selector;
         let hardware = self.hardware;
-        one_of(vendors, Some(&hardware.vendor.to_string()))
-            && one_of(devices, Some(&hardware.device.to_string()))
+        is_id(vendors, hardware.vendor)
+            && is_id(devices, hardware.device)
             && one_of(drivers, hardware.driver.as_deref())
             && (pci_addresses.is_empty() || pci_addresses.contains(&hardware.address))
             && one_of(acpi_indexes, hardware.acpi_index.as_deref())
@@ -93,12 +93,11 @@ impl<'a> Candidate<'a> {
         } = selector;
         let pkey = self.hardware.pkey.as_deref();
         let pkey = pkey.filter(|_| self.link_type == Some(LinkType::Infiniband));
-        let link_type = self.link_type.map(|kind| kind.to_string());
         let mut roots = root_devices.iter();
         let mut names = pf_names.iter();
         (pf_names.is_empty() || names.any(|wanted| is_called(self.pf, &wanted.pf) && wanted.contains(self.number)))
             && (root_devices.is_empty() || roots.any(|wanted| wanted.pf == self.pf.address && wanted.contains(self.number)))
-            && one_of(link_types, link_type.as_deref())
+            && (link_types.is_empty() || one_of(link_types, self.link_type.map(|kind| kind.to_string()).as_deref()))
             // Only devlink tells the profile, and the device plugin speaks no netlink: it matches nothing rather than everything.
             && ddp_profiles.is_empty()
             && (pkeys.is_empty() || pkeys.iter().any(|wanted| is_pkey(wanted, pkey)))
@@ -114,6 +113,10 @@ fn has_taken_rdma_along(snapshot: &HostSnapshot, function: &PciFunction) -> bool
     snapshot.pf_of(function).is_some_and(|pf| {
         function.netdevs.is_empty() && function.driver == pf.driver && !pf.rdma.is_empty()
     })
+}
+
+fn is_id(list: &[String], id: PciId) -> bool {
+    list.is_empty() || one_of(list, Some(&id.to_string()))
 }
 
 fn one_of(list: &[String], value: Option<&str>) -> bool {

@@ -3,6 +3,7 @@
 //! The stock socket reads into a buffer of 64 KiB and drops what is longer: the list of some 220 VFs is.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
@@ -10,8 +11,17 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 use tokio::io::unix::AsyncFd;
 
+/// More than a message can be: each of its lists has 16 bits for its length. Pages that no message reaches are never there.
+const LONGEST: usize = 512 * 1024;
+/// `MSG_TRUNC`: the length is told whole when the buffer was too short (recv(2)).
+const TELL_LENGTH: i32 = 0x20;
+
 #[derive(Debug)]
-pub(super) struct DatagramSocket(AsyncFd<Socket>);
+pub(super) struct DatagramSocket {
+    socket: AsyncFd<Socket>,
+    /// One for all messages: to ask for the length of each first would be a second system call.
+    buffer: Mutex<Vec<u8>>,
+}
 
 /// Opens a socket in the namespace of the calling thread.
 pub(super) fn open_raw() -> io::Result<Socket> {
@@ -35,7 +45,10 @@ impl DatagramSocket {
         // SAFETY: the descriptor belongs to `socket`, which closes it only when it is dropped, after its deregistration;
         // `AsyncFd` owns it until then, and nothing here replaces it.
         let registered = unsafe { AsyncFd::register(socket)? };
-        Ok(Self(registered))
+        Ok(Self {
+            socket: registered,
+            buffer: Mutex::new(Vec::new()),
+        })
     }
 
     fn read<T>(
@@ -44,7 +57,7 @@ impl DatagramSocket {
         mut read: impl FnMut(&Socket) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         loop {
-            let mut guard = std::task::ready!(self.0.poll_read_ready(cx))?;
+            let mut guard = std::task::ready!(self.socket.poll_read_ready(cx))?;
             if let Ok(done) = guard.try_io(|socket| read(socket.get_ref())) {
                 return Poll::Ready(done);
             }
@@ -57,7 +70,7 @@ impl DatagramSocket {
         mut write: impl FnMut(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let mut guard = std::task::ready!(self.0.poll_write_ready(cx))?;
+            let mut guard = std::task::ready!(self.socket.poll_write_ready(cx))?;
             if let Ok(done) = guard.try_io(|socket| write(socket.get_ref())) {
                 return Poll::Ready(done);
             }
@@ -67,11 +80,11 @@ impl DatagramSocket {
 
 impl AsyncSocket for DatagramSocket {
     fn socket_ref(&self) -> &Socket {
-        self.0.get_ref()
+        self.socket.get_ref()
     }
 
     fn socket_mut(&mut self) -> &mut Socket {
-        self.0.get_mut()
+        self.socket.get_mut()
     }
 
     fn new(protocol: isize) -> io::Result<Self> {
@@ -109,7 +122,17 @@ impl AsyncSocket for DatagramSocket {
     }
 
     fn poll_recv_from_full(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Vec<u8>, SocketAddr)>> {
-        self.read(cx, Socket::recv_from_full)
+        self.read(cx, |socket| {
+            let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            buffer.clear();
+            buffer.reserve_exact(LONGEST);
+            let (length, from) = socket.recv_from(&mut *buffer, TELL_LENGTH)?;
+            if length > buffer.len() {
+                let what = format!("a message of {length} bytes, {LONGEST} are the most");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            Ok((buffer.clone(), from))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One device directory of sysfs and its attribute files: three system calls an attribute, one a link.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -9,11 +9,15 @@ use std::str::FromStr;
 
 /// An attribute is at most a page long and comes whole with the first read (Documentation/filesystems/sysfs.rst).
 const PAGE: usize = 4096;
+/// Most names of attributes below a device, with those of a network device, are shorter.
+const NAME: usize = 64;
 
 /// A device directory.
 #[derive(Debug)]
 pub(super) struct Device {
     path: PathBuf,
+    /// The path of the attribute that is looked up: one made anew for each would be a third of a scan's allocations.
+    scratch: RefCell<PathBuf>,
     lookups: Cell<usize>,
 }
 
@@ -27,6 +31,7 @@ pub(super) enum AttributeError {
 impl Device {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
+            scratch: RefCell::new(PathBuf::with_capacity(path.as_os_str().len() + NAME)),
             path,
             lookups: Cell::new(0),
         }
@@ -53,20 +58,16 @@ impl Device {
 
     /// The text of an attribute without white space at its ends; nothing when the kernel has no such attribute or cannot tell it now.
     pub(super) fn text(&self, attribute: &str) -> Result<Option<String>, AttributeError> {
-        self.optional(attribute, self.read(attribute))
+        self.optional(attribute, self.read(attribute, str::to_owned))
     }
 
     /// A decimal number.
     pub(super) fn decimal<T: FromStr>(&self, attribute: &str) -> Result<Option<T>, AttributeError> {
-        let Some(text) = self.text(attribute)? else {
-            return Ok(None);
-        };
-        text.parse()
-            .map(Some)
-            .map_err(|_not_a_number| AttributeError::Torn {
-                path: self.path(attribute),
-                text,
-            })
+        let number = self.read(attribute, |text| {
+            text.parse().map_err(|_not_a_number| text.to_owned())
+        });
+        let number = self.optional(attribute, number)?.transpose();
+        number.map_err(|text| self.torn(attribute, text))
     }
 
     /// A hexadecimal number with `0x`, which every function has.
@@ -75,37 +76,34 @@ impl Device {
         attribute: &str,
     ) -> Result<T, AttributeError> {
         self.lookups.update(|lookups| lookups + 1);
-        let text = self
-            .read(attribute)
+        let number = self.read(attribute, |text| {
+            let digits = text.strip_prefix("0x");
+            let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            let number = number.and_then(|number| T::try_from(number).ok());
+            number.ok_or_else(|| text.to_owned())
+        });
+        number
             .map_err(|source| AttributeError::Read {
                 path: self.path(attribute),
                 source,
-            })?;
-        let number = text
-            .strip_prefix("0x")
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        number
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| AttributeError::Torn {
-                path: self.path(attribute),
-                text,
-            })
+            })?
+            .map_err(|text| self.torn(attribute, text))
     }
 
     /// The last part of what a link points to.
     pub(super) fn link(&self, name: &str) -> Result<Option<String>, AttributeError> {
-        let target = self.optional(name, fs::read_link(self.path(name)))?;
+        let target = self.optional(name, fs::read_link(&*self.at(name)))?;
         Ok(target.and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned())))
     }
 
     /// The names in a directory, in any order; none when it is not there.
     pub(super) fn names(&self, dir: &str) -> Result<Vec<String>, AttributeError> {
-        let Some(entries) = self.optional(dir, fs::read_dir(self.path(dir)))? else {
+        let Some(entries) = self.optional(dir, fs::read_dir(&*self.at(dir)))? else {
             return Ok(Vec::new());
         };
         Ok(entries
             .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter_map(|entry| entry.file_name().into_string().ok())
             .collect())
     }
 
@@ -116,11 +114,28 @@ impl Device {
         Ok(names)
     }
 
-    fn read(&self, attribute: &str) -> io::Result<String> {
+    fn torn(&self, attribute: &str, text: String) -> AttributeError {
+        AttributeError::Torn {
+            path: self.path(attribute),
+            text,
+        }
+    }
+
+    /// The path of an attribute, until the next one is asked for.
+    fn at(&self, attribute: &str) -> RefMut<'_, PathBuf> {
+        let mut path = self.scratch.borrow_mut();
+        path.clear();
+        path.push(&self.path);
+        path.push(attribute);
+        path
+    }
+
+    /// Reads an attribute and makes something of its text.
+    fn read<T>(&self, attribute: &str, make: impl FnOnce(&str) -> T) -> io::Result<T> {
         let mut page = [0; PAGE];
-        let length = File::open(self.path(attribute))?.read(&mut page)?;
+        let length = File::open(&*self.at(attribute))?.read(&mut page)?;
         let text = page.get(..length).unwrap_or_default();
-        Ok(String::from_utf8_lossy(text).trim().to_owned())
+        Ok(make(String::from_utf8_lossy(text).trim()))
     }
 
     fn optional<T>(&self, name: &str, read: io::Result<T>) -> Result<Option<T>, AttributeError> {

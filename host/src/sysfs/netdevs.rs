@@ -55,14 +55,17 @@ pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError
 
 fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
     let mut netdevs = Vec::new();
-    for name in device.sorted(dir)? {
+    let names = device.sorted(dir)?;
+    // One alone represents nobody: ports need be told apart only where there are several.
+    let has_ports = !is_vf && names.len() > 1;
+    for name in names {
         let below = |attribute: &str| format!("{dir}/{name}/{attribute}");
         // Representors are children of the PF.
         let of_switch = |attribute: &str| {
-            let text = if is_vf {
-                None
-            } else {
+            let text = if has_ports {
                 device.text(&below(attribute))?
+            } else {
+                None
             };
             Ok(text.filter(|text: &String| !text.is_empty()))
         };

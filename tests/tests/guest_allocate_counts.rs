@@ -1,0 +1,138 @@
+//! What an Allocate asks the kernel for, and how often the plugin looks at the machine for a change: counts that no noise changes.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sriov_tests::kubelet::{Kubelet, Resources};
+use sriov_tests::node::{Pf, wait_for};
+use sriov_tests::plugin::Plugin;
+use sriov_tests::strace::Trace;
+
+/// Looks at the VF and its PF in sysfs, and its device-info file: whether it is there, written beside its place, renamed.
+const NAMED: usize = 14;
+/// Looks into the machine's list of devices for one change.
+const SCANS: usize = 1;
+
+const CONFIG: &str = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["igbvf"]}}]}"#;
+
+/// The beginning of a scan.
+const SCAN: &str = "\"/sys/bus/pci/devices\", O_";
+
+/// strace beside a running plugin.
+struct Tracer {
+    strace: Child,
+    file: tempfile::NamedTempFile,
+}
+
+impl Tracer {
+    fn attach(plugin: &Plugin) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut strace = Command::new("/usr/bin/strace");
+        let strings = ["-qq", "-f", "-s", "4096", "-o"];
+        strace.args(strings).arg(file.path());
+        let strace = strace
+            .args(["-p", &plugin.id().to_string()])
+            .spawn()
+            .unwrap();
+        wait_for("all threads are traced", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", plugin.id())).unwrap();
+            tasks.flatten().all(|task| {
+                let status = fs::read_to_string(task.path().join("status"));
+                status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+            })
+        })
+        .unwrap();
+        Self { strace, file }
+    }
+
+    fn detach(mut self) -> Trace {
+        let id = i32::try_from(self.strace.id()).unwrap();
+        kill(Pid::from_raw(id), Signal::SIGINT).unwrap();
+        self.strace.wait().unwrap();
+        Trace::read(self.file.path()).unwrap()
+    }
+}
+
+fn has_now(kubelet: &Kubelet) -> bool {
+    let known = kubelet.wait_for("it is known", |_| true).unwrap();
+    known.values().any(|state| !state.ids().is_empty())
+}
+
+#[test]
+fn an_allocate_looks_at_its_device_alone_and_a_change_is_one_scan() {
+    let pf = Pf::with_vfs(0, 7).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("config.json"), CONFIG).unwrap();
+    let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+    let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+    let flags = [
+        flag("config-file", "config/config.json"),
+        flag("kubelet-dir", "kubelet"),
+        flag("devinfo-dir", "devinfo"),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let program = Path::new("/opt/virtfn/sriov-device-plugin");
+    let plugin = Plugin::start(program, &flags, &dir.path().join("log")).unwrap();
+    let has = |count: usize| {
+        let is_right = |known: &Resources| {
+            let state = known.get("x.y/vf");
+            state.is_some_and(|state| state.ids().len() == count)
+        };
+        kubelet.wait_for("the list is right", is_right).unwrap();
+    };
+    has(7);
+
+    let device = pf.vf(3).unwrap();
+    // What else happens on the node may ask for a look at all of it just then: another try is not disturbed.
+    let undisturbed = |act: &dyn Fn(), scans: usize| {
+        let mut last = None;
+        for _ in 0..5 {
+            let tracer = Tracer::attach(&plugin);
+            act();
+            let trace = tracer.detach();
+            if trace.with(SCAN) <= scans {
+                return trace;
+            }
+            last = Some(trace);
+        }
+        panic!(
+            "more than {scans} scans, whenever tried:\n{}",
+            last.unwrap().text()
+        )
+    };
+    let allocate = || drop(kubelet.allocate("x.y/vf", &[&device]).unwrap());
+    let trace = undisturbed(&allocate, 0);
+    let (named, fsyncs) = (trace.with(&device), trace.synchronisations());
+    println!("Allocate: {named} calls name the device, {fsyncs} fsyncs");
+    assert!((1..=NAMED).contains(&named), "{named}\n{}", trace.text());
+    // What is below `/var/run` does not outlive the machine.
+    assert_eq!(fsyncs, 0, "{}", trace.text());
+    for index in [0, 1, 2, 4, 5, 6] {
+        let other = pf.vf(index).unwrap();
+        assert_eq!(trace.with(&other), 0, "{other}\n{}", trace.text());
+    }
+
+    let write = |text: &str| fs::write(config.join("config.json"), text).unwrap();
+    let change = || {
+        let is_listed = has_now(&kubelet);
+        let to = if is_listed { "vfio-pci" } else { "igbvf" };
+        write(&CONFIG.replace("igbvf", to));
+        has(if is_listed { 0 } else { 7 });
+    };
+    let trace = undisturbed(&change, SCANS);
+    assert_eq!(trace.with(SCAN), SCANS, "{}", trace.text());
+    plugin.stop().unwrap();
+}

@@ -1,0 +1,74 @@
+//! What the device plugin does while nothing happens: between two questions to kubelet about pods it is woken for them and for nothing else.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+#![cfg(test)]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use sriov_tests::bench::process::Activity;
+use sriov_tests::bench::tree::{self, Size};
+use sriov_tests::kubelet::Kubelet;
+use sriov_tests::plugin::{self, Plugin};
+
+/// Each question is a connection of its own: one for its timer, the others for its bytes there and back, and its end.
+const WAKEUPS: u64 = 9;
+
+#[test]
+fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
+    let dir = tempfile::tempdir().unwrap();
+    let size = Size { pfs: 1, vfs: 7 };
+    tree::build(dir.path(), size).unwrap();
+    let config = tree::resource_list(size, 3);
+    fs::create_dir(dir.path().join("config")).unwrap();
+    fs::write(dir.path().join("config/config.json"), config).unwrap();
+    let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
+    let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
+    let flags = [
+        flag("config-file", "config/config.json"),
+        flag("kubelet-dir", "kubelet"),
+        flag("devinfo-dir", "devinfo"),
+        flag("cni-dir", "cni"),
+        flag("host-root", ""),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &dir.path().join("log")).unwrap();
+    kubelet
+        .wait_for("all resources are known", |known| known.len() == 3)
+        .unwrap();
+    let asked = || {
+        let mut questions = 0;
+        kubelet.pods(|pods| questions = pods.questions);
+        questions
+    };
+    // The next question that comes after so long without one.
+    let next = |quiet: Duration| {
+        let mut last = (asked(), Instant::now());
+        sriov_tests::node::wait_for("kubelet is asked again", || {
+            let (before, since) = last;
+            let now = asked();
+            if now != before {
+                last = (now, Instant::now());
+            }
+            now != before && since.elapsed() > quiet
+        })
+        .unwrap();
+    };
+    // A start is followed by questions after two and ten seconds, then by one each half minute.
+    next(Duration::from_secs(1));
+    let before = Activity::of(plugin.id()).unwrap();
+    next(Duration::from_secs(5));
+    let done = Activity::of(plugin.id()).unwrap().since(before);
+    println!(
+        "{} wake-ups between two questions, {:.2} ms CPU",
+        done.wakeups, done.cpu
+    );
+    assert!(done.wakeups <= WAKEUPS, "{} wake-ups", done.wakeups);
+    plugin.stop().unwrap();
+}
