@@ -21,7 +21,7 @@ pub fn run(is_written: bool) -> Result<bool> {
     let cache = Cache::open()?;
     let kubectl = go::module(&cache, "kubernetes", "kubectl")?.join("kubectl");
     let helm = go::module(&cache, "helm", "helm")?.join("helm");
-    let mut is_same = lint(&helm)?;
+    let mut is_same = lint(&helm)? && is_overlay_good(&kubectl)?;
     for golden in &GOLDEN {
         let text = render(golden, &kubectl, &helm)?;
         let path = golden.path();
@@ -51,6 +51,38 @@ fn render(golden: &Golden, kubectl: &Path, helm: &Path) -> Result<String> {
     }
     let digest = chart_digest()?;
     Ok(format!("# of the chart {digest}\n{}", said(&mut command)?))
+}
+
+/// Whether the overlay that the documentation shows does what it says.
+fn is_overlay_good(kubectl: &Path) -> Result<bool> {
+    let page = std::fs::read_to_string(workspace().join("docs/install.md"))?;
+    let shown = page.split("```yaml\n").nth(1);
+    let shown = shown.and_then(|rest| rest.split("```").next());
+    // kubectl refuses a base that is an absolute path.
+    let dir = tempfile::Builder::new()
+        .prefix(".overlay-")
+        .tempdir_in(workspace().join(BASE).join(".."))?;
+    std::fs::write(
+        dir.path().join("kustomization.yaml"),
+        shown.context("docs/install.md shows no overlay")?,
+    )?;
+    std::fs::copy(
+        workspace().join("deploy/examples/configmap.yaml"),
+        dir.path().join("configmap.yaml"),
+    )?;
+    let rendered = said(Command::new(kubectl).arg("kustomize").arg(dir.path()))?;
+    let mut is_good = true;
+    for wanted in [
+        "image: registry.example.com/net/sriov-device-plugin:",
+        "feature.node.kubernetes.io/network-sriov.capable: \"true\"",
+        "\"resourcePrefix\": \"example.com\"",
+    ] {
+        if !rendered.contains(wanted) {
+            println!("the overlay of docs/install.md has no `{wanted}`:\n{rendered}");
+            is_good = false;
+        }
+    }
+    Ok(is_good)
 }
 
 /// Whether helm has nothing to say against the chart, with each set of values; that a wrong value is refused.
