@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod allocate;
-pub mod altnames;
 pub mod args;
+pub mod asked;
 pub mod cdi;
 pub mod changes;
 pub mod grpc;

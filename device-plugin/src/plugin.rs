@@ -20,8 +20,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::level_filters::LevelFilter;
 
-use crate::altnames;
 use crate::args::Setup;
+use crate::asked;
 use crate::cdi::CdiDir;
 use crate::changes::Changes;
 use crate::grpc::PoolServer;
@@ -300,7 +300,7 @@ impl Plugin {
             let pfs = std::mem::take(&mut snapshot.in_transition);
             snapshot.take_pfs(&pfs, self.offer.snapshot());
         }
-        altnames::resolve(&self.setup.host, &mut snapshot, &self.config);
+        asked::complete(&self.setup.host, &mut snapshot, &self.config);
         let pools = plan_pools(&snapshot, &self.config, &uplinks::uplinks(&self.setup.host));
         for (address, why) in &pools.left_out {
             tracing::debug!("{address} is in no pool: {why}");

@@ -20,8 +20,8 @@ use sriov_host::snapshot::HostSnapshot;
 use sriov_host::sysfs::{self, ScanError};
 
 pub use self::table::Paint;
-use crate::altnames;
 use crate::args::Setup;
+use crate::asked;
 use crate::health::{self, Given};
 use crate::ownership::Owners;
 use crate::podresources;
@@ -147,7 +147,7 @@ pub async fn run(
 impl Node {
     fn look(setup: &Setup, list: ResourceList) -> Result<Self, ToolError> {
         let mut snapshot = sysfs::scan(&setup.host).map_err(ToolError::Scan)?;
-        altnames::resolve(&setup.host, &mut snapshot, &list);
+        asked::complete(&setup.host, &mut snapshot, &list);
         let uplinks = uplinks::uplinks(&setup.host);
         let (owners, given) = (Owners::default(), Given::default());
         let planned = plan_pools(&snapshot, &list, &uplinks);

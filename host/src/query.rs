@@ -1,9 +1,11 @@
-//! Questions to rtnetlink whose answers sysfs does not have: who has an alternative name, who carries a default route, what went through the VFs of a PF.
+//! Questions to the kernel whose answers sysfs does not have: who has an alternative name, who carries a default route (rtnetlink),
+//! what went through the VFs of a PF (`counters`), which DDP profile runs (`devlink`).
 //!
 //! Each is one request on a socket of its own, and nothing waits: the kernel has the answer ready when the request returns.
 //! What changes something is `netlink`'s.
 
 mod counters;
+mod devlink;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,6 +18,7 @@ use nix::sys::socket::{
 };
 
 pub use self::counters::{VfCounters, vf_counters};
+pub use self::devlink::ddp_profile;
 use crate::notice::{attribute, number16, number32};
 
 // include/uapi/linux/netlink.h, rtnetlink.h, if_link.h
@@ -100,6 +103,20 @@ fn of_default_route(route: &[u8]) -> Vec<u32> {
     links
 }
 
+/// Attributes one after the other.
+fn each(mut attributes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    const NESTED: u16 = 0x8000;
+    std::iter::from_fn(move || {
+        let (length, kind) = (number16(attributes, 0)?, number16(attributes, 2)?);
+        let length = usize::from(length).max(4);
+        let value = attributes.get(4..length)?;
+        attributes = attributes
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+        Some((kind & !NESTED, value))
+    })
+}
+
 fn push(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     body.extend(length.to_ne_bytes());
@@ -108,13 +125,23 @@ fn push(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
-/// Sends one request; gives the bodies of the messages that answer it.
+/// Sends one request to rtnetlink.
 fn ask(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    ask_over(SockProtocol::NetlinkRoute, kind, flags, body)
+}
+
+/// Sends one request; gives the bodies of the messages that answer it.
+fn ask_over(
+    protocol: SockProtocol,
+    kind: u16,
+    flags: u16,
+    body: &[u8],
+) -> io::Result<Vec<Vec<u8>>> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        SockProtocol::NetlinkRoute,
+        protocol,
     )?;
     let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
     let request = [

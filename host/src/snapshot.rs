@@ -16,6 +16,8 @@ pub struct HostSnapshot {
     pub subfunctions: BTreeMap<String, Subfunction>,
     /// PFs whose VFs were being made or removed at this moment: what is known of these VFs is half a truth.
     pub in_transition: BTreeSet<PciAddress>,
+    /// DDP profiles by the function that runs them, where they were asked for: sysfs does not show them.
+    pub ddp_profiles: BTreeMap<PciAddress, String>,
     /// What could not be read; the scan goes on without it.
     pub problems: Vec<ScanProblem>,
     /// Files, links and directories that were looked up: what the scan cost.

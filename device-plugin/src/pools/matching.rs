@@ -15,6 +15,7 @@ pub(crate) struct Candidate<'a> {
     number: Option<u32>,
     link_type: Option<LinkType>,
     has_rdma: bool,
+    ddp_profile: Option<&'a str>,
     /// What kind of auxiliary device it is.
     aux_type: Option<&'static str>,
 }
@@ -28,6 +29,7 @@ impl<'a> Candidate<'a> {
             number: vf_index(function).map(|index| u32::from(index.get())),
             link_type: snapshot.link_type(function),
             has_rdma: !function.rdma.is_empty() || has_taken_rdma_along(snapshot, function),
+            ddp_profile: ddp_profile(snapshot, function),
             aux_type: None,
         }
     }
@@ -47,6 +49,7 @@ impl<'a> Candidate<'a> {
                 .map(|netdev| netdev.link_type)
                 .or_else(|| snapshot.link_type(pf)),
             has_rdma: !subfunction.rdma.is_empty(),
+            ddp_profile: ddp_profile(snapshot, pf),
             aux_type: Some("sf"),
         })
     }
@@ -95,16 +98,30 @@ impl<'a> Candidate<'a> {
         let pkey = pkey.filter(|_| self.link_type == Some(LinkType::Infiniband));
         let mut roots = root_devices.iter();
         let mut names = pf_names.iter();
-        (pf_names.is_empty() || names.any(|wanted| is_called(self.pf, &wanted.pf) && wanted.contains(self.number)))
-            && (root_devices.is_empty() || roots.any(|wanted| wanted.pf == self.pf.address && wanted.contains(self.number)))
-            && (link_types.is_empty() || one_of(link_types, self.link_type.map(|kind| kind.to_string()).as_deref()))
-            // Only devlink tells the profile, and the device plugin speaks no netlink: it matches nothing rather than everything.
-            && ddp_profiles.is_empty()
+        (pf_names.is_empty()
+            || names.any(|wanted| is_called(self.pf, &wanted.pf) && wanted.contains(self.number)))
+            && (root_devices.is_empty()
+                || roots.any(|wanted| wanted.pf == self.pf.address && wanted.contains(self.number)))
+            && (link_types.is_empty() || self.has_link_type(link_types))
+            && one_of(ddp_profiles, self.ddp_profile)
             && (pkeys.is_empty() || pkeys.iter().any(|wanted| is_pkey(wanted, pkey)))
             && one_of(aux_types, self.aux_type)
             && (!is_rdma || self.has_rdma)
             && vdpa_type.is_none_or(|kind| has_vdpa(self.hardware, kind))
     }
+
+    fn has_link_type(&self, link_types: &[String]) -> bool {
+        let link_type = self.link_type.map(|kind| kind.to_string());
+        one_of(link_types, link_type.as_deref())
+    }
+}
+
+/// The profile of a function, or of its PF, with which it shares the hardware that runs it.
+fn ddp_profile<'a>(snapshot: &'a HostSnapshot, function: &PciFunction) -> Option<&'a str> {
+    let of = |address| snapshot.ddp_profiles.get(address);
+    let own = of(&function.address);
+    let profile = own.or_else(|| of(&snapshot.pf_of(function)?.address));
+    profile.map(String::as_str)
 }
 
 /// Whether the RDMA device of a VF is in a pod together with its network device, as in the kernel's exclusive mode (rdma-system(8)):

@@ -215,6 +215,11 @@ fn what_only_some_devices_have_is_matched() {
     // In the kernel's exclusive mode VF 3 took its RDMA device into a pod; VF 2 has a driver of its own and none.
     change("0000:02:00.0", |pf| pf.rdma = vec!["mlx5_0".into()]);
     change("0000:02:10.3", |vf| vf.driver = Some("igb".into()));
+    let comms = (
+        "0000:01:00.0".parse().unwrap(),
+        "ICE COMMS Package".to_owned(),
+    );
+    snapshot.ddp_profiles.extend([comms]);
     for (selectors, expected) in [
         (r#"{"pfNames": ["a0"]}"#, ""),
         (r#"{"pfNames": ["PF1#0-1"]}"#, "0000:01:10.0 0000:01:10.1"),
@@ -231,6 +236,10 @@ fn what_only_some_devices_have_is_matched() {
             "0000:02:10.0",
         ),
         (r#"{"ddpProfiles": ["GTPv1-C/U IPv4/IPv6 payload"]}"#, ""),
+        (
+            r#"{"ddpProfiles": ["x", "ICE COMMS Package"], "pfNames": ["pf1#0", "pf2#0"]}"#,
+            "0000:01:10.0",
+        ),
         (r#"[{"pciAddresses": ["0000:03:00.0"]}]"#, ""),
         (
             r#"[{"pciAddresses": ["0000:03:00.0"]}], "pciClasses": ["0b40"]"#,

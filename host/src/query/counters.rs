@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::{EXT_MASK, GET_LINK, ask, push};
-use crate::notice::{attribute, number16, number32};
+use super::{EXT_MASK, GET_LINK, ask, each, push};
+use crate::notice::{attribute, number32};
 use crate::vf::VfIndex;
 
 // include/uapi/linux/if_link.h, rtnetlink.h
@@ -68,20 +68,6 @@ fn of_link(link: &[u8]) -> VfCounters {
         Some((VfIndex::new(index), counters))
     })
     .collect()
-}
-
-/// Attributes one after the other.
-fn each(mut attributes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    const NESTED: u16 = 0x8000;
-    std::iter::from_fn(move || {
-        let (length, kind) = (number16(attributes, 0)?, number16(attributes, 2)?);
-        let length = usize::from(length).max(4);
-        let value = attributes.get(4..length)?;
-        attributes = attributes
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-        Some((kind & !NESTED, value))
-    })
 }
 
 #[cfg(test)]
