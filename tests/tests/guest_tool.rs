@@ -134,6 +134,32 @@ fn explain_names_what_a_real_device_lacks() {
 }
 
 #[test]
+fn the_binary_is_small_static_and_needs_nothing_beside_it() {
+    let bytes = fs::metadata(BINARY).unwrap().len();
+    assert!(bytes < 8_000_000, "{bytes} bytes");
+    // In a root directory that holds nothing else there is no loader, no library and no list of PCI ids.
+    let root = tempfile::tempdir().unwrap();
+    fs::copy(BINARY, root.path().join("program")).unwrap();
+    fs::write(
+        root.path().join("config.json"),
+        r#"{"resourceList": [{"resourceName": "vf", "selectors": {"drivers": ["igbvf"]}}]}"#,
+    )
+    .unwrap();
+    let output = Command::new("/bin/busybox")
+        .args([
+            "chroot",
+            root.path().to_str().unwrap(),
+            "/program",
+            "check-config",
+            "/config.json",
+        ])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn names_and_routes_that_sysfs_does_not_tell_count() {
     let pf = Pf::with_vfs(0, 2).unwrap();
     let dir = tempfile::tempdir().unwrap();
