@@ -54,7 +54,10 @@ fn unknown_names(snapshot: &HostSnapshot, config: &ResourceList) -> BTreeSet<Str
 fn learn(snapshot: &mut HostSnapshot, index: u32, name: &str) {
     let functions = snapshot.functions.values_mut();
     let mut netdevs = functions.flat_map(|PciFunction { netdevs, .. }| netdevs);
-    if let Some(netdev) = netdevs.find(|netdev| netdev.ifindex == index) {
+    let found = netdevs.find(|netdev| netdev.ifindex == index);
+    // A PF that was taken over from the picture before may know it already.
+    if let Some(netdev) = found.filter(|netdev| !netdev.altnames.iter().any(|known| known == name))
+    {
         netdev.altnames.push(name.to_owned());
     }
 }
@@ -92,13 +95,13 @@ mod tests {
             unknown_names(&snapshot, &config),
             BTreeSet::from(["enp1s0np0".to_owned()])
         );
-        learn(&mut snapshot, 1, "enp1s0np0");
+        for _ in 0..2 {
+            learn(&mut snapshot, 1, "enp1s0np0");
+        }
         let functions = snapshot.functions.values();
-        let named = functions.filter(|function| {
-            let mut netdevs = function.netdevs.iter();
-            netdevs.any(|netdev| !netdev.altnames.is_empty())
-        });
-        assert_eq!(named.count(), 1);
+        let netdevs = functions.flat_map(|function| &function.netdevs);
+        let names = netdevs.flat_map(|netdev| &netdev.altnames);
+        assert_eq!(names.collect::<Vec<_>>(), ["enp1s0np0"]);
     }
 
     #[test]

@@ -118,7 +118,9 @@ impl Keeper {
         }
         for pool in &pools.pools {
             for (device, key) in pool.devices.iter().zip(keys(pool)) {
-                let (info, cdi) = (infos.rebuild.contains(&key), cdi.rebuild.contains(&key));
+                // A subfunction has no device information.
+                let info = device.id.address().is_some() && infos.rebuild.contains(&key);
+                let cdi = cdi.rebuild.contains(&key);
                 if (info || cdi)
                     && let Err(error) = rebuild(means, pool, device, info, cdi)
                 {

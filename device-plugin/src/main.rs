@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sriov_device_plugin::args::{self, Asked};
 use sriov_device_plugin::plugin;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
 
 fn act(asked: Asked) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.thread_keep_alive(Duration::from_secs(1));
     let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(plugin::StartError::Runtime)?;
     match asked {

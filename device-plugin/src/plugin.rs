@@ -277,11 +277,14 @@ impl Plugin {
     async fn refresh(&mut self) {
         self.look_again = None;
         self.recovery = None;
+        let (setup, metrics) = (self.setup.clone(), Arc::clone(&self.means.metrics));
         let start = Instant::now();
-        let scanned = scan(&self.setup, &self.means.metrics);
+        // Thousands of VFs are many files: kubelet's calls do not wait for them.
+        let scanned = tokio::task::spawn_blocking(move || scan(&setup, &metrics)).await;
         self.scan_time = start.elapsed();
         match scanned {
-            Ok(snapshot) => self.take(snapshot).await,
+            Ok(Ok(snapshot)) => self.take(snapshot).await,
+            Ok(Err(error)) => tracing::error!("{}; what is advertised is kept", chain(&error)),
             Err(error) => tracing::error!("{}; what is advertised is kept", chain(&error)),
         }
     }
