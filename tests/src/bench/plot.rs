@@ -132,9 +132,9 @@ fn bars(figures: &[&Figure]) -> Result<String> {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
             .x_label_area_size(40)
-            .build_cartesian_2d(0.0..most * 1.6, 0.0..number(count))?;
-        // Names have the left third, so that no font need be measured.
-        let at = |value: f64| value + most * 0.6;
+            .build_cartesian_2d(0.0..most * 2.5, 0.0..number(count))?;
+        // Names have the left half and more, so that no font need be measured.
+        let at = |value: f64| value + most * 1.5;
         for (row, (name, samples, is_peer)) in rows.iter().enumerate() {
             let middle = number(count - row) - 0.5;
             let colour = COLOURS.get(usize::from(*is_peer)).unwrap_or(&BLACK);
