@@ -21,6 +21,9 @@ pub enum Unhealthy {
     /// It vanished while a pod held it.
     #[error("it is gone")]
     Gone,
+    /// It is there, and an attribute of it cannot be read any more.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
     /// It lost its driver while a pod held it.
     #[error("no driver is bound to it")]
     NoDriver,
@@ -60,6 +63,7 @@ impl Unhealthy {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Gone => "gone",
+            Self::Unreadable(_) => "unreadable",
             Self::NoDriver => "no_driver",
             Self::DriverChanged { .. } => "driver_changed",
             Self::Remade => "remade",
@@ -132,9 +136,18 @@ fn pf_of(snapshot: &HostSnapshot, id: &DeviceId) -> Option<PciAddress> {
 /// it counts allocations by resource, and takes a device that is no longer listed for a healthy one.
 pub fn judge(snapshot: &HostSnapshot, planned: &Pools, owners: &Owners, given: &Given) -> Pools {
     let mut pools = planned.clone();
+    let unreadable: BTreeMap<DeviceId, &str> = snapshot
+        .problems
+        .iter()
+        .filter_map(|problem| Some((problem.device.parse().ok()?, problem.reason.as_str())))
+        .collect();
     for pool in &mut pools.pools {
         let judged = pool.devices.iter().filter_map(|device| {
-            let why = of_device(snapshot, pool, &device.id, owners)?;
+            let unreadable = unreadable.get(&device.id).map(ToString::to_string);
+            let why = match unreadable {
+                Some(reason) => Some(Unhealthy::Unreadable(reason)),
+                None => of_device(snapshot, pool, &device.id, owners),
+            }?;
             Some((device.id.clone(), why))
         });
         pool.unhealthy = judged.collect();

@@ -27,4 +27,5 @@ pub mod prefer;
 pub mod privileges;
 pub mod proto;
 pub mod tool;
+pub mod transition;
 pub mod uplinks;

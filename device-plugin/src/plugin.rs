@@ -34,12 +34,11 @@ use crate::ownership::{self, Owners, Sources};
 use crate::podresources;
 use crate::pools::{Pool, Pools, plan_pools};
 use crate::privileges::{NotWritable, ensure_writable};
+use crate::transition::Transitions;
 use crate::uplinks;
 
-/// While VFs are being made or removed their PF is looked at this often, if a scan does not take long,
+/// While VFs are being made or removed their PF is looked at this often, if a scan does not take long.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// and what is there is advertised when nothing came or went for this long, whatever the kernel says.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why the plugin could not start.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +173,7 @@ pub async fn run(setup: Setup) -> Result<(), StartError> {
         setup,
         config,
         config_text,
-        progress: None,
+        transitions: Transitions::default(),
         scan_time: Duration::ZERO,
         look_again: None,
         recovery: None,
@@ -215,8 +214,8 @@ struct Plugin {
     config: ResourceList,
     /// What the file held when it was read last, good or not.
     config_text: String,
-    /// VFs that are being made or removed: how many functions there are, and since when.
-    progress: Option<(usize, Instant)>,
+    /// PFs whose VFs are being made or removed.
+    transitions: Transitions,
     /// How long the last scan took.
     scan_time: Duration,
     /// When they are looked at again.
@@ -296,13 +295,16 @@ impl Plugin {
             }
             self.problems.clone_from(&snapshot.problems);
         }
-        if self.is_in_transition(&snapshot) {
-            if self.offer.snapshot().functions.is_empty() {
+        let (before, now) = (self.offer.snapshot(), Instant::now());
+        let kept = self.transitions.kept(&snapshot, before, now);
+        if !kept.is_empty() {
+            self.look_again = Some(now + LOOK_AGAIN.max(2 * self.scan_time));
+            if before.functions.is_empty() {
                 return;
             }
-            let pfs = std::mem::take(&mut snapshot.in_transition);
-            snapshot.take_pfs(&pfs, self.offer.snapshot());
+            snapshot.take_pfs(&kept, before);
         }
+        snapshot.keep_unreadable(before);
         asked::complete(&self.setup.host, &mut snapshot, &self.config);
         let pools = plan_pools(&snapshot, &self.config, &uplinks::uplinks(&self.setup.host));
         for (address, why) in &pools.left_out {
@@ -310,25 +312,6 @@ impl Plugin {
         }
         self.offer.take(snapshot, pools);
         self.publish().await;
-    }
-
-    /// Whether VFs come or go just now, and sees to it that they are looked at again.
-    fn is_in_transition(&mut self, snapshot: &HostSnapshot) -> bool {
-        if snapshot.in_transition.is_empty() {
-            self.progress = None;
-            return false;
-        }
-        let (now, count) = (Instant::now(), snapshot.functions.len());
-        let since = match self.progress {
-            Some((before, since)) if before == count => since,
-            Some(_) | None => now,
-        };
-        self.progress = Some((count, since));
-        if now.duration_since(since) >= PATIENCE {
-            return false;
-        }
-        self.look_again = Some(now + LOOK_AGAIN.max(2 * self.scan_time));
-        true
     }
 
     /// Sends what changed; starts a pool with its first devices, and stops what the configuration no longer names.

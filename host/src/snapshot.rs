@@ -15,7 +15,7 @@ pub struct HostSnapshot {
     /// Subfunctions of PFs, by the name of their auxiliary device.
     pub subfunctions: BTreeMap<String, Subfunction>,
     /// PFs whose VFs were being made or removed at this moment: what is known of these VFs is half a truth.
-    pub in_transition: BTreeSet<PciAddress>,
+    pub in_transition: BTreeMap<PciAddress, Transition>,
     /// DDP profiles by the function that runs them, where they were asked for: sysfs does not show them.
     pub ddp_profiles: BTreeMap<PciAddress, String>,
     /// What could not be read; the scan goes on without it.
@@ -53,12 +53,55 @@ impl HostSnapshot {
             .extend(taken.map(|(address, function)| (*address, function.clone())));
     }
 
+    /// Keeps what another picture shows of the devices that are there and could not be read.
+    pub fn keep_unreadable(&mut self, before: &Self) {
+        let (mut functions, mut subfunctions) = (Vec::new(), Vec::new());
+        for ScanProblem { device, .. } in &self.problems {
+            match device.parse::<PciAddress>() {
+                Ok(address) => functions.extend(before.functions.get(&address)),
+                Err(_no_function) => subfunctions.extend(before.subfunctions.get(device)),
+            }
+        }
+        for function in functions {
+            self.functions.insert(function.address, function.clone());
+        }
+        for subfunction in subfunctions {
+            let name = subfunction.name.clone();
+            self.subfunctions.insert(name, subfunction.clone());
+        }
+        self.index_vfs();
+    }
+
+    /// Gives each VF the index that its PF's links say.
+    pub fn index_vfs(&mut self) {
+        let mut indices = BTreeMap::new();
+        for function in self.functions.values() {
+            if let SriovRole::Pf { vfs, .. } = &function.role {
+                indices.extend(vfs.iter().map(|(index, vf)| (*vf, *index)));
+            }
+        }
+        for function in self.functions.values_mut() {
+            if let SriovRole::Vf { index, .. } = &mut function.role {
+                *index = indices.get(&function.address).copied();
+            }
+        }
+    }
+
     /// Link type of a function: that of its PF while its own network device is away in a pod or a userspace driver is bound.
     pub fn link_type(&self, function: &PciFunction) -> Option<LinkType> {
         let own = function.netdevs.first();
         let netdev = own.or_else(|| self.pf_of(function)?.uplink());
         netdev.map(|netdev| netdev.link_type)
     }
+}
+
+/// How it shows that the VFs of a PF come or go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Their number and their links disagree: the kernel makes or removes them, and will be done.
+    Unfinished,
+    /// A link leads nowhere: one VF was taken away by hand, or the card is pulled and goes VF by VF.
+    Torn,
 }
 
 /// One PCI function.
@@ -336,5 +379,51 @@ mod tests {
             ("0000:02:00.0", &[]),
         ]);
         assert_eq!(now, expected);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_what_it_was_and_all_else_is_new() {
+        let before = machine(&[("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"])]);
+        let mut now = machine(&[("0000:01:00.0", &["0000:01:10.2"])]);
+        let read = now.functions.values_mut().last().unwrap();
+        read.driver = Some("vfio-pci".to_owned());
+        let problem = |device: &str| ScanProblem {
+            device: device.to_owned(),
+            reason: "torn".to_owned(),
+        };
+        // The second was not there before, the third is nothing that was known.
+        now.problems = ["0000:01:10.0", "0000:09:10.0", "x"].map(problem).into();
+        let mut expected = before.clone();
+        expected.problems.clone_from(&now.problems);
+        let read = expected.functions.values_mut().last().unwrap();
+        read.driver = Some("vfio-pci".to_owned());
+        now.keep_unreadable(&before);
+        assert_eq!(now, expected);
+    }
+
+    #[test]
+    fn the_vfs_of_a_pf_that_could_not_be_read_keep_their_index() {
+        let mut before = machine(&[("0000:01:00.0", &["0000:01:10.0"])]);
+        let (pf, vf) = (
+            "0000:01:00.0".parse().unwrap(),
+            "0000:01:10.0".parse().unwrap(),
+        );
+        let linked = BTreeMap::from([(VfIndex::new(3), vf)]);
+        if let Some(SriovRole::Pf { vfs, .. }) =
+            before.functions.get_mut(&pf).map(|pf| &mut pf.role)
+        {
+            *vfs = linked;
+        }
+        before.index_vfs();
+        let mut now = before.clone();
+        now.functions.remove(&pf);
+        now.index_vfs();
+        assert_ne!(now.functions.get(&vf), before.functions.get(&vf));
+        now.problems.push(ScanProblem {
+            device: pf.to_string(),
+            reason: "torn".to_owned(),
+        });
+        now.keep_unreadable(&before);
+        assert_eq!(now.functions, before.functions);
     }
 }

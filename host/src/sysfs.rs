@@ -20,6 +20,7 @@ use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::snapshot::{
     HostSnapshot, IommuGroup, Netdev, PciClass, PciFunction, PciId, ScanProblem, SriovRole,
+    Transition,
 };
 use crate::vf::VfIndex;
 
@@ -105,7 +106,7 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
             }
         }
     }
-    index_vfs(&mut snapshot);
+    snapshot.index_vfs();
     snapshot.in_transition = in_transition(root, &mut snapshot);
     buses::vdpa(root, &mut snapshot);
     buses::subfunctions(root, &mut snapshot);
@@ -324,8 +325,16 @@ fn virtfns(
 ///
 /// `sriov_numvfs` changes after the last VF came and after the last one went, a link `virtfnN` goes before its VF,
 /// and comes after it (drivers/pci/iov.c, `sriov_enable`, `sriov_disable`, `pci_iov_add_virtfn`, `pci_iov_remove_virtfn`).
-fn in_transition(root: &HostRoot, snapshot: &mut HostSnapshot) -> BTreeSet<PciAddress> {
-    let mut found = BTreeSet::new();
+/// Of a card that is pulled each function goes by itself, the last one first, so that links of the PF lead nowhere until it goes as well
+/// (`drivers/pci/hotplug/pciehp_pci.c`, `pciehp_unconfigure_device`).
+fn in_transition(root: &HostRoot, snapshot: &mut HostSnapshot) -> BTreeMap<PciAddress, Transition> {
+    let mut found = BTreeMap::new();
+    let unreadable: BTreeSet<PciAddress> = snapshot
+        .problems
+        .iter()
+        .filter_map(|problem| problem.device.parse().ok())
+        .collect();
+    let is_there = |vf| snapshot.functions.contains_key(vf) || unreadable.contains(vf);
     for (address, function) in &snapshot.functions {
         match &function.role {
             SriovRole::Pf { vfs, .. } => {
@@ -335,32 +344,19 @@ fn in_transition(root: &HostRoot, snapshot: &mut HostSnapshot) -> BTreeSet<PciAd
                 let (now, said) = (now.count(), device.decimal::<usize>("sriov_numvfs"));
                 let said = said.ok().flatten().unwrap_or(now);
                 if now != vfs.len() || now != said {
-                    found.insert(*address);
+                    found.insert(*address, Transition::Unfinished);
+                } else if !vfs.values().all(is_there) {
+                    found.insert(*address, Transition::Torn);
                 }
                 snapshot.lookups += device.lookups();
             }
-            SriovRole::Vf { pf, index: None } => {
-                found.insert(*pf);
+            SriovRole::Vf { pf, index: None } if !unreadable.contains(pf) => {
+                found.insert(*pf, Transition::Unfinished);
             }
             SriovRole::Vf { .. } | SriovRole::None => {}
         }
     }
     found
-}
-
-/// Gives each VF the index that its PF's links say.
-fn index_vfs(snapshot: &mut HostSnapshot) {
-    let mut indices = BTreeMap::new();
-    for function in snapshot.functions.values() {
-        if let SriovRole::Pf { vfs, .. } = &function.role {
-            indices.extend(vfs.iter().map(|(index, vf)| (*vf, *index)));
-        }
-    }
-    for function in snapshot.functions.values_mut() {
-        if let SriovRole::Vf { index, .. } = &mut function.role {
-            *index = indices.get(&function.address).copied();
-        }
-    }
 }
 
 /// Finds the index of one VF: by the arithmetic of the SR-IOV capability and one link to confirm it, or by all links.

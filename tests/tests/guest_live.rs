@@ -235,28 +235,27 @@ fn a_pulled_cable_and_a_pf_that_is_down_are_told_to_whom_it_matters() {
 
 #[test]
 fn a_card_that_is_pulled_takes_its_pool_along() {
-    let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 2).unwrap());
+    let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 7).unwrap());
     let stack = Stack::start(&json!([
         { "resourceName": "a", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"] } },
         { "resourceName": "b", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf1"], "drivers": ["igbvf"] } },
     ]));
-    let (others, two) = (vfs(&first, 3), vfs(&second, 2));
+    let (others, all) = (vfs(&first, 3), vfs(&second, 7));
     stack.wait_for("x.y/a", &others);
-    stack.wait_for("x.y/b", &two);
-    stack.hold("x.y/b", &two[0]);
+    stack.wait_for("x.y/b", &all);
+    stack.hold("x.y/b", &all[0]);
     second.unplug().unwrap();
     // The pod has lost it, whatever is there in its place later.
-    let lost = format!("!{}", two[0]);
+    let lost = format!("!{}", all[0]);
     stack.wait_for("x.y/b", std::slice::from_ref(&lost));
     second.plug().unwrap();
-    second.set_vfs(2).unwrap();
-    stack.wait_for("x.y/b", &[lost.clone(), two[1].clone()]);
-    stack.release("x.y/b", &two[1]);
-    stack.wait_for("x.y/b", &two);
+    second.set_vfs(7).unwrap();
+    stack.wait_for("x.y/b", &[std::slice::from_ref(&lost), &all[1..]].concat());
+    stack.release("x.y/b", &all[1]);
+    stack.wait_for("x.y/b", &all);
+    // The kernel takes the VFs of a pulled card one by one, the last one first.
     for list in stack.lists("x.y/b") {
-        // The kernel takes the VFs of a pulled card one by one, the last one first, and says so.
-        let is_first = ids(&list) == two[..1];
-        assert!(is_first || ids(&list) == two, "{list:?}");
+        assert!(list == [lost.clone()] || ids(&list) == all, "{list:?}");
     }
     stack.plugin.stop().unwrap();
     second.set_vfs(0).unwrap();

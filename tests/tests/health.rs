@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use sriov_device_plugin::proto::v1beta1::Device;
 use sriov_tests::kubelet::Kubelet;
+use sriov_tests::node::wait_for;
 use sriov_tests::plugin::{self, Plugin};
 use sriov_tests::scrape::Scrape;
 use sriov_tests::tree::Tree;
@@ -187,6 +188,39 @@ fn while_vfs_of_one_pf_come_the_others_are_told() {
     let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
     let sizes: Vec<usize> = known["x.y/net"].lists.iter().map(Vec::len).collect();
     assert!(sizes.ends_with(&[4, 4, 3]), "{sizes:?}");
+}
+
+#[test]
+fn a_device_that_cannot_be_read_any_more_stays_listed_and_is_ill() {
+    let node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    node.tree.file(&format!("{}/vendor", VFS[1]), "0x").unwrap();
+    node.rescan();
+    let ill = format!("!{}", VFS[1]);
+    node.wait_for("x.y/net", &[VFS[0], &ill, VFS[2]]);
+    node.see("x.y/net", VFS[1], "unreadable", true);
+    let refusal = node.kubelet.allocate("x.y/net", &[VFS[1]]).unwrap_err();
+    assert!(
+        format!("{refusal:#}").contains("vendor` holds `0x`"),
+        "{refusal:#}"
+    );
+    // Nor is what the PF's own attributes say of its VFs.
+    node.tree.file(&format!("{PF}/vendor"), "0x").unwrap();
+    node.rescan();
+    let line = format!(" {PF}: ");
+    wait_for("it is logged", || node.log().contains(&line)).unwrap();
+    for device in [VFS[1], PF] {
+        node.tree
+            .file(&format!("{device}/vendor"), "0x8086")
+            .unwrap();
+    }
+    node.rescan();
+    node.wait_for("x.y/net", &VFS);
+    node.see("x.y/net", VFS[1], "unreadable", false);
+    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    for list in &known["x.y/net"].lists {
+        assert_eq!(list.len(), VFS.len(), "{list:?}");
+    }
 }
 
 #[test]

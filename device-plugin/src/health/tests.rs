@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use sriov_config::ResourceList;
-use sriov_host::snapshot::{LinkType, PciClass, PciId, Subfunction};
+use sriov_host::snapshot::{LinkType, PciClass, PciId, ScanProblem, Subfunction};
 
 use super::*;
 use crate::ownership::{Holder, PodDevices};
@@ -204,6 +204,24 @@ fn a_vf_is_as_well_as_its_pf() {
             x/a: 0000:01:10.0 0000:01:10.1 0000:01:10.2
             x/b:
             x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+#[test]
+fn what_cannot_be_read_any_more_is_ill() {
+    let problem = |device: &str| ScanProblem {
+        device: device.to_owned(),
+        reason: "`numa_node` holds `one`".to_owned(),
+    };
+    check(
+        |case| case.snapshot.problems = [VF[1], SF, "0000:09:00.0", "x"].map(problem).into(),
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.2
+              0000:01:10.1 unreadable: it cannot be read: `numa_node` holds `one`
+            x/b:
+            x/sf:
+              mlx5_core.sf.1 unreadable: it cannot be read: `numa_node` holds `one`
         "]],
     );
 }

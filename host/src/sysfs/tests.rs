@@ -362,22 +362,24 @@ fn what_only_some_functions_have_is_told() {
 
 #[test]
 fn a_pf_whose_vfs_come_or_go_is_in_transition() {
-    let pf = BTreeSet::from([address("0000:01:00.0")]);
-    let check = |change: fn(&Tree), expected: &BTreeSet<PciAddress>| {
+    let check = |change: fn(&Tree), expected: Option<Transition>| {
         let tree = igb();
         change(&tree);
-        assert_eq!(&scan(&tree.root()).unwrap().in_transition, expected);
+        let found = scan(&tree.root()).unwrap().in_transition;
+        let expected = expected.map(|transition| (address("0000:01:00.0"), transition));
+        assert_eq!(found, BTreeMap::from_iter(expected));
     };
-    check(|_| {}, &BTreeSet::new());
+    let unfinished = Some(Transition::Unfinished);
+    check(|_| {}, None);
     // Both are there, their number is not yet.
-    check(|tree| tree.add("0000:01:00.0/sriov_numvfs=0"), &pf);
+    check(|tree| tree.add("0000:01:00.0/sriov_numvfs=0"), unfinished);
     // One went, its link before it.
     check(
         |tree| {
             fs::remove_file(devices(&tree.root()).join("0000:01:00.0/virtfn0")).unwrap();
             fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.0")).unwrap();
         },
-        &pf,
+        unfinished,
     );
     // The first one came, and has no link yet.
     check(
@@ -387,11 +389,14 @@ fn a_pf_whose_vfs_come_or_go_is_in_transition() {
             fs::remove_file(devices(&tree.root()).join("0000:01:00.0/virtfn1")).unwrap();
             fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.2")).unwrap();
         },
-        &pf,
+        unfinished,
     );
-    // One that was removed by hand stays removed.
+    // One went alone.
     check(
         |tree| fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.2")).unwrap(),
-        &BTreeSet::new(),
+        Some(Transition::Torn),
     );
+    // What is there and cannot be read did not go.
+    check(|tree| tree.add("0000:01:10.2/numa_node=one"), None);
+    check(|tree| tree.add("0000:01:00.0/vendor=0x"), None);
 }
