@@ -12,6 +12,7 @@ pub mod machine;
 pub mod node;
 pub mod plot;
 pub mod process;
+pub mod program;
 pub mod report;
 pub mod rtnl;
 pub mod tree;
@@ -22,11 +23,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use self::confined::Subject;
 use self::figure::Figure;
+use self::program::Program;
 use self::report::{Report, Section};
-use crate::lab::build;
-use crate::lab::prepare;
+use crate::lab::cache::Cache;
+use crate::lab::peers::{self, PCI_IDS};
 use crate::lab::qemu::{Job, Output};
+use crate::lab::{build, prepare};
 
 /// Where a peer's CNI plugin is on the node, and its device plugin.
 pub const PEER_BIN: &str = "/opt/peer/bin";
@@ -42,6 +46,8 @@ struct Options {
     json: Option<PathBuf>,
     peer_cni: Option<PathBuf>,
     peer_device_plugin: Option<PathBuf>,
+    /// The Go plugins, where no other peer is named.
+    has_peers: bool,
     /// All parts when there is none.
     only: Vec<String>,
     idle: Duration,
@@ -54,6 +60,7 @@ impl Default for Options {
             json: None,
             peer_cni: None,
             peer_device_plugin: None,
+            has_peers: false,
             only: Vec::new(),
             idle: Duration::from_mins(1),
             into_docs: false,
@@ -63,7 +70,14 @@ impl Default for Options {
 
 /// Measures, prints the tables, writes data, document and plots.
 pub fn run(words: &[&str]) -> Result<bool> {
-    let options = options(words)?;
+    let mut options = options(words)?;
+    if options.has_peers {
+        let built = peers::peers(&Cache::open()?)?;
+        options.peer_cni.get_or_insert(built.cni);
+        options
+            .peer_device_plugin
+            .get_or_insert(built.device_plugin);
+    }
     let machine = machine::machine();
     let mut sections = Vec::new();
     for part in PARTS {
@@ -99,6 +113,7 @@ fn options(words: &[&str]) -> Result<Options> {
             "--json" => options.json = Some(value()?.into()),
             "--peer-cni" => options.peer_cni = Some(value()?.into()),
             "--peer-device-plugin" => options.peer_device_plugin = Some(value()?.into()),
+            "--peers" => options.has_peers = true,
             "--docs" => options.into_docs = true,
             "--idle" => {
                 let seconds = value()?.parse().context("--idle needs seconds")?;
@@ -121,10 +136,15 @@ fn options(words: &[&str]) -> Result<Options> {
 /// The command that repeats a part; where a peer's program lies is everybody's own business.
 fn command(part: &str, options: &Options) -> String {
     let mut command = format!("cargo lab bench --only {part}");
-    if options.peer_cni.is_some() && part != "device-plugin" {
+    if options.has_peers {
+        command.push_str(" --peers");
+    } else if options.peer_cni.is_some() && part != "device-plugin" {
         command.push_str(" --peer-cni FILE");
     }
-    if options.peer_device_plugin.is_some() && ["node", "ports", "device-plugin"].contains(&part) {
+    if !options.has_peers
+        && options.peer_device_plugin.is_some()
+        && ["node", "ports", "device-plugin"].contains(&part)
+    {
         command.push_str(" --peer-device-plugin FILE");
     }
     let seconds = options.idle.as_secs();
@@ -136,15 +156,24 @@ fn command(part: &str, options: &Options) -> String {
 
 fn measure(part: &str, options: &Options) -> Result<Vec<Figure>> {
     if part == "device-plugin" {
-        let ours = build::dist()?.device_plugin;
-        let peer = options.peer_device_plugin.as_ref();
-        return device_plugin::figures(&ours, peer, options.idle);
+        let ours = Subject {
+            program: build::dist()?.device_plugin,
+            pci_ids: None,
+        };
+        let subject = |program: &PathBuf| -> Result<Subject> {
+            Ok(Subject {
+                program: program.clone(),
+                pci_ids: Some(peers::pci_ids(&Cache::open()?)?),
+            })
+        };
+        let peer = options.peer_device_plugin.as_ref().map(subject);
+        return device_plugin::figures(&ours, peer.transpose()?.as_ref(), options.idle);
     }
     on_node(part, options)
 }
 
 fn on_node(part: &str, options: &Options) -> Result<Vec<Figure>> {
-    let (_cache, mut node) = prepare()?;
+    let (cache, mut node) = prepare()?;
     if part == "ports" {
         node.set_ports(PORTS);
     }
@@ -157,6 +186,7 @@ fn on_node(part: &str, options: &Options) -> Result<Vec<Figure>> {
     }
     if let Some(peer) = &options.peer_device_plugin {
         node.add_file(&inside(PEER_DEVICE_PLUGIN), peer)?;
+        node.add_file(PCI_IDS, &peers::pci_ids(&cache)?)?;
     }
     let outcomes = node.run(&[Job {
         name: "bench".to_owned(),
@@ -182,11 +212,13 @@ fn on_node(part: &str, options: &Options) -> Result<Vec<Figure>> {
 /// The part of the bench that runs on the node; it prints one figure a line.
 pub fn on_the_node(part: &str) -> Result<()> {
     let bins = there(crate::cni::BIN, PEER_BIN);
+    let programs = bins.iter().map(|bin| Program::of(bin));
+    let programs = programs.collect::<Result<Vec<_>>>()?;
     match part {
-        "cni" => cni::measure(&bins),
-        "counts" => counts::measure(&bins),
-        "node" => node::measure(&bins, &device_plugins(), 2, true),
-        "ports" => node::measure(&bins, &device_plugins(), PORTS, false),
+        "cni" => cni::measure(&programs),
+        "counts" => counts::measure(&programs),
+        "node" => node::measure(&programs, &device_plugins(), 2, true),
+        "ports" => node::measure(&programs, &device_plugins(), PORTS, false),
         other => bail!("`{other}` is no part that is measured on the node"),
     }
 }

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod image;
 pub mod kubernetes;
 pub mod oci;
+pub mod peers;
 pub mod progress;
 pub mod qemu;
 pub mod ship;
@@ -27,9 +28,10 @@ usage: cargo lab COMMAND
   demo [--json]     the main job on an emulated node, as a story or as data
   test              the whole gate: format, lints, docs, unit tests, licences, suites on real VFs
   test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
-  bench [--only PART,..] [--idle SECONDS] [--json FILE] [--docs] [--peer-cni FILE] [--peer-device-plugin FILE]
-                    what both programs cost, as tables and as data, beside other static programs with the same
-                    command line; PART is cni, counts, node, ports or device-plugin; --docs writes docs/benchmarks
+  bench [--only PART,..] [--idle SECONDS] [--json FILE] [--docs] [--peers | --peer-cni FILE --peer-device-plugin FILE]
+                    what both programs cost, as tables and as data, beside the Go plugins (needs Go) or other static
+                    programs with the same command line; PART is cni, counts, node, ports or device-plugin;
+                    --docs writes docs/benchmarks
   manifests [--write]
                     renders kustomize base and chart with kubectl and helm (needs Go) and compares
                     with tests/golden/, or writes that

@@ -1,7 +1,6 @@
 //! The CNI plugin's times on the node: wall and CPU of each verb, alone and seven at once, with and without IPAM; a peer's in turn with ours.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -9,9 +8,9 @@ use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
 use super::figure::Figure;
+use super::program::{Program, version};
 use super::tell;
-use crate::cni::{attachment, config};
-use crate::multus::{Answer, Attachment, answer, set_environment};
+use crate::cni::attachment;
 use crate::node::{Netns, Pf};
 
 /// Rounds of each case.
@@ -21,49 +20,68 @@ pub(super) const PARALLEL: usize = 7;
 const VERBS: [&str; 3] = ["ADD", "CHECK", "DEL"];
 
 /// Measures and tells figure by figure; programs take turns, so that the machine's moods are shared.
-pub fn measure(bins: &[PathBuf]) -> Result<()> {
+pub fn measure(programs: &[Program]) -> Result<()> {
     let pf = Pf::with_vfs(0, PARALLEL)?;
-    starts(bins)?;
+    starts(programs)?;
     for (name, fields) in cases() {
+        let able = able(programs, &pf, &fields)?;
         for pods in [1, PARALLEL] {
-            rounds(&pf, bins, name, &fields, pods)?;
+            rounds(&pf, &able, name, &fields, pods)?;
         }
     }
     Ok(())
 }
 
 /// What is asked for, from nothing to all that the emulated NIC can do.
-pub(super) fn cases() -> [(&'static str, Value); 3] {
+pub(super) fn cases() -> [(&'static str, Value); 5] {
+    let vlan = json!({ "vlan": 100 });
     let full = json!({ "vlan": 100, "mac": "02:00:00:00:0c:00", "spoofchk": "on", "trust": "on" });
-    let mut with_ipam = full.clone();
-    if let Some(fields) = with_ipam.as_object_mut() {
-        fields.insert(
-            "ipam".into(),
-            json!({ "type": "static", "addresses": [{ "address": "192.0.2.10/24" }] }),
-        );
-    }
+    let with_ipam = |fields: &Value| {
+        let mut fields = fields.clone();
+        let ipam = json!({ "type": "static", "addresses": [{ "address": "192.0.2.10/24" }] });
+        if let Some(fields) = fields.as_object_mut() {
+            fields.insert("ipam".into(), ipam);
+        }
+        fields
+    };
     [
         ("nothing asked", json!({})),
-        ("vlan, mac, spoofchk, trust", full),
-        ("the same and IPAM", with_ipam),
+        ("vlan", vlan.clone()),
+        ("vlan and IPAM", with_ipam(&vlan)),
+        ("vlan, mac, spoofchk, trust", full.clone()),
+        ("the same and IPAM", with_ipam(&full)),
     ]
 }
 
+/// The programs that do all of it, by their position; ours must.
+pub(super) fn able<'a>(
+    programs: &'a [Program],
+    pf: &Pf,
+    fields: &Value,
+) -> Result<Vec<(usize, &'a Program)>> {
+    let pod = Netns::new("bench")?;
+    let attachment = attachment(&pod, &pf.vf(0)?);
+    let mut able = Vec::new();
+    for (position, program) in programs.iter().enumerate() {
+        if program.does(pf, &pod, fields, &attachment)? {
+            able.push((position, program));
+        } else if position == 0 {
+            bail!("the plugin did not do {fields}");
+        }
+    }
+    Ok(able)
+}
+
 /// Processes that do next to nothing.
-fn starts(bins: &[PathBuf]) -> Result<()> {
-    let version = |program: &Path| -> Result<()> {
-        let mut command = Command::new(program);
-        command.env_clear().env("CNI_COMMAND", "VERSION");
-        succeeded("VERSION", answer(command, "{\"cniVersion\":\"1.0.0\"}")?)?;
-        Ok(())
-    };
+fn starts(programs: &[Program]) -> Result<()> {
+    let version = |program: &Path| version(program).map(|_| ());
     let mut empty = Timing::of("an empty static program");
     let mut alone = Timing::of("VERSION");
     let mut together = Timing::of(&format!("VERSION, {PARALLEL} at once"));
     for _ in 0..ROUNDS {
         empty.take(0, || version(Path::new("/opt/virtfn/guest-empty")))?;
-        for (position, bin) in bins.iter().enumerate() {
-            let program = bin.join("sriov");
+        for (position, program) in programs.iter().enumerate() {
+            let program = program.file();
             alone.take(position, || version(&program))?;
             let calls = [(); PARALLEL].map(|()| || version(&program));
             together.take(position, || at_once(calls))?;
@@ -76,7 +94,13 @@ fn starts(bins: &[PathBuf]) -> Result<()> {
 }
 
 /// ADD, CHECK and DEL again and again, for so many pods at once.
-fn rounds(pf: &Pf, bins: &[PathBuf], case: &str, fields: &Value, pods: usize) -> Result<()> {
+fn rounds(
+    pf: &Pf,
+    programs: &[(usize, &Program)],
+    case: &str,
+    fields: &Value,
+    pods: usize,
+) -> Result<()> {
     let namespaces = (0..pods)
         .map(|index| Netns::new(&format!("bench-{index}")))
         .collect::<Result<Vec<_>>>()?;
@@ -92,15 +116,16 @@ fn rounds(pf: &Pf, bins: &[PathBuf], case: &str, fields: &Value, pods: usize) ->
     };
     let mut timings = VERBS.map(|verb| Timing::of(&format!("{verb}{how}: {case}")));
     for _ in 0..ROUNDS / if pods > 1 { 2 } else { 1 } {
-        for (position, bin) in bins.iter().enumerate() {
+        for (position, program) in programs {
             // What ADD gave goes into CHECK and DEL, as a runtime does it.
             let mut inputs: Vec<Value> = (0..pods).map(|index| of_pod(fields, index)).collect();
-            for (verb, timing) in VERBS.iter().zip(&mut timings) {
+            let verbs = VERBS.iter().zip(&mut timings);
+            for (verb, timing) in verbs.filter(|(verb, _)| program.has(verb)) {
                 let calls = attachments.iter().zip(&inputs);
                 let calls = calls.map(|(attachment, fields)| {
-                    move || call(bin, verb, fields, attachment).map(|done| done.document)
+                    move || Ok(program.call(verb, fields, attachment)?.document)
                 });
-                let results = timing.take(position, || at_once(calls))?;
+                let results = timing.take(*position, || at_once(calls))?;
                 for (input, result) in inputs.iter_mut().zip(results) {
                     if let (&"ADD", Some(fields)) = (verb, input.as_object_mut()) {
                         fields.insert("prevResult".into(), result);
@@ -136,29 +161,6 @@ fn at_once<T: Send>(
             .map(|call| call.join().unwrap_or_else(|_| bail!("a caller panicked")))
             .collect()
     })
-}
-
-/// Calls a verb, which must succeed.
-pub(super) fn call(
-    bin: &Path,
-    verb: &str,
-    fields: &Value,
-    attachment: &Attachment,
-) -> Result<Answer> {
-    let mut program = Command::new(bin.join("sriov"));
-    set_environment(&mut program, bin, verb, attachment);
-    program.env("CNI_PATH", format!("{}:{}", bin.display(), crate::cni::BIN));
-    let stdin = config(&attachment.device_id, fields).to_string();
-    succeeded(verb, answer(program, &stdin)?)
-}
-
-/// An answer that is no refusal.
-pub(super) fn succeeded(verb: &str, done: Answer) -> Result<Answer> {
-    if done.code == Some(0) {
-        Ok(done)
-    } else {
-        bail!("{verb} failed: {} {}", done.document, done.log)
-    }
 }
 
 /// Wall and CPU time of the same thing.

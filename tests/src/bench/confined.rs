@@ -8,12 +8,25 @@ use anyhow::{Context, Result};
 
 use super::tree::{self, Size};
 use crate::kubelet::{Kubelet, Resources};
+use crate::lab::peers::PCI_IDS;
 use crate::plugin::Plugin;
 
 /// Where the program is below the root.
 const PROGRAM: &str = "/program";
-/// A program that takes this long for its lists is told of as one that does not give them.
+/// A program that takes this long for its first lists is told of as one that does not give them.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Bytes of a log that tell why.
+const LOG: usize = 2000;
+
+/// A static program and what it needs of its machine.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its file.
+    pub program: PathBuf,
+    /// The names of PCI devices, for a peer that ends without them.
+    pub pci_ids: Option<PathBuf>,
+}
 
 /// The machine, with kubelet.
 #[derive(Debug)]
@@ -26,8 +39,8 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// Makes the machine for a static program, with a configuration of as many resources.
-    pub fn new(program: &Path, size: Size, resources: usize) -> Result<Self> {
+    /// Makes the machine for a program, with a configuration of as many resources.
+    pub fn new(subject: &Subject, size: Size, resources: usize) -> Result<Self> {
         // `/var/run` is in memory on a node: a disk's synchronisation is not what is measured.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() {
@@ -49,8 +62,17 @@ impl Confined {
         }
         let config = tree::resource_list(size, resources);
         fs::write(root.join("etc/pcidp/config.json"), config)?;
-        fs::copy(program, root.join(PROGRAM.trim_start_matches('/')))
-            .with_context(|| format!("cannot copy {}", program.display()))?;
+        let copy = |from: &Path, to: &str| {
+            fs::copy(from, root.join(to)).with_context(|| format!("cannot copy {}", from.display()))
+        };
+        copy(&subject.program, PROGRAM.trim_start_matches('/'))?;
+        if let Some(names) = &subject.pci_ids {
+            let place = root.join(PCI_IDS);
+            fs::create_dir_all(place.parent().unwrap_or(root))?;
+            copy(names, PCI_IDS)?;
+            // A peer asks the kernel for each network device, and drops the VF of one that is only in the tree.
+            tree::give_netdevs_away(root, size)?;
+        }
         let kubelet = Kubelet::start(&root.join("var/lib/kubelet"), false)?;
         Ok(Self {
             dir,
@@ -65,27 +87,30 @@ impl Confined {
         self.dir.path()
     }
 
-    /// What the program logged.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap_or_default()
+    /// The end of what the program logged; a peer logs some megabytes.
+    fn log(&self) -> String {
+        let text = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let start = text.len().saturating_sub(LOG);
+        text.get(start..).unwrap_or(&text).to_owned()
     }
 
     /// Starts the program with the command line that every manifest has.
     pub fn start(&self) -> Result<Plugin> {
         let root = self.root().to_string_lossy();
         let config = "--config-file=/etc/pcidp/config.json";
+        let log = "--logtostderr";
         if nix::unistd::geteuid().is_root() {
-            let args = [&root, PROGRAM, config];
+            let args = [&root, PROGRAM, log, config];
             return Plugin::start(Path::new("chroot"), &args, &self.log_path());
         }
         // A user's own namespace is what lets anybody change the root directory.
         let root = format!("--root={root}");
-        let args = ["--map-root-user", &root, PROGRAM, config];
+        let args = ["--map-root-user", &root, PROGRAM, log, config];
         Plugin::start(Path::new("unshare"), &args, &self.log_path())
     }
 
     /// Waits until kubelet has as many devices in its newest lists.
-    pub fn wait_for(&self, devices: usize) -> Result<Resources> {
+    pub fn wait_for(&self, devices: usize, patience: Duration) -> Result<Resources> {
         let listed = |known: &Resources| {
             let counts = known.values().map(|resource| {
                 let newest = resource.lists.last();
@@ -94,13 +119,13 @@ impl Confined {
             known.len() == self.resources && counts.sum::<usize>() == devices
         };
         self.kubelet
-            .wait_within(PATIENCE, "the lists are as they should be", listed)
+            .wait_within(patience, "the lists are as they should be", listed)
             .with_context(|| self.log())
     }
 
     /// The same for all devices.
     pub fn wait_for_all(&self) -> Result<Resources> {
-        self.wait_for(self.size.functions())
+        self.wait_for(self.size.functions(), PATIENCE)
     }
 
     fn log_path(&self) -> PathBuf {

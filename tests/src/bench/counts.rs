@@ -1,20 +1,19 @@
 //! What the CNI plugin costs beside time, on the node: requests, bytes, memory, page faults, and its time under the rtnl lock.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::cni::{PARALLEL, call, cases, succeeded};
+use super::cni::{PARALLEL, able, cases};
 use super::figure::{Figure, number};
+use super::program::{Program, succeeded};
 use super::rtnl::{Held, Probes};
 use super::tell;
-use crate::cni::{attachment, config};
+use crate::cni::attachment;
 use crate::multus::{Attachment, answer, set_environment};
 use crate::node::{Netns, Pf};
-use crate::strace::Trace;
 
 /// Rounds with probes.
 const ROUNDS: usize = 15;
@@ -37,22 +36,24 @@ impl Figures {
 }
 
 /// Measures and tells.
-pub fn measure(bins: &[PathBuf]) -> Result<()> {
+pub fn measure(programs: &[Program]) -> Result<()> {
     let pf = Pf::with_vfs(0, PARALLEL)?;
-    let pod = Netns::new("bench")?;
+    let pod = Netns::new("bench-counts")?;
     let attachment = attachment(&pod, &pf.vf(0)?);
     let mut figures = Figures::default();
-    for (position, bin) in bins.iter().enumerate() {
-        // The first call makes the state directory.
-        call(bin, "DEL", &json!({}), &attachment)?;
-        for (case, fields) in cases() {
-            traced(&mut figures, position, bin, case, &fields, &attachment)?;
+    for (case, fields) in cases() {
+        for (position, program) in able(programs, &pf, &fields)? {
+            traced(&mut figures, position, program, case, &fields, &attachment)?;
         }
-        memory(&mut figures, position, bin, &attachment)?;
-        let size = fs::metadata(bin.join("sriov"))?.len() / 1024;
+    }
+    let [_, (_, vlan), _, (_, full), _] = cases();
+    for (position, program) in programs.iter().enumerate() {
+        memory(&mut figures, position, program, &vlan, &attachment)?;
+        let size = fs::metadata(program.file())?.len() / 1024;
         figures.put(position, "binary", "KiB", f64::from(u32::try_from(size)?));
     }
-    locked(&mut figures, bins, &attachment)?;
+    let able = able(programs, &pf, &full)?;
+    locked(&mut figures, &able, &full, &attachment)?;
     figures.0.iter().try_for_each(tell)
 }
 
@@ -60,16 +61,14 @@ pub fn measure(bins: &[PathBuf]) -> Result<()> {
 fn traced(
     figures: &mut Figures,
     position: usize,
-    bin: &Path,
+    program: &Program,
     case: &str,
     fields: &Value,
     attachment: &Attachment,
 ) -> Result<()> {
     let mut fields = fields.clone();
-    for verb in VERBS {
-        let stdin = config(&attachment.device_id, &fields).to_string();
-        let (trace, done) = Trace::of_cni(bin, verb, &stdin, attachment)?;
-        let done = succeeded(verb, done)?;
+    for verb in VERBS.into_iter().filter(|verb| program.has(verb)) {
+        let (trace, done) = program.trace(verb, &fields, attachment)?;
         let name = match verb {
             "VERSION" => verb.to_owned(),
             _ => format!("{verb}, {case}"),
@@ -107,15 +106,15 @@ fn traced(
 fn memory(
     figures: &mut Figures,
     position: usize,
-    bin: &Path,
+    program: &Program,
+    fields: &Value,
     attachment: &Attachment,
 ) -> Result<()> {
-    let [_, (_, fields), _] = cases();
     for verb in ["VERSION", "ADD", "DEL"] {
         let mut time = Command::new("/bin/busybox");
-        set_environment(&mut time, bin, verb, attachment);
-        time.args(["time", "-v"]).arg(bin.join("sriov"));
-        let stdin = config(&attachment.device_id, &fields).to_string();
+        set_environment(&mut time, program.bin(), verb, attachment);
+        time.args(["time", "-v"]).arg(program.file());
+        let stdin = program.stdin(fields, attachment);
         let done = succeeded(verb, answer(time, &stdin)?)?;
         let told = |what: &str| -> Result<f64> {
             let mut lines = done.log.lines();
@@ -133,7 +132,12 @@ fn memory(
 }
 
 /// Time under the rtnl lock, and the kernel's time in settings and moves.
-fn locked(figures: &mut Figures, bins: &[PathBuf], attachment: &Attachment) -> Result<()> {
+fn locked(
+    figures: &mut Figures,
+    programs: &[(usize, &Program)],
+    fields: &Value,
+    attachment: &Attachment,
+) -> Result<()> {
     let probes = match Probes::set() {
         Ok(probes) => probes,
         Err(error) => {
@@ -141,11 +145,10 @@ fn locked(figures: &mut Figures, bins: &[PathBuf], attachment: &Attachment) -> R
             return Ok(());
         }
     };
-    let [_, (_, fields), _] = cases();
     for _ in 0..ROUNDS {
-        for (position, bin) in bins.iter().enumerate() {
+        for (position, program) in programs {
             for verb in ["ADD", "DEL"] {
-                let run = || call(bin, verb, &fields, attachment);
+                let run = || program.call(verb, fields, attachment);
                 let (_, held) = probes.watch("sriov", run)?;
                 let Held {
                     times,
@@ -155,7 +158,7 @@ fn locked(figures: &mut Figures, bins: &[PathBuf], attachment: &Attachment) -> R
                     work,
                 } = held;
                 let mut put = |what: &str, unit: &str, value: f64| {
-                    figures.put(position, &format!("{verb}: {what}"), unit, value);
+                    figures.put(*position, &format!("{verb}: {what}"), unit, value);
                 };
                 put("rtnl lock taken", "", number(times));
                 put("rtnl lock held", "ms", held);

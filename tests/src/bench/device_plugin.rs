@@ -1,7 +1,7 @@
 //! The device plugin's part of the bench: the shipped binary and a kubelet double on constructed trees of growing size.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{AllocateRequest, ContainerAllocateRequest};
 
-use super::confined::Confined;
+use super::confined::{Confined, Subject};
 use super::figure::{Figure, beside, quantile};
 use super::process::{Activity, memory};
 use super::tree::{self, Size};
@@ -25,11 +25,15 @@ const SIZES: [Size; 5] = [
 ];
 /// Resources that share the VFs, at most one a VF.
 const RESOURCES: usize = 16;
+const START: &str = "start to all pools listed";
 /// Starts that are measured, unless they take longer than this together.
 const STARTS: usize = 7;
 const STARTING: Duration = Duration::from_mins(1);
+/// A peer that needs longer to start gets no larger machine: what it does grows faster than the number of VFs.
+const PATIENCE_WITH_PEER: f64 = 60_000.0;
 /// Changes of the inventory whose way to kubelet is measured.
 const RESCANS: usize = 10;
+const RESCAN: Duration = Duration::from_secs(20);
 /// Callers of Allocate at the same time, calls of each, and rounds of that.
 const CALLERS: usize = 64;
 const CALLS: usize = 40;
@@ -38,8 +42,9 @@ const ROUNDS: usize = 5;
 const SETTLE: Duration = Duration::from_secs(15);
 
 /// Measures every size, ours and then the peer's.
-pub fn figures(ours: &Path, peer: Option<&PathBuf>, idle: Duration) -> Result<Vec<Figure>> {
+pub fn figures(ours: &Subject, peer: Option<&Subject>, idle: Duration) -> Result<Vec<Figure>> {
     let mut all = Vec::new();
+    let mut patience = peer;
     for size in SIZES {
         let name = format!("{} VFs of {} PFs", size.functions(), size.pfs);
         let figures = progress::step(&format!("measuring {name}"), || of_size(ours, size, idle));
@@ -47,19 +52,26 @@ pub fn figures(ours: &Path, peer: Option<&PathBuf>, idle: Duration) -> Result<Ve
         if let Some(error) = missing {
             return Err(error);
         }
-        let theirs = peer.map(|peer| {
-            progress::step(&format!("measuring the peer at {name}"), || {
-                of_size(peer, size, idle)
-            })
+        let Some(peer) = patience else {
+            all.extend(figures);
+            continue;
+        };
+        let (theirs, missing) = progress::step(&format!("measuring the peer at {name}"), || {
+            of_size(peer, size, idle)
         });
-        let (theirs, missing) = theirs.unwrap_or_default();
         if let Some(error) = missing {
-            eprintln!("lab: the peer at {name} gives no more figures: {error:#}");
+            eprintln!("lab: the peer at {name} gives no more figures: {error}");
+        }
+        let start = theirs.iter().find(|figure| figure.name == START);
+        let start = start.and_then(Figure::median);
+        if start.is_none_or(|start| start > PATIENCE_WITH_PEER) {
+            eprintln!("lab: the peer is not asked about more than {name}");
+            patience = None;
         }
         all.extend(beside(figures, theirs));
     }
-    let size = |path: &Path| -> Result<f64> {
-        let kib = fs::metadata(path)?.len() / 1024;
+    let size = |subject: &Subject| -> Result<f64> {
+        let kib = fs::metadata(&subject.program)?.len() / 1024;
         Ok(f64::from(u32::try_from(kib)?))
     };
     let mut binary = Figure::one("binary", "KiB", size(ours)?);
@@ -71,37 +83,36 @@ pub fn figures(ours: &Path, peer: Option<&PathBuf>, idle: Duration) -> Result<Ve
 }
 
 /// What could be measured, and why not all could.
-fn of_size(binary: &Path, size: Size, idle: Duration) -> (Vec<Figure>, Option<anyhow::Error>) {
+fn of_size(subject: &Subject, size: Size, idle: Duration) -> (Vec<Figure>, Option<anyhow::Error>) {
     let mut figures = Vec::new();
-    let error = measure(binary, size, idle, &mut figures).err();
+    let error = measure(subject, size, idle, &mut figures).err();
     for figure in &mut figures {
         figure.functions = Some(size.functions());
     }
     (figures, error)
 }
 
-fn measure(binary: &Path, size: Size, idle: Duration, figures: &mut Vec<Figure>) -> Result<()> {
+fn measure(subject: &Subject, size: Size, idle: Duration, figures: &mut Vec<Figure>) -> Result<()> {
     let resources = RESOURCES.min(size.functions());
-    let mut starts = Figure::of("start to all pools listed", "ms", Vec::new());
+    let mut starts = Figure::of(START, "ms", Vec::new());
     let begun = Instant::now();
-    for _ in 0..STARTS {
+    let (machine, plugin) = loop {
         // A kubelet of its own each: what one start left does not help the next.
-        let machine = Confined::new(binary, size, resources)?;
+        let machine = Confined::new(subject, size, resources)?;
         let start = Instant::now();
         let plugin = machine.start()?;
         machine.wait_for_all()?;
         starts.put(0, milliseconds(start));
-        plugin.stop()?;
-        if begun.elapsed() > STARTING {
-            break;
+        if starts.ours.len() == STARTS || begun.elapsed() > STARTING {
+            break (machine, plugin);
         }
-    }
+    };
     figures.push(starts);
-
-    let machine = Confined::new(binary, size, resources)?;
-    let plugin = machine.start()?;
-    machine.wait_for_all()?;
-    let at_start = memory(plugin.id())?;
+    let resident = |name: &str| -> Result<Figure> {
+        let [now, _] = memory(plugin.id())?;
+        Ok(Figure::one(name, "KiB", u32::try_from(now)?.into()))
+    };
+    figures.push(resident("resident memory, started")?);
     for (callers, who) in [(1, "one caller"), (CALLERS, "64 callers")] {
         let rounds = (0..ROUNDS).map(|_| allocations(&machine, callers));
         let rounds = rounds.collect::<Result<Vec<_>>>()?;
@@ -121,16 +132,14 @@ fn measure(binary: &Path, size: Size, idle: Duration, figures: &mut Vec<Figure>)
         Figure::one(&format!("wake-ups in {seconds} idle seconds"), "", wakeups),
         Figure::one(&format!("CPU in {seconds} idle seconds"), "ms", done.cpu),
     ]);
-    figures.push(rescans(&machine, &plugin, size)?);
-    let [resident, peak] = memory(plugin.id())?;
-    for (name, value) in [
-        ("resident memory, started", at_start[0]),
-        ("resident memory, after all this", resident),
-        ("peak memory", peak),
-    ] {
-        figures.push(Figure::one(name, "KiB", u32::try_from(value)?.into()));
-    }
-    plugin.stop()
+    figures.push(resident("resident memory, after the calls")?);
+    let rescans = rescans(&machine, &plugin, size);
+    figures.push(rescans.context("SIGHUP brought no new list")?);
+    figures.push(resident("resident memory, after all this")?);
+    let [_, peak] = memory(plugin.id())?;
+    let peak = u32::try_from(peak)?.into();
+    figures.push(Figure::one("peak memory", "KiB", peak));
+    Ok(())
 }
 
 /// From a VF that goes or comes, and a SIGHUP, to kubelet's list.
@@ -146,7 +155,7 @@ fn rescans(machine: &Confined, plugin: &Plugin, size: Size) -> Result<Figure> {
         };
         let start = Instant::now();
         plugin.signal(Signal::SIGHUP)?;
-        machine.wait_for(wanted)?;
+        machine.wait_for(wanted, RESCAN)?;
         rescans.put(0, milliseconds(start));
     }
     Ok(rescans)

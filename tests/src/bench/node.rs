@@ -11,6 +11,7 @@ use sriov_host::netns::Netns as HostNetns;
 
 use super::figure::Figure;
 use super::process::memory;
+use super::program::{Program, succeeded};
 use super::tell;
 use crate::kubelet::{Kubelet, Resources};
 use crate::multus::{self, Attachment, DeviceInfoDirs, Network};
@@ -28,7 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const RESOURCE: &str = "intel.com/vf";
 
 /// Measures on so many PFs and tells, with the whole way when that is wanted.
-pub fn measure(bins: &[PathBuf], plugins: &[PathBuf], ports: u8, with_pods: bool) -> Result<()> {
+pub fn measure(
+    programs: &[Program],
+    plugins: &[PathBuf],
+    ports: u8,
+    with_pods: bool,
+) -> Result<()> {
     let pfs = (0..ports)
         .map(|port| Pf::with_vfs(port, VFS))
         .collect::<Result<Vec<_>>>()?;
@@ -71,11 +77,12 @@ pub fn measure(bins: &[PathBuf], plugins: &[PathBuf], ports: u8, with_pods: bool
     }
     if with_pods {
         // Each program with its own neighbour, and ours where there is no other.
-        for position in 0..bins.len().max(plugins.len()) {
-            let of = |all: &[PathBuf]| all.get(position).or(all.first()).cloned();
-            let (bin, plugin) = (of(bins).context("no bin")?, of(plugins).context("none")?);
-            let stack = Stack::start(&plugin, functions)?;
-            attachments(&stack, &bin, first, position, &mut ways)?;
+        for position in 0..programs.len().max(plugins.len()) {
+            let program = programs.get(position).or(programs.first());
+            let plugin = plugins.get(position).or(plugins.first());
+            let stack = Stack::start(plugin.context("no device plugin")?, functions)?;
+            let program = program.context("no CNI plugin")?;
+            attachments(&stack, program, first, position, &mut ways)?;
             stack.plugin.stop()?;
         }
         ways.iter().try_for_each(tell)?;
@@ -149,12 +156,12 @@ fn hot_plug(
 /// kubelet's and Multus' calls for one pod after the other, and the wait of what runs in it.
 fn attachments(
     stack: &Stack,
-    bin: &Path,
+    program: &Program,
     pf: &Pf,
     position: usize,
     ways: &mut [Figure; 3],
 ) -> Result<()> {
-    let network = network()?;
+    let network = network(program.version())?;
     let dirs = DeviceInfoDirs::default();
     let pod = Netns::new("bench-pod")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -162,16 +169,13 @@ fn attachments(
         .build()?;
     for round in 0..PODS {
         let device = pf.vf(round % VFS)?;
-        let attachment = Attachment {
-            mac: Some(format!("02:00:00:00:0d:{round:02x}")),
-            ..crate::cni::attachment(&pod, &device)
-        };
+        let attachment = crate::cni::attachment(&pod, &device);
         let start = Instant::now();
         stack.kubelet.allocate(RESOURCE, &[&device])?;
         let allocated = start.elapsed();
         multus::copy_device_info(&dirs, &network, &attachment)?;
         let config = multus::delegate_config(&dirs, &network, &attachment);
-        succeed(bin, "ADD", &config, &attachment)?;
+        succeed(program, "ADD", &config, &attachment)?;
         let added = start.elapsed();
         let link = attachment.ifname.parse()?;
         runtime.block_on(async {
@@ -192,7 +196,7 @@ fn attachments(
         for (figure, time) in ways.iter_mut().zip([allocated, added, up]) {
             figure.put(position, milliseconds(time));
         }
-        succeed(bin, "DEL", &config, &attachment)?;
+        succeed(program, "DEL", &config, &attachment)?;
         fs::remove_file(dirs.of_attachment(&network, &attachment))?;
         wait_for("the VF has its network device again", || {
             crate::node::netdev_of(&device).is_ok()
@@ -201,11 +205,11 @@ fn attachments(
     Ok(())
 }
 
-/// What a trading pod asks for, without addresses.
-fn network() -> Result<Network> {
+/// A VLAN, which every plugin can do.
+fn network(version: &str) -> Result<Network> {
     let config = json!({
-        "cniVersion": "1.0.0", "name": "bench", "type": "sriov", "vlan": 100, "spoofchk": "on", "trust": "on",
-        "capabilities": { "mac": true, "CNIDeviceInfoFile": true },
+        "cniVersion": version, "name": "bench", "type": "sriov", "vlan": 100,
+        "capabilities": { "CNIDeviceInfoFile": true },
     });
     let Value::Object(config) = config else {
         bail!("no configuration")
@@ -218,9 +222,9 @@ fn network() -> Result<Network> {
     })
 }
 
-fn succeed(bin: &Path, verb: &str, config: &Value, attachment: &Attachment) -> Result<()> {
-    let done = multus::call(bin, verb, config, attachment)?;
-    super::cni::succeeded(verb, done).map(|_| ())
+fn succeed(program: &Program, verb: &str, config: &Value, attachment: &Attachment) -> Result<()> {
+    let done = multus::call(program.bin(), verb, config, attachment)?;
+    succeeded(verb, done).map(|_| ())
 }
 
 fn milliseconds(time: Duration) -> f64 {

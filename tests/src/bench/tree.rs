@@ -65,6 +65,17 @@ pub fn return_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
     vf_function(root, size, pf, vf)
 }
 
+/// Moves the network devices of all VFs out of sight, as they are when pods have them.
+pub fn give_netdevs_away(root: &Path, size: Size) -> Result<()> {
+    for pf in 0..size.pfs {
+        for vf in 0..size.vfs {
+            let devices = root.join("sys/bus/pci/devices");
+            fs::remove_dir_all(devices.join(vf_address(pf, vf)).join("net"))?;
+        }
+    }
+    Ok(())
+}
+
 /// A configuration in which each resource has a range of each PF's VFs, so that every VF has exactly one.
 pub fn resource_list(size: Size, resources: usize) -> String {
     let per_resource = size.functions().div_ceil(resources);
@@ -108,10 +119,13 @@ fn vf_address(pf: usize, vf: usize) -> String {
 fn function(root: &Path, address: &str, device: &str) -> Result<std::path::PathBuf> {
     let dir = root.join("sys/bus/pci/devices").join(address);
     fs::create_dir_all(&dir)?;
+    let id = device.trim_start_matches("0x").to_uppercase();
+    let alias = format!("pci:v00008086d0000{id}sv00008086sd00000000bc02sc00i00");
     for (attribute, value) in [
         ("vendor", "0x8086"),
         ("device", device),
         ("class", "0x020000"),
+        ("modalias", &alias),
         ("numa_node", "0"),
     ] {
         fs::write(dir.join(attribute), format!("{value}\n"))?;

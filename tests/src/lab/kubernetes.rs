@@ -3,7 +3,7 @@
 //! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node, `podman` another runtime on it; what runs on the node is started by `crate::cluster`.
 
 mod control;
-mod go;
+pub(super) mod go;
 pub mod manifests;
 mod podman;
 

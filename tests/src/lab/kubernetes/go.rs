@@ -40,7 +40,7 @@ pub(super) fn programs(cache: &Cache) -> Result<Programs> {
 ///
 /// # Errors
 /// As those of [`programs`].
-pub(super) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
+pub(in super::super) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     let source = workspace().join("tests/tools").join(name);
     let mut pins = std::fs::read(source.join("go.mod"))?;
     pins.extend(std::fs::read(source.join("go.sum"))?);
