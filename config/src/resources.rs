@@ -37,6 +37,16 @@ pub struct Unusable {
     pub mistakes: Mistakes,
 }
 
+/// A document without a usable resource.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{mistakes}")]
+pub struct Refused {
+    /// All mistakes, in the order of the file.
+    pub mistakes: Mistakes,
+    /// What is suspicious besides.
+    pub warnings: Vec<Finding>,
+}
+
 /// One resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
@@ -109,7 +119,7 @@ impl ResourceList {
     ///
     /// # Errors
     /// All mistakes at once, when no resource is without; text that is not JSON is one mistake.
-    pub fn parse(text: &str, default_prefix: &str) -> Result<Self, Mistakes> {
+    pub fn parse(text: &str, default_prefix: &str) -> Result<Self, Refused> {
         let value: Value = serde_json::from_str(text).map_err(|error| not_json(&error))?;
         let mut findings = Findings {
             places: Places::of(text),
@@ -137,9 +147,10 @@ impl ResourceList {
         if list.resources.is_empty() {
             let unusable = list.unusable.into_iter();
             let mistakes = unusable.flat_map(|resource| resource.mistakes.0);
-            return Err(Mistakes(
-                findings.mistakes.into_iter().chain(mistakes).collect(),
-            ));
+            return Err(Refused {
+                mistakes: Mistakes(findings.mistakes.into_iter().chain(mistakes).collect()),
+                warnings: list.warnings,
+            });
         }
         Ok(list)
     }
@@ -198,21 +209,25 @@ impl ResourceList {
     }
 }
 
-fn not_json(error: &serde_json::Error) -> Mistakes {
+fn not_json(error: &serde_json::Error) -> Refused {
     let position = Position {
         line: error.line(),
         column: error.column(),
     };
     let message = error.to_string();
     let message = message.strip_suffix(&format!(" at {position}"));
-    Mistakes(vec![Finding {
+    let finding = Finding {
         path: "document".to_owned(),
         position: Some(position),
         message: message.map_or_else(
             || format!("not JSON: {error}"),
             |message| format!("not JSON: {message}"),
         ),
-    }])
+    };
+    Refused {
+        mistakes: Mistakes(vec![finding]),
+        warnings: Vec::new(),
+    }
 }
 
 fn resource_name(
@@ -227,8 +242,13 @@ fn resource_name(
     if fields.value("resourceName").is_none() {
         findings.mistake(&fields.path("resourceName"), "there must be a name");
     }
-    ResourceName::new(prefix, fields.text("resourceName", findings)?)
-        .map_err(|error| findings.mistake(&fields.path(error.field()), error.to_string()))
+    let name = fields.text("resourceName", findings)?;
+    ResourceName::new(prefix, name)
+        .map_err(|errors| {
+            for error in errors {
+                findings.mistake(&fields.path(error.field()), error.to_string());
+            }
+        })
         .ok()
 }
 

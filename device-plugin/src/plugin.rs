@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sriov_config::resources::ResourceName;
-use sriov_config::{Mistakes, ResourceList};
+use sriov_config::{Finding, Mistakes, ResourceList};
 use sriov_device_info::Store;
 use sriov_host::snapshot::{HostSnapshot, ScanProblem};
 use sriov_host::sysfs::{self, ScanError};
@@ -449,17 +449,22 @@ fn read_config(setup: &Setup) -> Result<String, StartError> {
 }
 
 fn parse_config(setup: &Setup, text: &str) -> Result<ResourceList, StartError> {
-    let config =
-        ResourceList::parse(text, &setup.resource_prefix).map_err(|source| StartError::Config {
+    let warn = |warnings: &[Finding]| {
+        for warning in warnings {
+            tracing::warn!("{}: {warning}", setup.config_file.display());
+        }
+    };
+    let config = ResourceList::parse(text, &setup.resource_prefix).map_err(|refused| {
+        warn(&refused.warnings);
+        StartError::Config {
             path: setup.config_file.clone(),
-            source,
-        })?;
+            source: refused.mistakes,
+        }
+    })?;
     for mistake in config.mistakes() {
         tracing::error!("{}: {mistake}", setup.config_file.display());
     }
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", setup.config_file.display());
-    }
+    warn(&config.warnings);
     Ok(config)
 }
 

@@ -237,8 +237,8 @@ fn known_config(setup: &Setup, notes: &mut dyn Write) -> Result<ResourceList, To
             }
             Ok(list)
         }
-        Err(mistakes) => {
-            for mistake in &mistakes.0 {
+        Err(refused) => {
+            for mistake in &refused.mistakes.0 {
                 note(notes, &format!("{file}: {mistake}"))?;
             }
             Ok(nothing)

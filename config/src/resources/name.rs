@@ -38,8 +38,9 @@ impl ResourceName {
     /// Takes a prefix and a name; the rules are kubelet's (pkg/apis/core/v1/helper, `IsExtendedResourceName`), which also judges `requests.PREFIX/NAME`.
     ///
     /// # Errors
-    /// The first of the two that is wrong.
-    pub fn new(prefix: &str, name: &str) -> Result<Self, InvalidResourceName> {
+    /// Each of the two that is wrong.
+    pub fn new(prefix: &str, name: &str) -> Result<Self, Vec<InvalidResourceName>> {
+        let mut errors = Vec::new();
         let end = |text: &str| {
             [text.bytes().next(), text.bytes().next_back()]
                 .iter()
@@ -56,13 +57,16 @@ impl ResourceName {
         // `mykubernetes.io/` is kubelet's own for it, too.
         let is_taken = prefix.ends_with("kubernetes.io") || prefix.starts_with("requests.");
         if prefix.len() > 244 || is_taken || !prefix.split('.').all(label) {
-            return Err(InvalidResourceName::Prefix(prefix.to_owned()));
+            errors.push(InvalidResourceName::Prefix(prefix.to_owned()));
         }
         let letters = name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if name.is_empty() || name.len() > 63 || !letters || !end(name) {
-            return Err(InvalidResourceName::Name(name.to_owned()));
+            errors.push(InvalidResourceName::Name(name.to_owned()));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         Ok(Self {
             prefix: prefix.to_owned(),

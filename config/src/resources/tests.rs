@@ -22,7 +22,11 @@ fn check(text: &str, expected: &Expect) {
                 + &lines("mistake", &mut list.mistakes())
                 + &lines("warning", &mut list.warnings.iter())
         }
-        Err(Mistakes(findings)) => "refused\n".to_owned() + &lines("mistake", &mut findings.iter()),
+        Err(refused) => {
+            "refused\n".to_owned()
+                + &lines("mistake", &mut refused.mistakes.0.iter())
+                + &lines("warning", &mut refused.warnings.iter())
+        }
     };
     expected.assert_eq(&answer);
 }
@@ -135,6 +139,20 @@ fn a_resource_with_a_mistake_does_not_take_the_others_down() {
             mistake resourceList[3].selectors.auxTypes at line 5 column 78: an auxNetDevice resource needs auxTypes, and the only one is `sf`
             mistake resourceList[4] at line 6 column 13: `7` is not an object
         "#]],
+    );
+}
+
+#[test]
+fn prefix_and_name_are_told_and_what_is_suspicious_besides() {
+    check(
+        r#"{"resourceList": [{"resourceName": "a b", "resourcePrefix": "X y", "selectors": {"pfName": ["pf0"]}}]}"#,
+        &expect![[r"
+            refused
+            mistake resourceList[0].resourceName at line 1 column 36: `a b` is not a resource name: expected letters, digits, `-` and `_`, at most 63, with a letter or digit at both ends
+            mistake resourceList[0].resourcePrefix at line 1 column 61: `X y` is not a prefix: expected a DNS subdomain, lower-case letters, digits, `-` and `.`, at most 244, not of `kubernetes.io` or `requests.`
+            warning resourceList[0].selectors at line 1 column 81: this selector has no condition and matches every netDevice
+            warning resourceList[0].selectors.pfName at line 1 column 92: unknown key, it has no effect: did you mean `pfNames`?
+        "]],
     );
 }
 
@@ -284,7 +302,10 @@ proptest! {
         let document: Value = serde_json::from_str(&text).unwrap();
         let findings: Vec<Finding> = match ResourceList::parse(&text, "intel.com") {
             Ok(list) => list.mistakes().chain(&list.warnings).cloned().collect(),
-            Err(Mistakes(mistakes)) => { prop_assert!(!mistakes.is_empty()); mistakes }
+            Err(Refused { mistakes, warnings }) => {
+                prop_assert!(!mistakes.0.is_empty());
+                mistakes.0.into_iter().chain(warnings).collect()
+            }
         };
         for finding in findings {
             prop_assert!(exists(&document, &finding.path), "{} {}", finding, text);

@@ -2,7 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-use sriov_config::{Finding, Mistakes, ResourceList};
+use sriov_config::resources::Refused;
+use sriov_config::{Finding, ResourceList};
 
 use super::Verdict;
 use super::table::{Paint, Tone};
@@ -10,7 +11,7 @@ use super::table::{Paint, Tone};
 /// All mistakes, all warnings, and a sentence.
 pub(super) fn report(
     file: &dyn Display,
-    parsed: &Result<ResourceList, Mistakes>,
+    parsed: &Result<ResourceList, Refused>,
     paint: Paint,
 ) -> (String, Verdict) {
     let (mistakes, warnings, usable): (Vec<&Finding>, &[Finding], usize) = match parsed {
@@ -19,7 +20,7 @@ pub(super) fn report(
             &list.warnings,
             list.resources.len(),
         ),
-        Err(mistakes) => (mistakes.0.iter().collect(), &[], 0),
+        Err(refused) => (refused.mistakes.0.iter().collect(), &refused.warnings, 0),
     };
     let mut text = String::new();
     let mut line = |tone: Tone, word: &str, finding: &Finding| {

@@ -82,7 +82,7 @@ fn the_parser_judges_each_key_as_the_schema_does() {
                             assert!(!warned, "the parser does not know {}", key.name);
                             false
                         }
-                        Err(mistakes) => mistakes.0.iter().any(|mistake| {
+                        Err(refused) => refused.mistakes.0.iter().any(|mistake| {
                             is_about_it(&mistake.path)
                                 && mistake.message.contains("is not")
                                 && !mistake.path.ends_with(']')
