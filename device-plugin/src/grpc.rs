@@ -52,16 +52,15 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
     async fn list_and_watch(&self, _: Request<api::Empty>) -> Result<Response<List>, Status> {
         // A late stream begins with the newest list, a slow one skips those between: each is complete.
         let open = OpenStream::new(self);
-        let mut sent = None;
+        let mut sent: Option<Arc<Pool>> = None;
         let lists = WatchStream::new(self.pool.clone()).filter_map(move |pool| {
+            let before = sent.replace(Arc::clone(&pool));
             // What changed of a pool may be nothing that kubelet is told.
-            let list = list(&pool);
-            if sent.as_ref() == Some(&list) {
+            if before.is_some_and(|before| told(&before) == told(&pool)) {
                 return None;
             }
             open.sent();
-            sent = Some(list.clone());
-            Some(Some(Ok(list)))
+            Some(Some(Ok(list(&pool))))
         });
         let over =
             WatchStream::new(self.is_over.clone()).filter_map(|is_over| is_over.then_some(None));
@@ -299,28 +298,32 @@ impl watcher::registration_server::Registration for PoolServer {
     }
 }
 
+/// What kubelet is told of each device of a pool: whether it is healthy, and its NUMA node.
+fn told(pool: &Pool) -> BTreeMap<&DeviceId, (bool, Option<u32>)> {
+    let node = |device: &PoolDevice| {
+        let has_topology = !pool.resource.exclude_topology;
+        device.numa_node.filter(|_| has_topology)
+    };
+    let devices = pool.devices.iter();
+    let mut told: BTreeMap<_, _> = devices
+        .map(|device| (&device.id, (true, node(device))))
+        .collect();
+    for id in pool.unhealthy.keys() {
+        told.entry(id).or_insert((false, None)).0 = false;
+    }
+    told
+}
+
 /// The list of a pool, ordered by id.
 fn list(pool: &Pool) -> api::ListAndWatchResponse {
-    let numa_node = |device: &PoolDevice| {
-        let node = device.numa_node.filter(|_| !pool.resource.exclude_topology);
-        node.map(|node| api::TopologyInfo {
-            nodes: vec![api::NumaNode { id: node.into() }],
-        })
-    };
-    let there = pool.devices.iter();
-    let mut topologies: BTreeMap<_, _> = there
-        .map(|device| (&device.id, numa_node(device)))
-        .collect();
-    let device = |id: &DeviceId| api::Device {
+    let device = |(id, (is_healthy, node)): (&DeviceId, (bool, Option<u32>))| api::Device {
         id: id.to_string(),
-        health: match pool.unhealthy.get(id) {
-            Some(_) => "Unhealthy",
-            None => "Healthy",
-        }
-        .to_owned(),
-        topology: topologies.remove(id).flatten(),
+        health: if is_healthy { "Healthy" } else { "Unhealthy" }.to_owned(),
+        topology: node.map(|node| api::TopologyInfo {
+            nodes: vec![api::NumaNode { id: node.into() }],
+        }),
     };
     api::ListAndWatchResponse {
-        devices: pool.ids().into_iter().map(device).collect(),
+        devices: told(pool).into_iter().map(device).collect(),
     }
 }

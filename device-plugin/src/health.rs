@@ -5,6 +5,7 @@
 mod damper;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sriov_config::resources::PfHealth;
 use sriov_device_info::attachments::Phase;
@@ -218,7 +219,7 @@ fn keep_held(snapshot: &HostSnapshot, plan: &mut Pools, owners: &Owners, given: 
             continue;
         }
         if is_kept {
-            pool.devices.retain(|device| device.id != id);
+            Arc::make_mut(&mut pool.devices).retain(|device| device.id != id);
             pool.unhealthy.remove(&id);
         } else if let Some(holder) = holders.first() {
             let why = Unhealthy::HeldElsewhere(holder.resource.clone());

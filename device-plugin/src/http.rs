@@ -128,7 +128,7 @@ async fn metrics(told: Told) -> Response<Full<Bytes>> {
     let page = tokio::task::spawn_blocking(move || {
         let pools = told.pools.borrow().clone();
         let owners = told.owners.borrow().clone();
-        let devices = pools.pools.iter().flat_map(|pool| &pool.devices);
+        let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
         let pfs: BTreeSet<_> = devices.filter_map(|device| device.pf).collect();
         page::page(&State {
             pools: &pools,

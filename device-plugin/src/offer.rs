@@ -1,6 +1,7 @@
 //! What is offered to kubelet: the plan of the newest scan, judged by who holds what; and what is logged of it. No I/O.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sriov_host::snapshot::HostSnapshot;
 use tokio::time::Instant;
@@ -23,7 +24,13 @@ pub struct Offer {
 
 impl Offer {
     /// Takes a scan and the pools that were planned of it.
-    pub fn take(&mut self, snapshot: HostSnapshot, planned: Pools) {
+    pub fn take(&mut self, snapshot: HostSnapshot, mut planned: Pools) {
+        // What did not change is in memory once: what is offered and what was sent hold it as well.
+        for (now, before) in planned.pools.iter_mut().zip(&self.planned.pools) {
+            if now.devices == before.devices {
+                now.devices = Arc::clone(&before.devices);
+            }
+        }
         (self.snapshot, self.planned) = (snapshot, planned);
     }
 

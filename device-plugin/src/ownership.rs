@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sriov_device_info::attachments::{self, Attachment};
-use sriov_host::PciAddress;
+use sriov_host::{PciAddress, heap};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -182,6 +182,8 @@ pub async fn keep(mut sources: Sources, owners: watch::Sender<Arc<Owners>>) {
         refresh(&sources, &owners, podresources::DEADLINE).await;
         let pools = sources.pools.borrow_and_update().clone();
         keeper.reconcile(&sources.means, &pools, &owners.borrow(), Instant::now());
+        // What a scan, a list or a burst of calls left behind.
+        heap::give_back();
         let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));
         (due, later) = (Instant::now() + *next, rest);
     }

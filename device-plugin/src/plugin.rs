@@ -12,6 +12,7 @@ use std::time::Duration;
 use sriov_config::resources::ResourceName;
 use sriov_config::{Finding, Mistakes, ResourceList};
 use sriov_device_info::Store;
+use sriov_host::heap;
 use sriov_host::snapshot::{HostSnapshot, ScanProblem};
 use sriov_host::sysfs::{self, ScanError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -117,6 +118,8 @@ pub fn chain(error: &dyn Error) -> String {
 /// Only at the start: later the last good configuration is kept.
 pub async fn run(setup: Setup) -> Result<(), StartError> {
     log(setup.log_level);
+    // Before the first thread: one that scans and one that answers would have a heap each.
+    heap::share_one_arena();
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
     let mut end = Ends::new().map_err(StartError::Runtime)?;
     // Before the first look, or a change right after it would be missed.

@@ -4,6 +4,7 @@ mod id;
 pub(crate) mod matching;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sriov_config::ResourceList;
 use sriov_config::resources::{DeviceType, Resource, VdpaType};
@@ -28,8 +29,8 @@ pub struct Pools {
 pub struct Pool {
     /// Its resource.
     pub resource: Resource,
-    /// Its devices.
-    pub devices: Vec<PoolDevice>,
+    /// Its devices; the plan, what is offered and what was sent share them, for there may be thousands.
+    pub devices: Arc<Vec<PoolDevice>>,
     /// Those that no pod could use now; also those that are no longer there while a pod holds them.
     pub unhealthy: BTreeMap<DeviceId, Unhealthy>,
 }
@@ -108,7 +109,7 @@ pub fn plan_pools(
             .iter()
             .map(|resource| Pool {
                 resource: resource.clone(),
-                devices: Vec::new(),
+                devices: Arc::default(),
                 unhealthy: BTreeMap::new(),
             })
             .collect(),
@@ -123,7 +124,7 @@ pub fn plan_pools(
             continue;
         }
         match place(snapshot, function, &mut plan.pools, uplinks) {
-            Ok((pool, device)) => pool.devices.push(device),
+            Ok((pool, device)) => Arc::make_mut(&mut pool.devices).push(device),
             Err(why) => {
                 let id = DeviceId::Function(function.address);
                 plan.left_out.insert(id, why);
@@ -134,13 +135,16 @@ pub fn plan_pools(
     if plan.pools.iter().any(is_aux) {
         for subfunction in snapshot.subfunctions.values() {
             match place_subfunction(snapshot, subfunction, &mut plan.pools, uplinks) {
-                Ok((pool, device)) => pool.devices.push(device),
+                Ok((pool, device)) => Arc::make_mut(&mut pool.devices).push(device),
                 Err(why) => {
                     let id = DeviceId::Subfunction(subfunction.name.clone());
                     plan.left_out.insert(id, why);
                 }
             }
         }
+    }
+    for pool in &mut plan.pools {
+        Arc::make_mut(&mut pool.devices).shrink_to_fit();
     }
     plan
 }

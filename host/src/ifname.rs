@@ -8,14 +8,27 @@ use serde::{Deserialize, Serialize};
 /// Name of a network interface: 1 to 15 bytes, not `.` or `..`, no `/`, `:` or white space.
 ///
 /// The rule is the kernel's `dev_valid_name` (`net/core/dev.c`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct IfName(String);
+pub struct IfName([u8; IFNAMSIZ]);
+
+/// As the kernel keeps it: with zeros behind it, so that the order is that of the text (`include/uapi/linux/if.h`).
+const IFNAMSIZ: usize = 16;
 
 impl IfName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let [name @ .., _] = &self.0;
+        let name = name.split(|byte| *byte == 0).next();
+        // It was text when it was made.
+        name.and_then(|name| str::from_utf8(name).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IfName").field(&self.as_str()).finish()
     }
 }
 
@@ -34,17 +47,17 @@ impl FromStr for IfName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refused =
             |b: u8| b == b'/' || b == b':' || b == 0 || b == 0x0b || b.is_ascii_whitespace();
-        let valid = (1..=15).contains(&text.len())
-            && text != "."
-            && text != ".."
-            && !text.bytes().any(refused);
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidIfName {
+        let mut name = [0; IFNAMSIZ];
+        let [room @ .., _] = &mut name;
+        let room = room.get_mut(..text.len());
+        let valid = !matches!(text, "" | "." | "..") && !text.bytes().any(refused);
+        let Some(room) = room.filter(|_| valid) else {
+            return Err(InvalidIfName {
                 text: text.to_owned(),
-            })
-        }
+            });
+        };
+        room.copy_from_slice(text.as_bytes());
+        Ok(Self(name))
     }
 }
 
@@ -58,13 +71,13 @@ impl TryFrom<String> for IfName {
 
 impl From<IfName> for String {
     fn from(name: IfName) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 
 impl fmt::Display for IfName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -86,6 +99,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<IfName>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn is_ordered_and_printed_as_its_text() {
+        let mut names = ["b", "a1", "a", "a10", "a1b"].map(|text| text.parse::<IfName>().unwrap());
+        names.sort();
+        assert_eq!(
+            format!("{names:?}"),
+            r#"[IfName("a"), IfName("a1"), IfName("a10"), IfName("a1b"), IfName("b")]"#
+        );
     }
 
     #[test]

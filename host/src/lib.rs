@@ -17,6 +17,8 @@ pub mod snapshot;
 pub mod vf;
 pub mod vlan;
 
+#[cfg(feature = "notice")]
+pub mod heap;
 #[cfg(feature = "netlink")]
 pub mod netlink;
 #[cfg(feature = "netlink")]

@@ -81,6 +81,7 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
         source,
     };
     let mut snapshot = HostSnapshot::default();
+    let mut functions = Vec::new();
     for entry in fs::read_dir(&path).map_err(list)? {
         let name = entry
             .map_err(list)?
@@ -97,7 +98,7 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
                 let device = Device::new(device_path(root, address));
                 match read(&device, address) {
                     Ok(Some(function)) => {
-                        snapshot.functions.insert(address, function);
+                        functions.push((address, function));
                     }
                     Ok(None) => {}
                     Err(error) => snapshot.problems.push(problem(chain(&error))),
@@ -106,6 +107,8 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
             }
         }
     }
+    // A map that grows is half empty, one that is made of all at once is full.
+    snapshot.functions = functions.into_iter().collect();
     snapshot.index_vfs();
     snapshot.in_transition = in_transition(root, &mut snapshot);
     buses::vdpa(root, &mut snapshot);

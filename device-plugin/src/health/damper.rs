@@ -41,7 +41,7 @@ impl Damper {
                 let record = before.remove(id);
                 self.0.insert(id.clone(), Record::ill(record, why));
             }
-            for device in &pool.devices {
+            for device in pool.devices.iter() {
                 let Some(mut record) = before.remove(&device.id) else {
                     continue;
                 };
@@ -103,7 +103,7 @@ mod tests {
         Pools {
             pools: vec![Pool {
                 resource: ResourceList::parse(text, "").unwrap().resources.remove(0),
-                devices: vec![device],
+                devices: vec![device].into(),
                 unhealthy: why.into_iter().collect(),
             }],
             ..Pools::default()

@@ -24,7 +24,7 @@ fn pools() -> Pools {
     Pools {
         pools: vec![Pool {
             resource,
-            devices: vec![device],
+            devices: vec![device].into(),
             unhealthy: BTreeMap::new(),
         }],
         ..Pools::default()

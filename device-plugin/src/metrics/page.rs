@@ -174,7 +174,7 @@ fn devices(text: &mut Text, state: &State<'_>) {
         text.sample(LEFT_OUT.name, &[("reason", &reason)], count);
     }
     text.family(&FINDING);
-    let devices = each().flat_map(|pool| &pool.devices);
+    let devices = each().flat_map(|pool| pool.devices.iter());
     for address in devices.filter_map(|device| device.id.address()) {
         for finding in state.owners.findings(address) {
             let finding = match finding {
@@ -223,7 +223,7 @@ fn vfs(text: &mut Text, state: &State<'_>) {
     let mut places: BTreeMap<String, (&ResourceName, &str)> = BTreeMap::new();
     for pool in &state.pools.pools {
         let resource = &pool.resource;
-        for device in &pool.devices {
+        for device in pool.devices.iter() {
             if let Some(address) = device.id.address() {
                 places.insert(address.to_string(), (&resource.name, &device.driver));
             }

@@ -47,6 +47,7 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use sriov_config::ResourceList;
@@ -68,7 +69,7 @@ mod tests {
         };
         let pool = Pool {
             resource: ResourceList::parse(text, "").unwrap().resources.remove(0),
-            devices: ids.iter().map(device).collect(),
+            devices: Arc::new(ids.iter().map(device).collect()),
             unhealthy: BTreeMap::new(),
         };
         Pools {

@@ -32,6 +32,8 @@ pub(super) fn among(
         }
     }
     netdevs.sort_by(|a, b| a.name.cmp(&b.name));
+    // It grew to room for four, most functions have one, and there are thousands of them.
+    netdevs.shrink_to_fit();
     Ok(netdevs)
 }
 
@@ -54,8 +56,8 @@ pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError
 }
 
 fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
-    let mut netdevs = Vec::new();
     let names = device.sorted(dir)?;
+    let mut netdevs = Vec::with_capacity(names.len());
     // One alone represents nobody: ports need be told apart only where there are several.
     let has_ports = !is_vf && names.len() > 1;
     for name in names {

@@ -27,7 +27,7 @@ fn page_of_a_small_machine() -> String {
     let pools = Pools {
         pools: vec![Pool {
             resource,
-            devices: vec![device],
+            devices: vec![device].into(),
             unhealthy: BTreeMap::from([(
                 "0000:01:10.1".parse().unwrap(),
                 crate::health::Unhealthy::Gone,
