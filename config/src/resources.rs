@@ -137,9 +137,10 @@ impl ResourceList {
             if values.is_none_or(Vec::is_empty) {
                 findings.mistake(&path, "there must be a list with at least one resource");
             }
+            let mut names = Names::default();
             for (position, value) in values.into_iter().flatten().enumerate() {
                 let path = format!("{path}[{position}]");
-                list.add(value, &path, default_prefix, &mut findings);
+                list.add(value, &path, default_prefix, &mut names, &mut findings);
             }
         }
         list.warnings = findings.warnings;
@@ -162,14 +163,21 @@ impl ResourceList {
             .flat_map(|resource| &resource.mistakes.0)
     }
 
-    fn add(&mut self, value: &Value, path: &str, default_prefix: &str, findings: &mut Findings) {
+    fn add(
+        &mut self,
+        value: &Value,
+        path: &str,
+        default_prefix: &str,
+        names: &mut Names,
+        findings: &mut Findings,
+    ) {
         let before = findings.mistakes.len();
         let fields = Fields::of(value, path, findings);
         let name = fields
             .as_ref()
             .and_then(|fields| resource_name(fields, default_prefix, findings));
         if let (Some(fields), Some(name)) = (&fields, &name) {
-            self.ensure_unique(name, &fields.path("resourceName"), findings);
+            names.ensure_unique(name, &fields.path("resourceName"), findings);
         }
         let resource = fields.and_then(|fields| resource(&fields, name.clone(), findings));
         let mut mistakes = findings.mistakes.split_off(before);
@@ -182,20 +190,17 @@ impl ResourceList {
             }),
         }
     }
+}
 
+/// The resources so far, by each of their environment variables.
+#[derive(Default)]
+struct Names(BTreeMap<String, ResourceName>);
+
+impl Names {
     /// Kubelet knows a resource by its name, a program by its environment variables.
-    fn ensure_unique(&self, name: &ResourceName, path: &str, findings: &mut Findings) {
-        let unusable = self.unusable.iter().filter_map(|other| other.name.as_ref());
-        let mut names = self
-            .resources
-            .iter()
-            .map(|other| &other.name)
-            .chain(unusable);
+    fn ensure_unique(&mut self, name: &ResourceName, path: &str, findings: &mut Findings) {
         let (variable, info) = (name.variable(), name.info_variable());
-        let same = names.find(|other| {
-            let (other_variable, other_info) = (other.variable(), other.info_variable());
-            variable == other_variable || variable == other_info || info == other_variable
-        });
+        let same = self.0.get(&variable).or_else(|| self.0.get(&info));
         match same {
             Some(other) if other == name => {
                 findings.mistake(path, format!("there is another resource `{name}`"));
@@ -205,6 +210,9 @@ impl ResourceList {
                 format!("an environment variable of `{name}` is one of `{other}`, too: {variable}"),
             ),
             None => {}
+        }
+        for variable in [variable, info] {
+            self.0.entry(variable).or_insert_with(|| name.clone());
         }
     }
 }

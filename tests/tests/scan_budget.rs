@@ -71,6 +71,20 @@ fn cost(size: Size) -> [f64; 6] {
     [lookups, scanned, kept, planned, placed, told].map(|count| count as f64 / functions)
 }
 
+/// Allocations that reading the configuration takes for each resource, each with the name of a PF.
+const READ: f64 = 100.0;
+
+fn reading(resources: usize) -> f64 {
+    let size = Size {
+        pfs: resources,
+        vfs: 2,
+    };
+    let text = tree::resource_list(size, resources);
+    let (list, allocations, _) = on_heap(|| ResourceList::parse(&text, "x.y").unwrap());
+    assert_eq!(list.resources.len(), resources);
+    allocations as f64 / resources as f64
+}
+
 // One test alone: what another one allocates would be counted too.
 #[test]
 fn a_function_costs_what_it_costs_at_any_size() {
@@ -79,5 +93,10 @@ fn a_function_costs_what_it_costs_at_any_size() {
             println!("{} VFs: {count:.1} {what}, each", size.functions());
             assert!(count <= *most, "{count:.1} {what}, {most} are the most");
         }
+    }
+    for resources in [16, 2048] {
+        let count = reading(resources);
+        println!("{resources} resources: {count:.1} allocations of the configuration, each");
+        assert!(count <= READ, "{count:.1}, {READ} are the most");
     }
 }
