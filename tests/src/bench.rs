@@ -40,7 +40,7 @@ pub const PEER_DEVICE_PLUGIN: &str = "/opt/peer/sriov-device-plugin";
 /// What can be measured alone, in the order of the document.
 const PARTS: [&str; 5] = ["cni", "counts", "node", "ports", "device-plugin"];
 /// PFs of the part `ports`.
-const PORTS: u8 = 8;
+const PORTS: u8 = 16;
 
 struct Options {
     json: Option<PathBuf>,

@@ -25,9 +25,10 @@ ip=/usr/sbin/ip
 $ip link set lo up
 read -r ports < /lab/ports
 for port in $ports; do
+	address=$(printf '52:54:00:00:00:1%x' "$port")
 	for attempt in $(seq 100); do
 		for path in /sys/class/net/*; do
-			[ "$(cat "$path/address")" = "52:54:00:00:00:1$port" ] && [ -d "$path/device" ] && found=${path##*/}
+			[ "$(cat "$path/address")" = "$address" ] && [ -d "$path/device" ] && found=${path##*/}
 		done
 		[ -n "$found" ] && break
 		usleep 100000

@@ -72,6 +72,9 @@ enum Accel {
     Tcg,
 }
 
+/// Root ports for which the firmware's I/O space has room.
+const CARDS: u8 = 8;
+
 /// A node that is described and can be booted.
 #[derive(Debug)]
 pub struct Node {
@@ -110,9 +113,9 @@ impl Node {
 
     /// Gives the node another number of PFs, which take turns on the two NUMA nodes.
     ///
-    /// Eight are the most: the firmware's I/O space has no room for the windows of more than nine root ports.
+    /// More than eight are on cards of two, as Intel sells them: the firmware's I/O space has no room for the windows of more than nine root ports.
     pub fn set_ports(&mut self, ports: u8) {
-        self.ports = ports.min(8);
+        self.ports = ports.min(16);
     }
 
     /// A path that lives as long as the node.
@@ -344,14 +347,23 @@ impl Node {
             let bridge = format!("pxb-pcie,id=pxb{node},bus=pcie.0,bus_nr={bus},numa_node={node}");
             command.args(["-device", &bridge]);
         }
+        let on_card = if self.ports > CARDS { 2 } else { 1 };
         for port in 0..self.ports {
-            let (node, slot) = (port % 2, port + 1);
-            for device in [
-                format!("pcie-root-port,id=rp{port},bus=pxb{node},chassis={slot},slot={slot}"),
-                format!("igb,id=pf{port},bus=rp{port},netdev=n{port},mac=52:54:00:00:00:1{port}"),
-            ] {
-                command.args(["-device", &device]);
+            let (card, function) = (port / on_card, port % on_card);
+            let (node, slot) = (card % 2, card + 1);
+            if function == 0 {
+                let slot =
+                    format!("pcie-root-port,id=rp{card},bus=pxb{node},chassis={slot},slot={slot}");
+                command.args(["-device", &slot]);
             }
+            // The first function of a card of two names the second one as the next.
+            let place = match (on_card, function) {
+                (1, _) => format!("bus=rp{card}"),
+                (_, 0) => format!("bus=rp{card},addr=0.0,multifunction=on,x-pcie-ari-nextfn-1=on"),
+                (_, function) => format!("bus=rp{card},addr=0.{function}"),
+            };
+            let pf = format!("igb,id=pf{port},{place},netdev=n{port},mac=52:54:00:00:00:1{port:x}");
+            command.args(["-device", &pf]);
             command.args(["-netdev", &format!("hubport,id=n{port},hubid=0")]);
         }
         if self.holds_containers {
