@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sriov_config::resources::PfHealth;
 use sriov_device_info::attachments::Phase;
 use sriov_host::PciAddress;
-use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, SriovRole};
+use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, ScanProblem, SriovRole};
 
 pub use self::damper::Damper;
 use crate::ownership::Owners;
@@ -137,24 +137,32 @@ fn pf_of(snapshot: &HostSnapshot, id: &DeviceId) -> Option<PciAddress> {
 /// it counts allocations by resource, and takes a device that is no longer listed for a healthy one.
 pub fn judge(snapshot: &HostSnapshot, planned: &Pools, owners: &Owners, given: &Given) -> Pools {
     let mut pools = planned.clone();
-    let unreadable: BTreeMap<DeviceId, &str> = snapshot
-        .problems
-        .iter()
-        .filter_map(|problem| Some((problem.device.parse().ok()?, problem.reason.as_str())))
-        .collect();
+    let unreadable = unreadable(snapshot);
     for pool in &mut pools.pools {
         let judged = pool.devices.iter().filter_map(|device| {
-            let unreadable = unreadable.get(&device.id).map(ToString::to_string);
-            let why = match unreadable {
-                Some(reason) => Some(Unhealthy::Unreadable(reason)),
-                None => of_device(snapshot, pool, &device.id, owners),
-            }?;
+            let why = match unreadable.get(&device.id) {
+                Some(why) => why.clone(),
+                None => of_device(snapshot, pool, &device.id, owners)?,
+            };
             Some((device.id.clone(), why))
         });
         pool.unhealthy = judged.collect();
     }
-    keep_held(snapshot, &mut pools, owners, given);
+    keep_held(&mut pools, owners, |id| {
+        let unreadable = unreadable.get(id).cloned();
+        unreadable.or_else(|| why_lost(snapshot, id, given))
+    });
     pools
+}
+
+/// What is there and could not be read.
+pub fn unreadable(snapshot: &HostSnapshot) -> BTreeMap<DeviceId, Unhealthy> {
+    let problems = snapshot.problems.iter();
+    let of = |problem: &ScanProblem| {
+        let id = problem.device.parse().ok()?;
+        Some((id, Unhealthy::Unreadable(problem.reason.clone())))
+    };
+    problems.filter_map(of).collect()
 }
 
 fn of_device(
@@ -189,7 +197,7 @@ fn of_pf(pf: &PciFunction, needs: PfHealth) -> Option<Unhealthy> {
 }
 
 /// Keeps what pods hold in the pools by which they got it, and offers it by no other.
-fn keep_held(snapshot: &HostSnapshot, plan: &mut Pools, owners: &Owners, given: &Given) {
+fn keep_held(plan: &mut Pools, owners: &Owners, why_lost: impl Fn(&DeviceId) -> Option<Unhealthy>) {
     let mut homes = BTreeMap::new();
     let mut names = Vec::new();
     for (index, pool) in plan.pools.iter().enumerate() {
@@ -201,7 +209,7 @@ fn keep_held(snapshot: &HostSnapshot, plan: &mut Pools, owners: &Owners, given: 
             continue;
         };
         let home = homes.get(&id).copied();
-        let lost = why_lost(snapshot, &id, given);
+        let lost = why_lost(&id);
         let is_through = |name: &str| holders.iter().any(|holder| holder.resource == name);
         let mut is_kept = false;
         for (index, (pool, name)) in plan.pools.iter_mut().zip(&names).enumerate() {

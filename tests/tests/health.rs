@@ -204,7 +204,12 @@ fn a_device_that_cannot_be_read_any_more_stays_listed_and_is_ill() {
         format!("{refusal:#}").contains("vendor` holds `0x`"),
         "{refusal:#}"
     );
-    // Nor is what the PF's own attributes say of its VFs.
+    let told = node.tell(&["explain", VFS[1]]);
+    assert!(
+        told.contains(&format!("{}: it cannot be read: ", VFS[1])),
+        "{told}"
+    );
+    // Nor do the VFs go when it is their PF that cannot be read.
     node.tree.file(&format!("{PF}/vendor"), "0x").unwrap();
     node.rescan();
     let line = format!(" {PF}: ");

@@ -224,6 +224,20 @@ fn what_cannot_be_read_any_more_is_ill() {
               mlx5_core.sf.1 unreadable: it cannot be read: `numa_node` holds `one`
         "]],
     );
+    // Who did not see it before knows that it is not gone.
+    check(
+        |case| {
+            case.hold(VF[1], "x/a");
+            case.snapshot.functions.remove(&VF[1].parse().unwrap());
+            case.snapshot.problems = vec![problem(VF[1])];
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.2
+              0000:01:10.1 unreadable: it cannot be read: `numa_node` holds `one`
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::check_config::count;
 use super::device::What;
 use super::table::{Paint, Tone};
 use super::{Node, Verdict};
+use crate::health::{Unhealthy, unreadable};
 use crate::ownership::Finding;
 use crate::pools::matching::Candidate;
 use crate::pools::{DeviceId, LeftOut, Pool};
@@ -17,7 +18,7 @@ pub(super) fn subject(node: &Node, subject: &str, paint: Paint) -> (String, Verd
     if let Ok(id) = subject.parse::<DeviceId>() {
         return match What::find(node, &id) {
             Some(what) => (device(node, what, paint), Verdict::Good),
-            None => (gone(node, &id, paint), Verdict::Bad),
+            None => (missing(node, &id, paint), Verdict::Bad),
         };
     }
     let is_meant = |name: &str| {
@@ -54,11 +55,18 @@ pub(super) fn subject(node: &Node, subject: &str, paint: Paint) -> (String, Verd
     )
 }
 
-fn gone(node: &Node, id: &DeviceId, paint: Paint) -> String {
-    let mut text = format!("{id}: this machine has no such device\n");
+/// Of a device that was not found, or was and could not be read.
+fn missing(node: &Node, id: &DeviceId, paint: Paint) -> String {
+    let why = unreadable(&node.snapshot).remove(id);
+    let said = match &why {
+        Some(why) => why.to_string(),
+        None => "this machine has no such device".to_owned(),
+    };
+    let mut text = format!("{id}: {said}\n");
     if let Some(pool) = node.pool_of(id) {
-        let word = paint.tone(Tone::Bad, "unhealthy");
-        let _ = writeln!(text, "  {word} in {}: it is gone", pool.resource.name);
+        let (word, name) = (paint.tone(Tone::Bad, "unhealthy"), &pool.resource.name);
+        let why = why.unwrap_or(Unhealthy::Gone);
+        let _ = writeln!(text, "  {word} in {name}: {why}");
     }
     text + &held(node, id)
 }
