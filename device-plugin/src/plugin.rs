@@ -352,7 +352,9 @@ impl Plugin {
                     running
                 }
                 None if pool.ids().is_empty() => {
-                    tracing::warn!("{name}: no devices, it is not advertised until there are");
+                    tracing::warn!(
+                        "{name}: no devices, it is not advertised until there are; `sriov-device-plugin explain {name}` says why"
+                    );
                     continue;
                 }
                 None => self.start(pool),

@@ -35,8 +35,9 @@ usage: cargo lab COMMAND
   manifests [--write]
                     renders kustomize base and chart with kubectl and helm (needs Go) and compares
                     with tests/golden/, or writes that
-  kubernetes [SUITE...]
-                    suites with real kubelet, containerd and Multus on the node (needs Go)
+  kubernetes [SUITE...] [--rounds N]
+                    suites with real kubelet, containerd and Multus on the node (needs Go); pods of
+                    the suite `life` come and go N times (default 2)
   shell             a prompt on the node; `poweroff -f` leaves it
   dist              the static binaries that ship, in target/dist/
   image [--verify]  the container images that ship, in target/dist/images.tar; --verify builds
@@ -57,7 +58,7 @@ pub fn main(words: &[String]) -> ExitCode {
         ["test"] => gate::run(),
         ["test", suites @ ..] => gate::run_suites(suites),
         ["bench", options @ ..] => crate::bench::run(options),
-        ["kubernetes", suites @ ..] => kubernetes::run(suites),
+        ["kubernetes", words @ ..] => kubernetes::run(words),
         ["manifests"] => kubernetes::manifests::run(false),
         ["manifests", "--write"] => kubernetes::manifests::run(true),
         ["shell"] => shell(),

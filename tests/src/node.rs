@@ -310,16 +310,26 @@ pub fn netdev_of(address: &str) -> Result<String> {
 }
 
 /// Waits for a state, with a deadline.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + DEADLINE;
+pub fn wait_for(what: &str, holds: impl FnMut() -> bool) -> Result<()> {
+    wait_within(DEADLINE, Duration::from_millis(20), what, holds)
+}
+
+/// Waits for a state until a deadline, and looks after each pause whether it is there.
+pub fn wait_within(
+    deadline: Duration,
+    pause: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> bool,
+) -> Result<()> {
+    let end = Instant::now() + deadline;
     while !holds() {
-        if Instant::now() > deadline {
+        if Instant::now() > end {
             bail!(
                 "after {} s it is still not so that {what}",
-                DEADLINE.as_secs()
+                deadline.as_secs()
             );
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
     }
     Ok(())
 }

@@ -100,7 +100,7 @@ fn inside(pod: &Netns, words: &[&str]) -> Value {
 
 #[test]
 fn every_verb_works_in_a_chain_with_the_reference_plugins() {
-    let pf = Pf::with_vfs(0, 2).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("chain").unwrap();
     let network = Network::new(&json!([
@@ -139,7 +139,7 @@ fn every_verb_works_in_a_chain_with_the_reference_plugins() {
 
 #[test]
 fn garbage_collection_takes_back_what_nobody_asks_for_any_more() {
-    let pf = Pf::with_vfs(0, 2).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let network = Network::new(
         &json!([{ "type": "sriov", "deviceID": pf.vf(1).unwrap(), "vlan": 5, "trust": "on", "ipam": host_local() }]),
@@ -161,7 +161,7 @@ fn garbage_collection_takes_back_what_nobody_asks_for_any_more() {
 
 #[test]
 fn bandwidth_goes_along_without_limits_and_its_refusal_leaves_nothing_behind() {
-    let pf = Pf::with_vfs(0, 2).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("limit").unwrap();
     let network = Network::new(&json!([
@@ -181,7 +181,7 @@ fn bandwidth_goes_along_without_limits_and_its_refusal_leaves_nothing_behind() {
 
 #[test]
 fn static_addresses_and_routes_arrive() {
-    let pf = Pf::with_vfs(0, 2).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("static").unwrap();
     let ipam = json!({
@@ -205,7 +205,7 @@ fn static_addresses_and_routes_arrive() {
 
 #[test]
 fn a_dhcp_server_on_the_wire_gives_the_address() {
-    let (pf, far) = (Pf::with_vfs(0, 2).unwrap(), Pf::with_vfs(1, 0).unwrap());
+    let (pf, far) = (Pf::with_vfs(0, 7).unwrap(), Pf::with_vfs(1, 7).unwrap());
     let before = pf.baseline().unwrap();
     let pod = Netns::new("lease").unwrap();
     let network = Network::new(

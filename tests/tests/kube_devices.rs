@@ -10,11 +10,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
-use sriov_tests::cluster::Cluster;
-use sriov_tests::cluster::workload::{
-    STORAGE, TRADING, network, pod, start_plugin, start_plugin_with,
-};
-use sriov_tests::node::{Driver, Pf, ip_json, wait_for};
+use sriov_tests::cluster::workload::{STORAGE, TRADING, network, pod};
+use sriov_tests::cluster::{Cluster, wait_for};
+use sriov_tests::node::{Driver, Pf, ip_json};
 
 /// The root of the container that has a device of a resource, seen from the node, and the value of its variable.
 fn container_with(variable: &str) -> (PathBuf, String) {
@@ -34,7 +32,7 @@ fn container_with(variable: &str) -> (PathBuf, String) {
 #[test]
 fn a_pod_with_a_vf_for_user_space_gets_its_nodes_and_the_settings_at_the_pf() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(1, 2).unwrap();
+    let pf = Pf::with_vfs(1, 7).unwrap();
     let vf = pf.vf(1).unwrap();
     let _driver = Driver::bind(&vf, "vfio-pci").unwrap();
     let bound = pf.baseline().unwrap();
@@ -42,7 +40,7 @@ fn a_pod_with_a_vf_for_user_space_gets_its_nodes_and_the_settings_at_the_pf() {
         "resourceName": "dpdk", "resourcePrefix": "example.com",
         "selectors": [{ "drivers": ["vfio-pci"] }],
     }] });
-    let _plugin = start_plugin_with(&list.to_string()).unwrap();
+    cluster.offer(&list.to_string()).unwrap();
     let settings = json!({ "vlan": 100, "spoofchk": "off", "trust": "on" });
     cluster
         .apply_network(&network("dpdk", "example.com/dpdk", &settings))
@@ -87,10 +85,10 @@ fn a_pod_with_a_vf_for_user_space_gets_its_nodes_and_the_settings_at_the_pf() {
 #[test]
 fn an_init_container_uses_the_vf_that_the_container_gets() {
     let cluster = Cluster::join().unwrap();
-    Pf::with_vfs(1, 1).unwrap();
-    let _plugin = start_plugin().unwrap();
+    Pf::with_vfs(1, 7).unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(STORAGE).unwrap();
-    cluster.wait_allocatable("example.com/storage", 1).unwrap();
+    cluster.wait_allocatable("example.com/storage", 7).unwrap();
     let one = json!({ "example.com/storage": "1" });
     let mut spec = pod("prepared", &json!([{ "name": "storage" }]), &one);
     spec["spec"]["initContainers"] = json!([{
@@ -111,9 +109,9 @@ fn an_init_container_uses_the_vf_that_the_container_gets() {
 #[test]
 fn vfs_that_come_and_go_change_what_the_node_offers() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(1, 2).unwrap();
-    let _plugin = start_plugin().unwrap();
-    for count in [2, 5, 0, 3] {
+    let pf = Pf::with_vfs(1, 7).unwrap();
+    cluster.offer_examples().unwrap();
+    for count in [2, 5, 0, 7] {
         pf.set_vfs(count).unwrap();
         cluster
             .wait_allocatable("example.com/storage", u64::try_from(count).unwrap())
@@ -124,9 +122,9 @@ fn vfs_that_come_and_go_change_what_the_node_offers() {
 #[test]
 fn a_network_that_names_the_vf_of_another_pod_is_refused_with_its_owner() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(0, 4).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
-    let _plugin = start_plugin().unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(TRADING).unwrap();
     cluster.wait_allocatable("example.com/trading", 4).unwrap();
     let one = json!({ "example.com/trading": "1" });
@@ -158,10 +156,10 @@ fn a_network_that_names_the_vf_of_another_pod_is_refused_with_its_owner() {
 #[test]
 fn a_pulled_cable_shows_in_the_status_of_the_pod() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(1, 1).unwrap();
-    let _plugin = start_plugin().unwrap();
+    let pf = Pf::with_vfs(1, 7).unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(STORAGE).unwrap();
-    cluster.wait_allocatable("example.com/storage", 1).unwrap();
+    cluster.wait_allocatable("example.com/storage", 7).unwrap();
     let one = json!({ "example.com/storage": "1" });
     let pod = cluster
         .pod(&pod("cable", &json!([{ "name": "storage" }]), &one))

@@ -12,10 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::{Cluster, Pod};
+use sriov_tests::cluster::{Cluster, Pod, wait_for};
 use sriov_tests::lab::ship::VERSION;
 use sriov_tests::manifests::documents;
-use sriov_tests::node::{Pf, ip_json, wait_for};
+use sriov_tests::node::{Pf, ip_json};
 
 const TRADING: &str = include_str!("../../deploy/examples/nad-vlan.yaml");
 const CONFIG: &str = include_str!("../../deploy/examples/configmap.yaml");
@@ -33,6 +33,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let cluster = Cluster::join().unwrap();
+        cluster.offer_nothing().unwrap();
         let import = Command::new("/usr/bin/ctr")
             .args(["--namespace", "k8s.io", "images", "import"])
             .arg("/lab/images/virtfn.tar")
@@ -128,7 +129,7 @@ fn is_ready(pod: &Pod<'_>) -> bool {
 #[test]
 fn the_base_installs_and_offers_without_a_capability() {
     let node = Node::new();
-    let pf = Pf::with_vfs(0, 4).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let base = documents(BASE).unwrap();
     let daemon_set = base.iter().find(|one| one["kind"] == "DaemonSet").unwrap();
@@ -173,8 +174,7 @@ fn the_base_installs_and_offers_without_a_capability() {
     let of_device = inventory.lines().find(|line| line.starts_with(device));
     let has_holder = of_device.is_some_and(|line| line.contains("default/trader/main"));
     assert!(has_holder, "{inventory}");
-    user.delete().unwrap();
-    plugin.delete().unwrap();
+    node.cluster.delete([user, plugin]).unwrap();
     wait_for("the VF is as it was", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
@@ -185,7 +185,7 @@ fn the_base_installs_and_offers_without_a_capability() {
 #[test]
 fn the_operators_manifests_start_our_images() {
     let node = Node::new();
-    let _pf = Pf::with_vfs(0, 4).unwrap();
+    let _pf = Pf::with_vfs(0, 7).unwrap();
     node.config("device-plugin-config", "node");
     let host_path = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path } });
     let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path });

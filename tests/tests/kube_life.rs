@@ -5,15 +5,17 @@
     reason = "a test says what it expects by panicking"
 )]
 
+use std::io::Write as _;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sriov_tests::cluster::workload::{TRADING, pod, start_plugin};
-use sriov_tests::cluster::{Cluster, Pod, Service};
-use sriov_tests::node::{Pf, ip_json, wait_for};
+use sriov_tests::cluster::workload::{TRADING, network, pod};
+use sriov_tests::cluster::{Cluster, Pod, Service, wait_for};
+use sriov_tests::node::{Pf, ip_json};
 
 const RESOURCE: &str = "example.com/trading";
+const DEVICE_INFO: &str = "/var/run/k8s.cni.cncf.io/devinfo/dp";
+const DEVICE_INFO_CNI: &str = "/var/run/k8s.cni.cncf.io/devinfo/cni";
 
 fn trading<'a>(cluster: &'a Cluster, name: &str) -> Pod<'a> {
     let networks = json!([{ "name": "trading" }]);
@@ -33,12 +35,18 @@ fn holdings(pod: &Pod<'_>) -> (Value, String) {
         .and_then(Value::as_str)
         .unwrap()
         .to_owned();
-    let file =
-        format!("/var/run/k8s.cni.cncf.io/devinfo/dp/example.com-trading-{device}-device.json");
+    let file = format!("{DEVICE_INFO}/example.com-trading-{device}-device.json");
     (
         json!([field("address"), field("ifindex"), device]),
         std::fs::read_to_string(file).unwrap(),
     )
+}
+
+/// Addresses that host-local gave to a network, beside which it keeps its lock and the last one that it gave.
+fn addresses(network: &str) -> Vec<String> {
+    let names = files(&format!("/var/lib/cni/networks/{network}"));
+    let is_address = |name: &String| name.parse::<std::net::IpAddr>().is_ok();
+    names.into_iter().filter(is_address).collect()
 }
 
 /// Names of the files below a directory that is there or not.
@@ -56,9 +64,9 @@ fn files(dir: &str) -> Vec<String> {
 #[test]
 fn a_running_pod_keeps_its_vf_whatever_restarts() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(0, 4).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
-    let mut plugin = start_plugin().unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(TRADING).unwrap();
     cluster.wait_allocatable(RESOURCE, 4).unwrap();
     let stays = trading(&cluster, "stays");
@@ -66,7 +74,9 @@ fn a_running_pod_keeps_its_vf_whatever_restarts() {
     let held = holdings(&stays);
 
     Service::Kubelet.kill().unwrap();
-    Service::Kubelet.ensure_started().unwrap();
+    cluster.start_kubelet().unwrap();
+    // A pod that comes before its devices is refused, whoever offers them.
+    cluster.wait_allocatable(RESOURCE, 4).unwrap();
     let second = trading(&cluster, "after-kubelet");
     second.wait_running().unwrap();
     assert_eq!(holdings(&stays), held);
@@ -77,60 +87,68 @@ fn a_running_pod_keeps_its_vf_whatever_restarts() {
     third.wait_running().unwrap();
     assert_eq!(holdings(&stays), held);
 
-    plugin.signal(Signal::SIGKILL).unwrap();
-    drop(plugin);
+    Service::DevicePlugin.kill().unwrap();
     cluster.wait_allocatable(RESOURCE, 0).unwrap();
     assert_eq!(holdings(&stays), held);
-    plugin = start_plugin().unwrap();
+    Service::DevicePlugin.ensure_started().unwrap();
     cluster.wait_allocatable(RESOURCE, 4).unwrap();
     let fourth = trading(&cluster, "after-plugin");
     fourth.wait_running().unwrap();
     assert_eq!(holdings(&stays), held);
 
-    for pod in [stays, second, third, fourth] {
-        pod.delete().unwrap();
-    }
+    cluster.delete([stays, second, third, fourth]).unwrap();
     wait_for("the VFs are as they were", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();
-    plugin.stop().unwrap();
 }
 
 #[test]
 fn pods_that_come_and_go_leave_nothing() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(0, 4).unwrap();
+    let pf = Pf::with_vfs(1, 7).unwrap();
     let before = pf.baseline().unwrap();
-    let _plugin = start_plugin().unwrap();
-    cluster.apply_network(TRADING).unwrap();
-    cluster.wait_allocatable(RESOURCE, 4).unwrap();
-    for round in 0..2 {
-        let pods: Vec<Pod<'_>> = (0..4)
-            .map(|index| trading(&cluster, &format!("round-{round}-{index}")))
-            .collect();
+    cluster.offer_examples().unwrap();
+    let ipam = json!({ "type": "host-local", "ranges": [[{ "subnet": "192.0.2.0/24" }]] });
+    let config = json!({ "vlan": 100, "trust": "on", "ipam": ipam });
+    let resource = "example.com/storage";
+    cluster
+        .apply_network(&network("rounds", resource, &config))
+        .unwrap();
+    cluster.wait_allocatable(resource, 7).unwrap();
+    let rounds: u32 = std::env::var("VIRTFN_ROUNDS").unwrap().parse().unwrap();
+    for round in 1..=rounds {
+        let make = |index| {
+            let networks = json!([{ "name": "rounds" }]);
+            let name = format!("round-{round}-{index}");
+            let spec = pod(&name, &networks, &json!({ resource: "1" }));
+            cluster.pod(&spec).unwrap()
+        };
+        let pods: Vec<Pod<'_>> = (0..7).map(make).collect();
         for pod in &pods {
             pod.wait_running().unwrap();
         }
-        for pod in pods {
-            pod.delete().unwrap();
-        }
+        assert_eq!(addresses("rounds").len(), 7);
+        cluster.delete(pods).unwrap();
+        // Not by `println!`, which the test's harness keeps to itself: the lab takes a long silence for death.
+        writeln!(std::io::stdout(), "\nround {round} of {rounds} is over").unwrap();
     }
     wait_for("the VFs are as they were", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();
+    let nothing = Vec::<String>::new();
     for dir in [
         "/var/lib/cni/sriov",
         "/var/lib/cni/sriov/pci",
-        "/var/run/k8s.cni.cncf.io/devinfo/cni",
+        DEVICE_INFO_CNI,
     ] {
-        assert_eq!(files(dir), Vec::<String>::new(), "{dir}");
+        assert_eq!(files(dir), nothing, "{dir}");
     }
-    // host-local keeps its lock and the last address that it gave.
-    let addresses: Vec<String> = files("/var/lib/cni/networks/trading")
-        .into_iter()
-        .filter(|name| name.parse::<std::net::IpAddr>().is_ok())
-        .collect();
-    assert_eq!(addresses, Vec::<String>::new());
+    assert_eq!(addresses("rounds"), nothing);
+    // The device plugin keeps a file some seconds longer: kubelet does not tell it at once that a pod is gone.
+    wait_for("no device has a device-info file", || {
+        files(DEVICE_INFO).is_empty()
+    })
+    .unwrap_or_else(|error| unreachable!("{error}: {:?}", files(DEVICE_INFO)));
 }

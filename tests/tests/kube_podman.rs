@@ -32,7 +32,7 @@ fn podman(words: &[&str]) -> Result<String, String> {
 
 #[test]
 fn a_container_gets_a_vf_through_a_network_list_and_gives_it_back() {
-    let pf = Pf::with_vfs(0, 2).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let ipam = json!({ "type": "host-local", "ranges": [[{ "subnet": "192.0.2.0/24" }]] });
     let list = json!({ "cniVersion": "0.4.0", "name": "wire", "plugins": [

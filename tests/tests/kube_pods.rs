@@ -9,9 +9,9 @@
 use std::process::Command;
 
 use serde_json::json;
-use sriov_tests::cluster::Cluster;
-use sriov_tests::cluster::workload::{STORAGE, TRADING, network, pod, start_plugin};
-use sriov_tests::node::{Pf, ip_json, wait_for};
+use sriov_tests::cluster::workload::{STORAGE, TRADING, network, pod};
+use sriov_tests::cluster::{Cluster, wait_for};
+use sriov_tests::node::{Pf, ip_json};
 
 /// Whether something answers at `address` to who asks from a network namespace.
 fn hears(netns: &str, address: &str) -> bool {
@@ -33,9 +33,9 @@ fn hears(netns: &str, address: &str) -> bool {
 #[test]
 fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(0, 4).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
-    let _plugin = start_plugin().unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(TRADING).unwrap();
     cluster.wait_allocatable("example.com/trading", 4).unwrap();
 
@@ -80,9 +80,9 @@ fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
 #[test]
 fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
     let cluster = Cluster::join().unwrap();
-    let (first, second) = (Pf::with_vfs(0, 4).unwrap(), Pf::with_vfs(1, 4).unwrap());
+    let (first, second) = (Pf::with_vfs(0, 7).unwrap(), Pf::with_vfs(1, 7).unwrap());
     let before = (first.baseline().unwrap(), second.baseline().unwrap());
-    let _plugin = start_plugin().unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(TRADING).unwrap();
     for (name, vlan, address) in [
         ("far", 100, "192.0.2.200/24"),
@@ -95,7 +95,7 @@ fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
             .unwrap();
     }
     cluster.wait_allocatable("example.com/trading", 4).unwrap();
-    cluster.wait_allocatable("example.com/storage", 4).unwrap();
+    cluster.wait_allocatable("example.com/storage", 7).unwrap();
     let make = |name: &str, network: &str, resource: &str| {
         cluster
             .pod(&pod(
@@ -117,9 +117,7 @@ fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
     assert!(hears(&netns, "192.0.2.200"));
     assert!(!hears(&netns, "192.0.2.201"));
 
-    for pod in pods {
-        pod.delete().unwrap();
-    }
+    cluster.delete(pods).unwrap();
     wait_for("the VFs are as they were", || {
         let now = (first.baseline(), second.baseline());
         now.0.is_ok_and(|now| now == before.0) && now.1.is_ok_and(|now| now == before.1)
@@ -130,12 +128,12 @@ fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
 #[test]
 fn a_pod_gets_one_vf_of_each_of_two_resources() {
     let cluster = Cluster::join().unwrap();
-    let pfs = [Pf::with_vfs(0, 2).unwrap(), Pf::with_vfs(1, 2).unwrap()];
-    let _plugin = start_plugin().unwrap();
+    let pfs = [Pf::with_vfs(0, 7).unwrap(), Pf::with_vfs(1, 7).unwrap()];
+    cluster.offer_examples().unwrap();
     cluster.apply_network(TRADING).unwrap();
     cluster.apply_network(STORAGE).unwrap();
-    cluster.wait_allocatable("example.com/trading", 2).unwrap();
-    cluster.wait_allocatable("example.com/storage", 2).unwrap();
+    cluster.wait_allocatable("example.com/trading", 4).unwrap();
+    cluster.wait_allocatable("example.com/storage", 7).unwrap();
     let both = json!({ "example.com/trading": "1", "example.com/storage": "1" });
     let networks = json!([{ "name": "trading" }, { "name": "storage" }]);
     let pod = cluster.pod(&pod("bond", &networks, &both)).unwrap();
@@ -159,7 +157,7 @@ fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(1, 7).unwrap();
     let before = pf.baseline().unwrap();
-    let _plugin = start_plugin().unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(STORAGE).unwrap();
     cluster.wait_allocatable("example.com/storage", 7).unwrap();
     let networks = |count: usize| json!(vec![json!({ "name": "storage" }); count]);
@@ -188,8 +186,7 @@ fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
         reason.contains("unavailable for example.com/storage. Requested: 1, Available: 0"),
         "{reason}"
     );
-    late.delete().unwrap();
-    all.delete().unwrap();
+    cluster.delete([late, all]).unwrap();
     wait_for("the VFs are as they were", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
@@ -203,14 +200,14 @@ fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
 #[test]
 fn an_event_of_the_pod_says_what_is_wrong_with_its_network() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(1, 1).unwrap();
+    let pf = Pf::with_vfs(1, 7).unwrap();
     let before = pf.baseline().unwrap();
-    let _plugin = start_plugin().unwrap();
+    cluster.offer_examples().unwrap();
     let config = json!({ "vlan": 5000 });
     cluster
         .apply_network(&network("wrong", "example.com/storage", &config))
         .unwrap();
-    cluster.wait_allocatable("example.com/storage", 1).unwrap();
+    cluster.wait_allocatable("example.com/storage", 7).unwrap();
     let pod = cluster
         .pod(&pod(
             "wrong",

@@ -13,10 +13,10 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use sriov_tests::cluster::workload::{TRADING, pod, start_plugin};
-use sriov_tests::cluster::{Cluster, Service};
+use sriov_tests::cluster::workload::{TRADING, pod};
+use sriov_tests::cluster::{Cluster, Service, wait_for};
 use sriov_tests::cni::{assert_nothing_left, state};
-use sriov_tests::node::{Pf, ip, wait_for};
+use sriov_tests::node::{Pf, ip};
 
 const RESOURCE: &str = "example.com/trading";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -83,8 +83,8 @@ fn lose_power() {
 #[test]
 fn a_node_that_lost_power_with_pods_on_it_comes_back_clean() {
     let cluster = Cluster::join().unwrap();
-    let pf = Pf::with_vfs(0, 4).unwrap();
-    let plugin = start_plugin().unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
+    cluster.offer_examples().unwrap();
     cluster.apply_network(TRADING).unwrap();
     cluster.wait_allocatable(RESOURCE, 4).unwrap();
     let make = |name: &str| {
@@ -98,29 +98,24 @@ fn a_node_that_lost_power_with_pods_on_it_comes_back_clean() {
     }
     assert!(!state().is_empty());
 
-    plugin.signal(Signal::SIGKILL).unwrap();
-    drop(plugin);
+    Service::DevicePlugin.kill().unwrap();
     lose_power();
-    pf.set_vfs(4).unwrap();
+    pf.set_vfs(7).unwrap();
     let fresh = pf.baseline().unwrap();
     let boot = NewBoot::begin();
 
-    let _plugin = start_plugin().unwrap();
-    let cluster_again = Cluster::join().unwrap();
-    cluster_again.wait_allocatable(RESOURCE, 4).unwrap();
+    Service::DevicePlugin.ensure_started().unwrap();
+    Cluster::join().unwrap();
+    cluster.wait_allocatable(RESOURCE, 4).unwrap();
     // Whether kubelet starts them again or gives them up for a controller is its own affair.
-    for pod in before {
-        pod.delete().unwrap();
-    }
+    cluster.delete(before).unwrap();
     let after: Vec<_> = (0..4)
         .map(|index| make(&format!("after-{index}")))
         .collect();
     for pod in &after {
         pod.wait_running().unwrap();
     }
-    for pod in after {
-        pod.delete().unwrap();
-    }
+    cluster.delete(after).unwrap();
     wait_for("the VFs are as the driver made them", || {
         pf.baseline().is_ok_and(|now| now == fresh)
     })

@@ -186,7 +186,7 @@ fn the_inventory_is_a_table_with_pools_holders_and_health() {
     machine.check(&["inventory"], 0, &expect![[r"
         DEVICE        ROLE         ID         DRIVER    NUMA  NETDEV  POOL             HEALTH     HOLDER           NOTE
         0000:01:00.0  PF 4/7       8086:10ca  igb       1     pf0     -                -          -                it is a PF with VFs
-        0000:01:10.0  VF 0 of pf0  8086:10ca  igbvf     1     eth1    intel.com/first  healthy    default/web/app
+        0000:01:10.0  VF 0 of pf0  8086:10ca  igbvf     1     eth1    intel.com/first  healthy    default/web/app  not attached to its holder: no Multus on the node, or the pod names no network of intel.com/first
         0000:01:10.1  VF 1 of pf0  8086:10ca  vfio-pci  1     -       intel.com/first  healthy    -
         0000:01:10.2  VF 2 of pf0  8086:10ca  igbvf     1     -       x.y/second       unhealthy  -                the CNI plugin keeps it back: it could not be brought to what it was
         0000:01:10.3  VF 3 of pf0  8086:10ca  -         1     -       -                -          -                no driver is bound to it

@@ -27,6 +27,8 @@ pub(super) struct Row<'a> {
     left_out: Option<LeftOut>,
     findings: Vec<Finding>,
     holders: &'a [Holder],
+    /// Whether the CNI plugin attached it to a container.
+    is_attached: bool,
 }
 
 /// The devices that are of some resource's class or have to do with SR-IOV: PFs, their VFs, their subfunctions.
@@ -73,6 +75,7 @@ fn row<'a>(node: &'a Node, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
             .map(|address| node.owners.findings(address))
             .unwrap_or_default(),
         holders: node.owners.holders(&id.to_string()),
+        is_attached: address.is_some_and(|address| node.owners.attachments.contains_key(&address)),
         id,
         what,
         base,
@@ -123,7 +126,21 @@ impl Row<'_> {
         unhealthy
             .chain(left_out.map(ToString::to_string))
             .chain(findings.map(ToString::to_string))
+            .chain(self.unattached())
             .collect()
+    }
+
+    /// What to look for when a pod has a VF, and the VF's network device is on the node.
+    fn unattached(&self) -> Option<String> {
+        let What::Function(function) = &self.what else {
+            return None;
+        };
+        let is_vf = matches!(function.role, SriovRole::Vf { .. });
+        let is_here = !self.holders.is_empty() && netdev(function).is_some();
+        (is_vf && is_here && !self.is_attached).then(|| {
+            let resource = self.pool.as_deref().unwrap_or("its resource");
+            format!("not attached to its holder: no Multus on the node, or the pod names no network of {resource}")
+        })
     }
 }
 

@@ -1,11 +1,7 @@
 //! What the suites put on the node: the device plugin with a resource list, networks and pods.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-
-use crate::plugin::Plugin;
 
 /// The example of a network on VLAN 100 with addresses, for `example.com/trading`.
 pub const TRADING: &str = include_str!("../../../deploy/examples/nad-vlan.yaml");
@@ -14,25 +10,15 @@ pub const STORAGE: &str = include_str!("../../../deploy/examples/nad-other-vlan.
 /// The example's resource lists: VFs 0 to 3 of the first PF, all VFs of the second.
 const CONFIG: &str = include_str!("../../../deploy/examples/configmap.yaml");
 
-/// Where the device plugin's log is.
-pub const PLUGIN_LOG: &str = "/run/virtfn/device-plugin.log";
-
-/// A device plugin on the node, with the ConfigMap of the examples.
-pub fn start_plugin() -> Result<Plugin> {
+/// The resource lists of the examples.
+pub(super) fn example_config() -> Result<String> {
     let manifest: Value = serde_yaml_ng::from_str(CONFIG)?;
     let config = manifest
         .pointer("/data/config.json")
         .and_then(Value::as_str);
-    start_plugin_with(config.context("the example has no configuration")?)
-}
-
-/// A device plugin on the node, with another resource list.
-pub fn start_plugin_with(config: &str) -> Result<Plugin> {
-    let file = "/run/virtfn/config.json";
-    std::fs::write(file, config)?;
-    let flag = format!("--config-file={file}");
-    let binary = Path::new("/opt/virtfn/sriov-device-plugin");
-    Plugin::start(binary, &[&flag], Path::new(PLUGIN_LOG))
+    Ok(config
+        .context("the example has no configuration")?
+        .to_owned())
 }
 
 /// A network attachment definition for a resource; `config` is completed by its name, type and version.

@@ -70,16 +70,8 @@ pub fn write_base(parts: &NodeParts, path: &Path) -> Result<()> {
         archive.file(&format!("usr/lib/x86_64-linux-gnu/{name}"), &library, true)?;
     }
     archive.file("lib64/ld-linux-x86-64.so.2", &loader(&parts.guest)?, true)?;
-    let (_, modules) = release(parts)?;
     let mut order = Vec::new();
-    for module in load_order(&modules)? {
-        let name = module
-            .rsplit('/')
-            .next()
-            .context("a module without a name")?
-            .trim_end_matches(".xz")
-            .to_owned();
-        let text = unpacked(&modules.join(&module))?;
+    for (name, text) in modules(parts, MODULES)? {
         archive.bytes(&format!("lib/modules/{name}"), &text, false)?;
         order.push(name);
     }
@@ -200,15 +192,27 @@ fn release(parts: &NodeParts) -> Result<(PathBuf, PathBuf)> {
     bail!("the kernel package has no kernel")
 }
 
+/// Modules of the kernel package, unpacked, by file name, each after those that it needs.
+pub(super) fn modules(parts: &NodeParts, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+    let (_, root) = release(parts)?;
+    let unpack = |module: String| {
+        let name = module.rsplit('/').next();
+        let name = name.context("a module without a name")?;
+        let name = name.trim_end_matches(".xz").to_owned();
+        Ok((name, unpacked(&root.join(&module))?))
+    };
+    load_order(&root, names)?.into_iter().map(unpack).collect()
+}
+
 /// The wanted modules and what they need, each after what it needs.
 ///
 /// The package has no `modules.dep`; the names come from each module's own `depends=`.
-fn load_order(modules: &Path) -> Result<Vec<String>> {
+fn load_order(modules: &Path, names: &[&str]) -> Result<Vec<String>> {
     let mut all = Vec::new();
     list(modules, modules, &mut all)?;
     let find = |name: &str| {
         let wanted = name.replace('-', "_");
-        let named = |path: &&String| {
+        let has_name = |path: &&String| {
             let file = path.rsplit('/').next().unwrap_or_default();
             file.split(".ko")
                 .next()
@@ -217,11 +221,11 @@ fn load_order(modules: &Path) -> Result<Vec<String>> {
                 == wanted
         };
         all.iter()
-            .find(named)
+            .find(has_name)
             .with_context(|| format!("the kernel package has no module {name}"))
     };
     let mut order: Vec<String> = Vec::new();
-    for module in MODULES {
+    for module in names {
         let mut pending = vec![(*module).to_owned()];
         while let Some(name) = pending.last().cloned() {
             let path = find(&name)?;

@@ -16,10 +16,13 @@ use super::build::{self, Suite};
 use super::cache::Cache;
 use super::fetch::{self, NodeParts};
 use super::gate::Report;
-use super::image::{first_of, shared_libraries};
+use super::image::{self, first_of, shared_libraries};
 use super::oci::{self, Image};
 use super::qemu::{Job, Node, Output};
 use super::ship;
+
+/// How often the pods of the suite `life` come and go: a round takes a third of a minute.
+const ROUNDS: &str = "2";
 
 /// Version of the container parts in the cache.
 const LAYOUT: &str = "containers-v1";
@@ -43,6 +46,14 @@ const PLUGINS: &[&str] = &["ptp", "loopback"];
 /// Reference plugins of the current release, in the place of Debian's, which do not speak version 1.1.0.
 const CURRENT: &[&str] = &["host-local", "static", "dhcp", "tuning", "sbr", "bandwidth"];
 
+/// A pod that sleeps, and goes when it is told: the first process of a container hears no signal that it has no handler for.
+const ENTRYPOINT: [&str; 4] = [
+    "/bin/busybox",
+    "sh",
+    "-c",
+    "trap exit TERM; /bin/busybox sleep 2147483 & wait",
+];
+
 /// Our own files of the node.
 const FILES: &[(&str, &str)] = &[
     ("etc/hosts", "127.0.0.1 localhost\n"),
@@ -61,11 +72,15 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Runs the named Kubernetes suites, all when none is named; true when all of them passed.
+/// Runs the named Kubernetes suites, all when none is named; `--rounds N` says how often the pods of `life` come and go. True when all passed.
 ///
 /// # Errors
 /// When a part is missing, cannot be built, or does not come up.
-pub fn run(names: &[&str]) -> Result<bool> {
+pub fn run(words: &[&str]) -> Result<bool> {
+    let (rounds, names) = match words {
+        ["--rounds", rounds, names @ ..] | [names @ .., "--rounds", rounds] => (*rounds, names),
+        names => (ROUNDS, names),
+    };
     let cache = Cache::open()?;
     let parts = fetch::node_parts(&cache)?;
     let debian = fetch::packages(&cache, LAYOUT, PACKAGES)?;
@@ -76,6 +91,11 @@ pub fn run(names: &[&str]) -> Result<bool> {
     node.make_room_for_containers();
     add_containers(&mut node, &parts, &debian)?;
     podman::add(&cache, &mut node)?;
+    for (place, (name, text)) in image::modules(&parts, &["bonding"])?.iter().enumerate() {
+        let file = node.run_path(name);
+        std::fs::write(&file, text)?;
+        node.add_file(&format!("lab/modules/{place}-{name}"), &file)?;
+    }
     let plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
     for (name, file) in [
         (
@@ -127,6 +147,7 @@ pub fn run(names: &[&str]) -> Result<bool> {
             argv: vec![
                 "/bin/env".to_owned(),
                 format!("VIRTFN_API={}", plane.api),
+                format!("VIRTFN_ROUNDS={rounds}"),
                 format!("/lab/suites/{name}"),
                 "--test-threads=1".to_owned(),
             ],
@@ -155,7 +176,7 @@ fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<(
             "bin/busybox".to_owned(),
             first_of(&parts.guest, "bin/busybox")?,
         )],
-        entrypoint: vec!["/bin/busybox".into(), "sleep".into(), "2147483".into()],
+        entrypoint: ENTRYPOINT.map(str::to_owned).to_vec(),
         ..Image::default()
     };
     let tar = node.run_path("pod.tar");

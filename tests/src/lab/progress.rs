@@ -1,4 +1,4 @@
-//! Tells what takes long: one line that counts seconds on a terminal, plain lines elsewhere.
+//! Tells what takes long: one line that counts seconds on a terminal, elsewhere a line now and then, since who runs the lab may take silence for death.
 
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -11,18 +11,20 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> T) -> T {
     if !terminal {
         eprintln!("lab: {what} ...");
     }
+    let pause = Duration::from_millis(if terminal { 200 } else { 60_000 });
     let (finished, is_finished) = channel::<()>();
     std::thread::scope(|scope| {
-        if terminal {
-            scope.spawn(move || {
-                while is_finished.recv_timeout(Duration::from_millis(200))
-                    == Err(RecvTimeoutError::Timeout)
-                {
-                    eprint!("\r\x1b[Klab: {what} ... {} s", started.elapsed().as_secs());
+        scope.spawn(move || {
+            while is_finished.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let seconds = started.elapsed().as_secs();
+                if terminal {
+                    eprint!("\r\x1b[Klab: {what} ... {seconds} s");
                     let _ = std::io::stderr().flush();
+                } else {
+                    eprintln!("lab: {what} ... {seconds} s");
                 }
-            });
-        }
+            }
+        });
         let done = work();
         drop(finished);
         if terminal {

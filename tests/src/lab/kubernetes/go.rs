@@ -54,7 +54,7 @@ pub(in super::super) fn module(cache: &Cache, name: &str, what: &str) -> Result<
     }
     if !has("go") {
         bail!(
-            "`go` is not on this machine: `cargo lab kubernetes` builds {what} from Go modules, install Go 1.24 or newer"
+            "`go` is not on this machine: `cargo lab kubernetes` builds {what} from Go modules, install Go 1.24 or newer from https://go.dev/dl"
         );
     }
     cache.ensure_room()?;

@@ -1,0 +1,188 @@
+//! A pod: what the API server, kubelet's events and Multus say of it, and its network namespace.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{Cluster, PAUSE, Service, last_lines, wait_for};
+use crate::node::{ip_json, wait_within};
+
+/// A pod.
+#[derive(Debug)]
+pub struct Pod<'a> {
+    cluster: &'a Cluster,
+    namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl<'a> Pod<'a> {
+    pub(super) fn new(
+        cluster: &'a Cluster,
+        namespace: Option<String>,
+        name: String,
+        spec: &Value,
+    ) -> Result<Self> {
+        let pod = Self {
+            cluster,
+            namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+            name,
+        };
+        cluster.api.post(&pod.siblings(), spec)?;
+        Ok(pod)
+    }
+
+    /// The pod as the API server has it.
+    pub fn read(&self) -> Result<Value> {
+        self.cluster.api.get(&self.path())
+    }
+
+    /// Waits until all its containers run.
+    ///
+    /// # Errors
+    /// With the pod's status and events, when they do not.
+    pub fn wait_running(&self) -> Result<Value> {
+        self.wait_containers("runs", |container| {
+            container.pointer("/state/running").is_some()
+        })
+    }
+
+    fn wait_containers(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let done = wait_for(&format!("pod {} {what}", self.name), || {
+            last = self.read().unwrap_or_default();
+            let containers = last
+                .pointer("/status/containerStatuses")
+                .and_then(Value::as_array);
+            containers.is_some_and(|all| all.iter().all(&holds))
+        });
+        done.with_context(|| {
+            let status = last.get("status").cloned().unwrap_or_default();
+            format!(
+                "its status: {status}\nits events: {:#?}",
+                self.events().unwrap_or_default()
+            )
+        })?;
+        Ok(last)
+    }
+
+    /// Waits until its containers run and its probes say that they are ready.
+    ///
+    /// # Errors
+    /// As [`Pod::wait_running`].
+    pub fn wait_ready(&self) -> Result<Value> {
+        self.wait_containers("is ready", |container| {
+            container.get("ready") == Some(&json!(true))
+        })
+    }
+
+    /// Waits until kubelet refused it for good, and answers reason and message.
+    pub fn wait_refused(&self) -> Result<String> {
+        let mut text = String::new();
+        wait_for(&format!("pod {} is refused", self.name), || {
+            let pod = self.read().unwrap_or_default();
+            let field = |name: &str| {
+                let value = pod.pointer(&format!("/status/{name}"));
+                value.and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            text = format!("{}: {}", field("reason"), field("message"));
+            field("phase") == "Failed"
+        })?;
+        Ok(text)
+    }
+
+    /// Waits until an event about it has `text` in its message, and answers the message.
+    pub fn wait_event(&self, text: &str) -> Result<String> {
+        let mut found = None;
+        wait_for(&format!("an event of {} says `{text}`", self.name), || {
+            let events = self.events().unwrap_or_default();
+            found = events.into_iter().find(|message| message.contains(text));
+            found.is_some()
+        })
+        .with_context(|| format!("its events: {:#?}", self.events().unwrap_or_default()))?;
+        found.context("no event")
+    }
+
+    /// The messages of the events about it.
+    pub fn events(&self) -> Result<Vec<String>> {
+        let list = self.cluster.api.get(&format!(
+            "/api/v1/namespaces/{}/events?fieldSelector=involvedObject.name%3D{}",
+            self.namespace, self.name
+        ))?;
+        let items = list
+            .get("items")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let message = |event: &Value| Some(event.get("message")?.as_str()?.to_owned());
+        Ok(items.iter().filter_map(message).collect())
+    }
+
+    /// The status that Multus gave it of one network.
+    pub fn network_status(&self, network: &str) -> Result<Value> {
+        let pod = self.read()?;
+        let text = pod
+            .pointer("/metadata/annotations/k8s.v1.cni.cncf.io~1network-status")
+            .and_then(Value::as_str)
+            .context("the pod has no network-status")?;
+        let all: Vec<Value> = serde_json::from_str(text)?;
+        all.into_iter()
+            .find(|status| status.get("name") == Some(&json!(network)))
+            .with_context(|| format!("{network} is not in {text}"))
+    }
+
+    /// The name of its network namespace: the one in which `eth0` has the pod's address.
+    pub fn netns(&self) -> Result<String> {
+        let pod = self.read()?;
+        let address = pod
+            .pointer("/status/podIP")
+            .and_then(Value::as_str)
+            .context("the pod has no address")?;
+        for entry in std::fs::read_dir("/run/netns")?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let links = ip_json(Some(&name), &["address", "show"]).unwrap_or_default();
+            if links.to_string().contains(&format!("\"{address}\"")) {
+                return Ok(name);
+            }
+        }
+        bail!("no network namespace has the address {address}")
+    }
+
+    /// Deletes it and waits until it is gone.
+    pub fn delete(self) -> Result<()> {
+        self.ask_to_go()?;
+        self.wait_gone()
+    }
+
+    pub(super) fn ask_to_go(&self) -> Result<()> {
+        self.cluster.api.delete(&self.path()).map(drop)
+    }
+
+    pub(super) fn wait_gone(&self) -> Result<()> {
+        let gone = wait_for(&format!("pod {} is gone", self.name), || self.is_gone());
+        gone.with_context(|| last_lines(&Service::Kubelet.log()))
+    }
+
+    fn is_gone(&self) -> bool {
+        self.cluster.api.is_missing(&self.path())
+    }
+
+    fn siblings(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods", self.namespace)
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.siblings(), self.name)
+    }
+}
+
+impl Drop for Pod<'_> {
+    fn drop(&mut self) {
+        // One that was deleted is gone already; a test that fails has had its time.
+        if self.ask_to_go().is_ok() {
+            let deadline = Duration::from_secs(30);
+            let _ = wait_within(deadline, PAUSE, "the pod is gone", || self.is_gone());
+        }
+    }
+}

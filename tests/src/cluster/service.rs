@@ -1,0 +1,108 @@
+//! The programs that a real node's init would keep running: started by the first suite that needs them, found by the next one.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::wait_for;
+
+/// Where process ids and logs of the services are.
+const SERVICES: &str = "/run/virtfn";
+
+/// A program that a real node's init would keep running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The container runtime.
+    Containerd,
+    /// kubelet.
+    Kubelet,
+    /// Our device plugin, where it is no pod.
+    DevicePlugin,
+}
+
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::Kubelet => "kubelet",
+            Self::DevicePlugin => "sriov-device-plugin",
+        }
+    }
+
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Containerd => &["/usr/bin/containerd"],
+            Self::Kubelet => &[
+                "/usr/bin/kubelet",
+                "--config=/etc/kubernetes/kubelet.yaml",
+                "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
+                "--hostname-override=node",
+                "--node-ip=10.0.2.15",
+            ],
+            Self::DevicePlugin => &[
+                "/opt/virtfn/sriov-device-plugin",
+                "--config-file=/run/virtfn/config.json",
+            ],
+        }
+    }
+
+    /// What it logged.
+    pub fn log(self) -> String {
+        std::fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+
+    /// Starts it, where it does not run.
+    pub fn ensure_started(self) -> Result<()> {
+        if self.is_running() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(SERVICES)?;
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.file("log"))?;
+        let (program, words) = self.words().split_first().context("no program")?;
+        // It outlives the suite: the next one of this boot finds it by its process id.
+        let child = Command::new(program)
+            .args(words)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {program}"))?;
+        std::fs::write(self.file("pid"), child.id().to_string())?;
+        // Who ends it also reaps it.
+        std::thread::spawn(move || {
+            let mut child = child;
+            child.wait()
+        });
+        Ok(())
+    }
+
+    /// Kills it; what it started goes on.
+    pub fn kill(self) -> Result<()> {
+        let pid = self.pid().with_context(|| format!("no {}", self.name()))?;
+        kill(pid, Signal::SIGKILL)?;
+        wait_for(&format!("{} is gone", self.name()), || self.pid().is_none())
+    }
+
+    /// Whether it runs.
+    pub fn is_running(self) -> bool {
+        self.pid().is_some()
+    }
+
+    fn pid(self) -> Option<Pid> {
+        let pid = std::fs::read_to_string(self.file("pid")).ok()?;
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        (program.file_name()? == self.name()).then_some(Pid::from_raw(pid.parse().ok()?))
+    }
+
+    fn file(self, extension: &str) -> PathBuf {
+        Path::new(SERVICES).join(format!("{}.{extension}", self.name()))
+    }
+}

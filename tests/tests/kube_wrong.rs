@@ -1,0 +1,101 @@
+//! What is wrong is told in one sentence, where one looks for it: an event of the pod, the device plugin's log, its inventory.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sriov_tests::cluster::workload::{TRADING, network, pod};
+use sriov_tests::cluster::{Cluster, Service, wait_for};
+use sriov_tests::node::Pf;
+
+const MULTUS: &str = "/etc/cni/net.d/00-multus.conf";
+const PLAIN: &str = "/etc/cni/net.d/10-plain.conf";
+
+/// The container runtime's network without Multus, until this goes.
+struct NoMultus(Vec<u8>);
+
+impl NoMultus {
+    fn begin() -> Self {
+        let multus = fs::read(MULTUS).unwrap();
+        let config: Value = serde_json::from_slice(&multus).unwrap();
+        let delegate = config.pointer("/delegates/0").unwrap();
+        fs::write(PLAIN, delegate.to_string()).unwrap();
+        fs::remove_file(MULTUS).unwrap();
+        Self(multus)
+    }
+}
+
+impl Drop for NoMultus {
+    fn drop(&mut self) {
+        let _ = fs::write(MULTUS, &self.0);
+        let _ = fs::remove_file(PLAIN);
+    }
+}
+
+fn inventory() -> String {
+    let output = Command::new("/opt/virtfn/sriov-device-plugin")
+        .args(["inventory", "--config-file=/run/virtfn/config.json"])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn without_multus_the_inventory_says_that_nobody_attached_the_vf() {
+    let cluster = Cluster::join().unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
+    let before = pf.baseline().unwrap();
+    cluster.offer_examples().unwrap();
+    cluster.apply_network(TRADING).unwrap();
+    cluster.wait_allocatable("example.com/trading", 4).unwrap();
+    let multus = NoMultus::begin();
+    let networks = json!([{ "name": "trading" }]);
+    let one = json!({ "example.com/trading": "1" });
+    let spec = pod("alone", &networks, &one);
+    let pod = cluster.pod(&spec).unwrap();
+    let now = pod.wait_running().unwrap();
+    let annotations = now.pointer("/metadata/annotations").unwrap().to_string();
+    assert!(!annotations.contains("network-status"), "{annotations}");
+    let told = "not attached to its holder: no Multus on the node, or the pod names no network of example.com/trading";
+    let mut table = String::new();
+    wait_for("the inventory tells it", || {
+        table = inventory();
+        let mut lines = table.lines();
+        lines.any(|line| line.contains("default/alone/main") && line.ends_with(told))
+    })
+    .unwrap_or_else(|error| unreachable!("{error}: {table}"));
+    pod.delete().unwrap();
+    drop(multus);
+    assert_eq!(pf.baseline().unwrap(), before);
+}
+
+#[test]
+fn a_resource_without_devices_is_named_in_the_log_and_in_the_pods_event() {
+    let cluster = Cluster::join().unwrap();
+    Pf::with_vfs(0, 7).unwrap();
+    let none = json!({ "resourceName": "none", "resourcePrefix": "example.com", "selectors": [{ "pfNames": ["nowhere"] }] });
+    let list = json!({ "resourceList": [none] });
+    cluster.offer(&list.to_string()).unwrap();
+    wait_for("the log names the resource", || {
+        let log = Service::DevicePlugin.log();
+        log.contains("example.com/none: no devices, it is not advertised until there are")
+    })
+    .unwrap();
+    let manifest = network("none", "example.com/none", &json!({}));
+    cluster.apply_network(&manifest).unwrap();
+    let networks = json!([{ "name": "none" }]);
+    let one = json!({ "example.com/none": "1" });
+    let pod = cluster.pod(&pod("nothing", &networks, &one)).unwrap();
+    let event = "does the network's resourceName match what the pod asks for?";
+    let message = pod.wait_event(event).unwrap();
+    assert!(
+        message.contains("container to network \"none\""),
+        "{message}"
+    );
+    pod.delete().unwrap();
+}
