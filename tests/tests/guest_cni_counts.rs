@@ -76,6 +76,7 @@ fn an_attachment_stays_within_its_budget() {
     let mut fields = json!({ "cniVersion": "1.1.0", "vlan": 100, "mac": "02:00:00:00:07:01", "spoofchk": "on", "trust": "on" });
     // The first call makes the state directory.
     succeed("DEL", &fields, &attachment);
+    let mut over = Vec::new();
     for budget in BUDGETS {
         let verb = budget.verb;
         let trace = traced(verb, &fields, &attachment);
@@ -90,14 +91,14 @@ fn an_attachment_stays_within_its_budget() {
         ];
         for (what, count, most) in counts {
             println!("{verb}: {count} {what}");
-            assert!(
-                count <= most,
-                "{verb}: {count} {what}, {most} are the most\n{}",
-                trace.text()
-            );
+            if count > most {
+                println!("{}", trace.text());
+                over.push(format!("{verb}: {count} {what}, {most} are the most"));
+            }
         }
         fields["prevResult"] = json!({ "cniVersion": "1.1.0", "interfaces": [{ "name": "net1", "sandbox": "/run/netns/budget" }] });
     }
+    assert_eq!(over, Vec::<String>::new());
     assert_eq!(pf.baseline().unwrap(), before);
     assert_nothing_left();
 }
@@ -132,7 +133,7 @@ fn version_costs_little_more_than_to_start_a_process() {
     let pod = Netns::new("version").unwrap();
     let calls = traced("VERSION", &json!({}), &attachment(&pod, "0000:00:00.0")).calls();
     println!("VERSION: {calls} system calls");
-    assert!(calls <= EMPTY * 3 / 2, "{calls}");
+    assert!(calls <= EMPTY * 4 / 3, "{calls}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn explain_names_what_a_real_device_lacks() {
 #[test]
 fn the_binary_is_small_static_and_needs_nothing_beside_it() {
     let bytes = fs::metadata(BINARY).unwrap().len();
-    assert!(bytes < 8_000_000, "{bytes} bytes");
+    assert!(bytes < 5_000_000, "{bytes} bytes");
     // In a root directory that holds nothing else there is no loader, no library and no list of PCI ids.
     let root = tempfile::tempdir().unwrap();
     fs::copy(BINARY, root.path().join("program")).unwrap();

@@ -19,6 +19,8 @@ use sriov_tests::plugin::{self, Plugin};
 
 /// Each question is a connection of its own: one for its timer, the others for its bytes there and back, and its end.
 const WAKEUPS: u64 = 9;
+/// What comes within this time of a question is one with it; the next one of its own is two seconds away, or more.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 #[test]
 fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
@@ -47,36 +49,42 @@ fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
         kubelet.pods(|pods| questions = pods.questions);
         questions
     };
-    // The next question that comes after so long without one.
+    // The next question that comes after so long without one, with all that follows it at once.
     let next = |quiet: Duration| {
-        let mut last = (asked(), Instant::now());
+        let (mut last, mut has_come) = ((asked(), Instant::now()), false);
         sriov_tests::node::wait_for("kubelet is asked again", || {
             let (before, since) = last;
             let now = asked();
             if now != before {
+                has_come |= since.elapsed() > quiet;
                 last = (now, Instant::now());
             }
-            now != before && since.elapsed() > quiet
+            has_come && last.1.elapsed() > AT_ONCE
         })
         .unwrap();
     };
     // A start is followed by questions after two and ten seconds, then by one each half minute.
     next(Duration::from_secs(1));
     // A link of this machine that changes meanwhile wakes the plugin as well, and rightly: one quiet span of three is proof.
-    let mut fewest = u64::MAX;
+    let is_quiet = |(questions, wakeups): &(usize, u64)| *questions == 1 && *wakeups <= WAKEUPS;
+    let mut spans = Vec::new();
     for _ in 0..3 {
-        let before = Activity::of(plugin.id()).unwrap();
+        let (before, questions) = (Activity::of(plugin.id()).unwrap(), asked());
         next(Duration::from_secs(5));
+        let questions = asked() - questions;
         let done = Activity::of(plugin.id()).unwrap().since(before);
         println!(
-            "{} wake-ups between two questions, {:.2} ms CPU",
+            "{} wake-ups for {questions} questions, {:.2} ms CPU",
             done.wakeups, done.cpu
         );
-        fewest = fewest.min(done.wakeups);
-        if fewest <= WAKEUPS {
+        spans.push((questions, done.wakeups));
+        if spans.iter().any(is_quiet) {
             break;
         }
     }
-    assert!(fewest <= WAKEUPS, "{fewest} wake-ups");
+    assert!(
+        spans.iter().any(is_quiet),
+        "questions and wake-ups: {spans:?}"
+    );
     plugin.stop().unwrap();
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use sriov_device_plugin::proto::v1::pod_resources_lister_server::{
@@ -31,7 +31,7 @@ pub struct Pods {
     pub refusal: Option<String>,
     /// Devices that it claims to be allocatable instead of those that were listed.
     pub allocatable: Option<Vec<(String, Vec<String>)>>,
-    /// How often it was asked.
+    /// How often it was asked for them.
     pub questions: usize,
 }
 
@@ -76,9 +76,12 @@ struct Lister {
 }
 
 impl Lister {
+    fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn now(&self) -> Result<Pods, Status> {
-        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
-        pods.questions += 1;
+        let pods = self.pods();
         match &pods.refusal {
             Some(refusal) => Err(Status::resource_exhausted(refusal.clone())),
             None => Ok(pods.clone()),
@@ -108,6 +111,7 @@ impl PodResourcesLister for Lister {
                 devices: of(pod.devices),
             }],
         };
+        self.pods().questions += 1;
         Ok(Response::new(ListPodResourcesResponse {
             pod_resources: self.now()?.pods.into_iter().map(pod).collect(),
         }))
