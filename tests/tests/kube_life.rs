@@ -147,8 +147,11 @@ fn pods_that_come_and_go_leave_nothing() {
     }
     assert_eq!(addresses("rounds"), nothing);
     // The device plugin keeps a file some seconds longer: kubelet does not tell it at once that a pod is gone.
-    wait_for("no device has a device-info file", || {
-        files(DEVICE_INFO).is_empty()
-    })
-    .unwrap_or_else(|error| unreachable!("{error}: {:?}", files(DEVICE_INFO)));
+    let left = || {
+        let all = files(DEVICE_INFO).into_iter();
+        all.filter(|name| name.starts_with("example.com-storage-"))
+            .collect::<Vec<_>>()
+    };
+    wait_for("no device has a device-info file", || left().is_empty())
+        .unwrap_or_else(|error| unreachable!("{error}: {:?}", left()));
 }

@@ -86,7 +86,8 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let debian = fetch::packages(&cache, LAYOUT, PACKAGES)?;
     let programs = go::programs(&cache)?;
     let binaries = build::dist()?;
-    let suites = build::suites("kube", names)?;
+    let mut suites = build::suites("kube", names)?;
+    suites.sort_by(|left, right| left.name.cmp(&right.name));
     let mut node = Node::new(&cache, &parts)?;
     node.make_room_for_containers();
     add_containers(&mut node, &parts, &debian)?;

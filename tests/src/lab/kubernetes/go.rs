@@ -75,7 +75,8 @@ pub(in super::super) fn module(cache: &Cache, name: &str, what: &str) -> Result<
     let root = go(&source).args(["env", "GOROOT"]).output()?;
     let root = PathBuf::from(String::from_utf8(root.stdout)?.trim());
     let made = go(&source)
-        .args(["build", "-o"])
+        // With the flag of the other build, so that its parts of the standard library serve here too.
+        .args(["build", "-trimpath", "-o"])
         .arg(unfinished.join("generate_cert"))
         .arg(root.join(CERTIFICATES))
         .status()?;
