@@ -142,15 +142,15 @@ fn measure(subject: &Subject, size: Size, idle: Duration, figures: &mut Vec<Figu
     Ok(())
 }
 
-/// From a VF that goes or comes, and a SIGHUP, to kubelet's list.
+/// From a VF that loses its driver or gets it back, and a SIGHUP, to kubelet's list.
 fn rescans(machine: &Confined, plugin: &Plugin, size: Size) -> Result<Figure> {
     let mut rescans = Figure::of("rescan to kubelet's list", "ms", Vec::new());
     for round in 0..RESCANS {
         let wanted = if round % 2 == 0 {
-            tree::remove_vf(machine.root(), 0, 0)?;
+            tree::unbind_vf(machine.root(), 0, 0)?;
             size.functions() - 1
         } else {
-            tree::return_vf(machine.root(), size, 0, 0)?;
+            tree::bind_vf(machine.root(), 0, 0)?;
             size.functions()
         };
         let start = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::json;
@@ -53,16 +53,19 @@ fn add_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
     Ok(())
 }
 
-/// Takes one VF away, as `echo 1 > remove` does: its PF goes on saying that it has all.
-pub fn remove_vf(root: &Path, pf: usize, vf: usize) -> Result<()> {
-    let devices = root.join("sys/bus/pci/devices");
-    fs::remove_dir_all(devices.join(vf_address(pf, vf)))?;
-    Ok(())
+/// Takes the driver of one VF away.
+pub fn unbind_vf(root: &Path, pf: usize, vf: usize) -> Result<()> {
+    Ok(fs::remove_file(driver_link(root, pf, vf))?)
 }
 
-/// Brings a VF back that was taken away.
-pub fn return_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
-    vf_function(root, size, pf, vf)
+/// Brings the driver of a VF back.
+pub fn bind_vf(root: &Path, pf: usize, vf: usize) -> Result<()> {
+    Ok(symlink("../../drivers/igbvf", driver_link(root, pf, vf))?)
+}
+
+fn driver_link(root: &Path, pf: usize, vf: usize) -> PathBuf {
+    let devices = root.join("sys/bus/pci/devices");
+    devices.join(vf_address(pf, vf)).join("driver")
 }
 
 /// Moves the network devices of all VFs out of sight, as they are when pods have them.
@@ -98,7 +101,7 @@ pub fn resource_list(size: Size, resources: usize) -> String {
 
 fn vf_function(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
     let dir = function(root, &vf_address(pf, vf), "0x10ca")?;
-    symlink("../../drivers/igbvf", dir.join("driver"))?;
+    bind_vf(root, pf, vf)?;
     symlink(format!("../{:04x}:01:00.0", pf + 1), dir.join("physfn"))?;
     let index = 10_000 + pf * size.vfs + vf;
     netdev(&dir, &format!("v{index}"), index)
@@ -116,7 +119,7 @@ fn vf_address(pf: usize, vf: usize) -> String {
     )
 }
 
-fn function(root: &Path, address: &str, device: &str) -> Result<std::path::PathBuf> {
+fn function(root: &Path, address: &str, device: &str) -> Result<PathBuf> {
     let dir = root.join("sys/bus/pci/devices").join(address);
     fs::create_dir_all(&dir)?;
     let id = device.trim_start_matches("0x").to_uppercase();
