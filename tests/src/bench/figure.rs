@@ -97,8 +97,10 @@ pub fn number(count: usize) -> f64 {
 pub fn short(value: f64) -> String {
     if value >= 100.0 || value.fract() == 0.0 {
         format!("{value:.0}")
-    } else {
+    } else if value >= 0.1 {
         format!("{value:.2}")
+    } else {
+        format!("{value:.4}")
     }
 }
 
@@ -112,6 +114,12 @@ mod tests {
         assert_eq!(quantile(&samples, 0.5), Some(3.0));
         assert_eq!(quantile(&samples, 1.0), Some(5.0));
         assert_eq!(quantile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn a_small_value_is_no_nothing() {
+        let texts = [0.0, 0.001_937, 0.1, 8.68, 131.4].map(short);
+        assert_eq!(texts, ["0", "0.0019", "0.10", "8.68", "131"]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl fmt::Display for Section {
             write_single(f, &single, has_peer)?;
         }
         if !growing.is_empty() {
-            write_growing(f, &growing, has_peer)?;
+            write_growing(f, &growing)?;
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ fn write_single(f: &mut fmt::Formatter<'_>, figures: &[&Figure], has_peer: bool)
 }
 
 /// One line a figure, one column a size, and the exponent of its growth.
-fn write_growing(f: &mut fmt::Formatter<'_>, figures: &[&Figure], has_peer: bool) -> fmt::Result {
+fn write_growing(f: &mut fmt::Formatter<'_>, figures: &[&Figure]) -> fmt::Result {
     let sizes: BTreeSet<usize> = figures
         .iter()
         .filter_map(|figure| figure.functions)
@@ -137,13 +137,13 @@ fn write_growing(f: &mut fmt::Formatter<'_>, figures: &[&Figure], has_peer: bool
         let exponent = growth::exponent(of_name.iter().copied());
         let exponent = exponent.map_or_else(String::new, |exponent| format!("n^{exponent:.2}"));
         writeln!(f, "| {name} | {unit} | {cells} | {exponent} |")?;
-        if has_peer {
-            let ratio = |size| at(size).and_then(|figure| figure.ratio());
-            let cells = sizes
-                .iter()
-                .map(|size| ratio(size).map_or_else(String::new, short));
+        if of_name.iter().any(|figure| !figure.peer.is_empty()) {
+            let cells = sizes.iter().map(|size| peer_cell(at(size).copied()));
             let cells = row(cells.collect());
-            writeln!(f, "| {name}, by the peer's | | {cells} | |")?;
+            writeln!(
+                f,
+                "| {name}, the peer's and the ratio | {unit} | {cells} | |"
+            )?;
         }
     }
     Ok(())
@@ -170,6 +170,14 @@ fn cell(figure: Option<&Figure>) -> String {
     } else {
         format!("{} ({} to {})", short(median), at(0.1), at(0.9))
     }
+}
+
+/// The peer's median, and ours by it.
+fn peer_cell(figure: Option<&Figure>) -> String {
+    let median = figure.and_then(|figure| quantile(&figure.peer, 0.5));
+    let text = median.map_or_else(String::new, short);
+    let ratio = figure.and_then(Figure::ratio).map(short);
+    ratio.map_or(text.clone(), |ratio| format!("{text}; {ratio}"))
 }
 
 #[cfg(test)]
@@ -215,7 +223,6 @@ mod tests {
             | figure, by functions | unit | 512 | 2048 | grows as |
             |---|---|---|---|---|
             | rescan | ms | 2 (1 to 4.50) | 8 | n^1.00 |
-            | rescan, by the peer's | |  |  | |
         "]]
         .assert_eq(&report().to_string());
     }
