@@ -82,7 +82,7 @@ pub async fn add(setup: &Setup, journal: &Journal, request: &Request) -> Result<
     let done = async {
         journal.tell_go(
             &saved,
-            &go_state::encode(&request.network.stdin, conf, &view),
+            &go_state::encode(&request.network.stdin, conf, &view, &request.ifname),
         )?;
         change(
             setup,

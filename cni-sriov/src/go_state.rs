@@ -1,6 +1,6 @@
 //! The state of the Go plugin, `<containerID>-<ifname>`: read for a DEL after a migration, written for a DEL after the way back.
 //!
-//! The keys are those that `sriov-cni` 2.8 saves (`pkg/types/types.go`); Go matches them in any case.
+//! The keys are those that `sriov-cni` 2.8 saves (`pkg/types/types.go`), and the names of 2.1.0; Go matches them in any case.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,13 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 use sriov_config::netconf::{NetConf, Wanted};
-use sriov_host::PciAddress;
 use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};
 use sriov_host::vlan::{Vlan, VlanProto};
+use sriov_host::{IfName, PciAddress};
 
 use crate::device::{VfSide, VfView};
 use crate::journal::JournalError;
+use crate::plan;
 use crate::saved::{Baseline, SavedIpam, SavedLink};
 
 /// What the Go plugin saved of an attachment.
@@ -62,9 +63,18 @@ fn decode(text: &str, modified: SystemTime) -> Option<Found> {
     let value: Value = serde_json::from_str(text).ok()?;
     // The network configuration is part of it, with the address that was asked for in `MAC`.
     let (conf, _) = NetConf::parse_for_release(text).ok()?;
-    let was = field(value.as_object()?, "OrigVfState")?.as_object()?;
-    let settings = settings(was);
-    let name = text_of(was, "HostIFName").filter(|name| !name.is_empty());
+    let state = value.as_object()?;
+    let nothing = Map::new();
+    let (was, settings, name) = if let Some(was) = field(state, "OrigVfState") {
+        let was = was.as_object()?;
+        (was, settings(was), text_of(was, "HostIFName"))
+    } else {
+        // 2.1.0 saves no more than the VF's name and index.
+        field(state, "VFID")?;
+        let name = text_of(state, "HostIFNames");
+        (&nothing, plan::defaults(), name)
+    };
+    let name = name.filter(|name| !name.is_empty());
     let link = name.map(|name| SavedLink {
         name: name.to_owned(),
         altnames: None,
@@ -143,7 +153,7 @@ pub fn named(wanted: &Wanted, now: &VfSettings) -> Vec<VfChange> {
 }
 
 /// The state as the Go plugin would have saved it for this attachment.
-pub fn encode(stdin: &str, conf: &NetConf, view: &VfView) -> String {
+pub fn encode(stdin: &str, conf: &NetConf, view: &VfView, ifname: &IfName) -> String {
     let mut state = match serde_json::from_str(stdin) {
         Ok(Value::Object(fields)) => fields,
         Ok(_) | Err(_) => Map::new(),
@@ -183,6 +193,10 @@ pub fn encode(stdin: &str, conf: &NetConf, view: &VfView) -> String {
         state.retain(|name, _| !name.eq_ignore_ascii_case(key));
     }
     state.insert("OrigVfState".into(), was);
+    // 2.1.0 looks for the names here.
+    let host = link.map_or("", |link| link.name.as_str());
+    state.insert("HostIFNames".into(), json!(host));
+    state.insert("ContIFNames".into(), json!(ifname.as_str()));
     state.insert("Master".into(), json!(view.pf.name));
     state.insert("VFID".into(), json!(view.index));
     state.insert("deviceID".into(), json!(view.address.to_string()));
@@ -250,6 +264,26 @@ mod tests {
         assert_eq!(found.ipam.unwrap().plugin, "static");
     }
 
+    /// As `sriov-cni` 2.1.0 left it on an 82576; it does not know `trust`, and passed it over.
+    const GO_2_1: &str = r#"{"cniVersion":"0.3.1","name":"n","type":"sriov","ipam":{"type":"static"},"dns":{},"DPDKMode":false,"Master":"pf0","vlan":100,"deviceID":"0000:01:10.0","VFID":0,"HostIFNames":"eth2","ContIFNames":"net1","trust":"on"}"#;
+
+    #[test]
+    fn a_state_without_what_was_before_goes_back_to_the_defaults() {
+        let found = decode(GO_2_1, SystemTime::UNIX_EPOCH).unwrap();
+        let touched: Vec<String> = found.wanted.iter().map(ToString::to_string).collect();
+        assert_eq!(touched, ["vlan 100 qos 0 proto 802.1q", "trust on"]);
+        assert_eq!(found.baseline.settings, Some(plan::defaults()));
+        let link = found.baseline.link.unwrap();
+        assert_eq!(
+            (link.name.as_str(), link.mac, link.mtu),
+            ("eth2", None, None)
+        );
+        assert_eq!(found.ipam.unwrap().plugin, "static");
+        // A network configuration is no state.
+        let conf = r#"{"cniVersion":"0.3.1","name":"n","type":"sriov","vlan":100,"deviceID":"0000:01:10.0"}"#;
+        assert_eq!(decode(conf, SystemTime::UNIX_EPOCH), None);
+    }
+
     proptest! {
         #[test]
         fn any_state_is_read_or_none(
@@ -313,7 +347,7 @@ mod tests {
                 device: None,
             }),
         };
-        let text = encode(stdin, &conf, &view);
+        let text = encode(stdin, &conf, &view, &"net1".parse().unwrap());
         let found = decode(&text, SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(found.baseline.settings, Some(settings));
         assert_eq!(found.wanted, named(&conf.wanted, &settings));
@@ -323,6 +357,11 @@ mod tests {
         assert_eq!(
             (&value["Master"], &value["VFID"], &value["MAC"]),
             (&json!("pf0"), &json!(2), &json!("02:00:00:00:00:01"))
+        );
+        // Without these 2.1.0 would rename the network device to nothing, and fail.
+        assert_eq!(
+            (&value["HostIFNames"], &value["ContIFNames"]),
+            (&json!("eth2"), &json!("net1"))
         );
     }
 }

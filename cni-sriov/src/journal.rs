@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sriov_host::PciAddress;
 use sriov_host::netns::Netns;
@@ -121,6 +121,13 @@ impl Journal {
     /// [`JournalError::Content`] when the file is torn.
     pub fn read(&self, device: PciAddress) -> Result<Option<SavedAttachmentV1>, JournalError> {
         read(&self.path(device))
+    }
+
+    /// Whether what is saved of a VF was saved after a moment; what cannot be told was.
+    pub fn is_newer(&self, device: PciAddress, than: SystemTime) -> bool {
+        let file = fs::metadata(self.path(device));
+        let modified = file.and_then(|file| file.modified());
+        modified.ok().is_none_or(|modified| modified > than)
     }
 
     /// Saves an attachment: after this it is on disk, whatever dies.

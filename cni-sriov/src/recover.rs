@@ -88,7 +88,9 @@ pub async fn of_go(
         .as_deref()
         .and_then(|path| Netns::open(path).ok());
     let holder = journal.allocated_to(device);
-    let is_others = journal.read(device).is_ok_and(|saved| saved.is_some())
+    // The Go plugin gives a VF back without our journal; what is older than its state is of an attachment that it released.
+    let is_saved = journal.read(device).is_ok_and(|saved| saved.is_some());
+    let is_others = (is_saved && journal.is_newer(device, found.modified))
         || holder
             .as_ref()
             .is_some_and(|holder| own.as_ref().map(Netns::id) != Some(holder.id()));

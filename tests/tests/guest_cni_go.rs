@@ -81,6 +81,40 @@ fn what_the_go_plugin_attached_is_respected_and_released() {
     assert_nothing_left();
 }
 
+/// Ours attached, the Go plugin took its place, released and attached again, and ours is back.
+#[test]
+fn what_the_journal_says_of_an_attachment_that_go_released_is_old() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
+    let before = pf.baseline().unwrap();
+    let first = Netns::new("go-first").unwrap();
+    let of_first = attachment(&first, &vf);
+    succeed("ADD", &json!({ "vlan": 100 }), &of_first);
+    // As 2.1.0 releases it: from its own state alone, and without a look at `pci/`.
+    ip(&["-netns", &first.name, "link", "set", "net1", "down"]).unwrap();
+    let host = std::process::id().to_string();
+    let home = ["netns", &host, "name", &name];
+    let leave = ["-netns", &first.name, "link", "set", "net1"];
+    ip(&[leave.as_slice(), home.as_slice()].concat()).unwrap();
+    ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "0"]).unwrap();
+    fs::remove_file(format!("{STATE}/c-go-first-net1")).unwrap();
+    first.delete().unwrap();
+
+    let second = Netns::new("go-second").unwrap();
+    let of_second = attachment(&second, &vf);
+    let state = json!({
+        "cniVersion": "0.3.1", "name": "test", "type": "sriov", "dns": {}, "DPDKMode": false, "Master": pf.netdev, "vlan": 100,
+        "deviceID": vf, "VFID": 0, "HostIFNames": name, "ContIFNames": "net1" });
+    ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "100"]).unwrap();
+    let enter = ["netns", &second.name, "name", "net1"];
+    ip(&[["link", "set", &name].as_slice(), enter.as_slice()].concat()).unwrap();
+    fs::write(format!("{STATE}/c-go-second-net1"), state.to_string()).unwrap();
+    succeed("DEL", &json!({ "vlan": 100 }), &of_second);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
 #[test]
 fn the_go_plugin_finds_what_it_needs_of_ours() {
     let pf = Pf::with_vfs(0, 1).unwrap();
