@@ -29,6 +29,8 @@ pub struct PoolServer {
     pub endpoint: String,
     /// Whether this socket is served no longer: its streams end then.
     pub is_over: watch::Receiver<bool>,
+    /// How many streams of lists are open.
+    pub streams: watch::Sender<usize>,
     /// Told when kubelet refuses the registration.
     pub refused: mpsc::Sender<ResourceName>,
 }
@@ -217,6 +219,7 @@ impl PoolServer {
 struct OpenStream {
     resource: ResourceName,
     means: Means,
+    streams: watch::Sender<usize>,
 }
 
 impl OpenStream {
@@ -224,11 +227,19 @@ impl OpenStream {
         let resource = server.pool.borrow().resource.name.clone();
         let means = server.means.clone();
         means.metrics.of(&resource, |counts| counts.streams += 1);
-        Self { resource, means }
+        let streams = server.streams.clone();
+        streams.send_modify(|open| *open += 1);
+        Self {
+            resource,
+            means,
+            streams,
+        }
     }
 
     fn sent(&self) {
-        let Self { resource, means } = self;
+        let Self {
+            resource, means, ..
+        } = self;
         means.metrics.of(resource, |counts| counts.lists += 1);
         let _ = means.events.send(Event::Listed);
     }
@@ -236,8 +247,13 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let Self { resource, means } = self;
+        let Self {
+            resource,
+            means,
+            streams,
+        } = self;
         means.metrics.of(resource, |counts| counts.streams -= 1);
+        streams.send_modify(|open| *open -= 1);
     }
 }
 

@@ -31,6 +31,8 @@ const LAST_BACKOFF: Duration = Duration::from_secs(30);
 /// A call that kubelet waits for when the plugin stops is answered within this time, or not.
 const GRACE: Duration = Duration::from_millis(300);
 const REGISTER_DEADLINE: Duration = Duration::from_secs(20);
+/// kubelet asks for the lists as soon as it knows the pool; one that has asked for none for so long has let it go.
+const LET_GO: Duration = Duration::from_secs(3);
 
 /// The directory of kubelet that is used, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,9 +171,20 @@ async fn serve_once(
         tracing::info!("{name}: registered with kubelet");
         server.means.metrics.of(name, |counts| counts.accepted += 1);
     }
+    let mut streams = server.streams.subscribe();
     loop {
         tokio::select! {
             () = events.changed() => {}
+            () = let_go(&mut streams), if !place.is_watched => {
+                // One that is away is heard of when its new socket comes.
+                match register(&place.kubelet_socket(), path, name).await {
+                    Ok(()) => {
+                        tracing::info!("{name}: registered again with a kubelet that had let it go");
+                        server.means.metrics.of(name, |counts| counts.accepted += 1);
+                    }
+                    Err(error) => tracing::debug!("{name}: {}", crate::plugin::chain(&error)),
+                }
+            }
             _ = refused.recv() => return Err(ServeError::Refused("it found the socket and took it not".to_owned())),
         }
         if inode(path) != listening.inode {
@@ -184,6 +197,18 @@ async fn serve_once(
             tracing::info!("{name}: registered with the new kubelet");
             server.means.metrics.of(name, |counts| counts.accepted += 1);
             kubelet = now;
+        }
+    }
+}
+
+/// Returns when nobody has had the lists for a while: of a resource whose former plugin had a socket in `plugins_registry`,
+/// kubelet lets go of whoever has it when that socket goes (`pkg/kubelet/cm/devicemanager/plugin/v1beta1/handler.go`, `DeRegisterPlugin`).
+async fn let_go(streams: &mut watch::Receiver<usize>) {
+    loop {
+        let _ = streams.wait_for(|open| *open == 0).await;
+        let asked = streams.wait_for(|open| *open > 0);
+        if tokio::time::timeout(LET_GO, asked).await.is_err() {
+            return;
         }
     }
 }

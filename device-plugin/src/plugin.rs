@@ -380,6 +380,7 @@ impl Plugin {
             means: self.means.clone(),
             endpoint,
             is_over,
+            streams: watch::Sender::new(0),
             refused,
         };
         let task = tokio::spawn(kubelet::keep_served(

@@ -119,6 +119,11 @@ impl Kubelet {
         Ok(())
     }
 
+    /// Lets all plugins go and stays, as kubelet does with a resource whose socket goes from `plugins_registry`, whoever registered it since.
+    pub fn let_go(&self) {
+        self.life.send_replace(());
+    }
+
     /// Changes which pods have which devices, and how that is told.
     pub fn pods(&self, change: impl FnOnce(&mut Pods)) {
         change(&mut self.pods.lock().unwrap_or_else(PoisonError::into_inner));

@@ -250,6 +250,22 @@ fn a_restarted_kubelet_knows_the_pool_again() {
         .unwrap();
 }
 
+/// The Go plugin registers by a socket that kubelet finds; when it goes, kubelet lets go of who has the resource by then.
+#[test]
+fn a_kubelet_that_lets_a_pool_go_is_told_of_it_again() {
+    let node = Node::start(1, false);
+    for round in 1..3 {
+        node.kubelet
+            .wait_for("a list came with a registration of its own", |known| {
+                let resource = known.get(RESOURCE);
+                resource.is_some_and(|now| now.registrations == round && now.lists.len() == round)
+            })
+            .unwrap();
+        node.kubelet.let_go();
+    }
+    node.plugin.stop().unwrap();
+}
+
 #[test]
 fn new_vfs_and_a_new_configuration_come_with_sighup_and_a_wrong_one_does_not() {
     let node = Node::start(1, false);

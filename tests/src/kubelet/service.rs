@@ -106,7 +106,9 @@ impl Registration for Registrar {
             return Err(Status::permission_denied(why));
         }
         let socket = self.dir.join(endpoint);
-        let life = self.life.clone();
+        // What ended before ends nothing that begins now.
+        let mut life = self.life.clone();
+        life.mark_unchanged();
         let called_back = follow(&socket, &resource_name, &self.resources, life).await;
         called_back.map_err(|error| Status::internal(format!("{error:#}")))?;
         Ok(Response::new(Empty {}))
