@@ -21,11 +21,12 @@ pub(super) fn example_config() -> Result<String> {
         .to_owned())
 }
 
-/// A network attachment definition for a resource; `config` is completed by its name, type and version.
+/// A network attachment definition for a resource; `config` is completed by its name, its type, and a version where it has none.
 pub fn network(name: &str, resource: &str, config: &Value) -> String {
     let mut config = config.clone();
     if let Value::Object(fields) = &mut config {
-        fields.insert("cniVersion".to_owned(), json!("1.0.0"));
+        let version = fields.entry("cniVersion");
+        version.or_insert_with(|| json!("1.0.0"));
         fields.insert("name".to_owned(), json!(name));
         fields.insert("type".to_owned(), json!("sriov"));
     }

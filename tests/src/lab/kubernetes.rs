@@ -18,8 +18,10 @@ use super::fetch::{self, NodeParts};
 use super::gate::Report;
 use super::image::{self, first_of, shared_libraries};
 use super::oci::{self, Image};
+use super::peers::{self, PCI_IDS};
 use super::qemu::{Job, Node, Output};
 use super::ship;
+use crate::bench::{PEER_BIN, PEER_DEVICE_PLUGIN};
 
 /// How often the pods of the suite `life` come and go: a round takes a third of a minute.
 const ROUNDS: &str = "2";
@@ -137,6 +139,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
             &programs.network.join(plugin),
         )?;
     }
+    add_peers(&cache, &mut node)?;
     let images = node.run_path("virtfn.tar");
     oci::write(&ship::images(&binaries), &images)?;
     node.add_file("lab/images/virtfn.tar", &images)?;
@@ -159,6 +162,21 @@ pub fn run(words: &[&str]) -> Result<bool> {
     report.outcomes("with a real kubelet", jobs.len(), node.run(&jobs)?)?;
     let is_rendered = !names.is_empty() || manifests::run(false)?;
     Ok(report.print() && is_rendered)
+}
+
+/// The Go plugins that ours replace, out of the way of ours.
+fn add_peers(cache: &Cache, node: &mut Node) -> Result<()> {
+    let peers = peers::peers(cache)?;
+    let cni = Path::new(PEER_BIN).join("sriov");
+    for (place, file) in [
+        (cni.as_path(), peers.cni),
+        (Path::new(PEER_DEVICE_PLUGIN), peers.device_plugin),
+        (Path::new(PCI_IDS), peers::pci_ids(cache)?),
+    ] {
+        let name = place.to_string_lossy();
+        node.add_file(name.trim_start_matches('/'), &file)?;
+    }
+    Ok(())
 }
 
 /// containerd, runc, their libraries and configuration, and the image of the suites' pods.

@@ -1,0 +1,235 @@
+//! The Go plugins and ours in turn on one node, with one `ConfigMap`, one network and running pods: what either gave is respected and released by the other.
+#![cfg(feature = "guest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sriov_tests::bench::{PEER_BIN, PEER_DEVICE_PLUGIN};
+use sriov_tests::cluster::workload::{network, pod};
+use sriov_tests::cluster::{Cluster, Pod, last_lines, wait_for};
+use sriov_tests::cni::{BIN, at_pf, state};
+use sriov_tests::node::{Pf, ip, ip_json, netdev_of};
+use sriov_tests::plugin::Plugin;
+
+const RESOURCE: &str = "example.com/dropin";
+const VFS: usize = 2;
+/// One configuration and one log for both.
+const CONFIG: &str = "/run/virtfn/dropin.json";
+const LOG: &str = "/run/virtfn/dropin.log";
+
+/// Whose programs are on the node.
+#[derive(Clone, Copy)]
+enum Whose {
+    Go,
+    Ours,
+}
+
+/// The node with two VFs of one resource; our CNI plugin and the names of the VFs are put back at the end.
+struct Node {
+    cluster: Cluster,
+    pf: Pf,
+    /// What the kernel called the VFs.
+    names: Vec<String>,
+    before: Value,
+    ours: Vec<u8>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let cluster = Cluster::join().unwrap();
+        cluster.offer_nothing().unwrap();
+        let pf = Pf::with_vfs(0, VFS).unwrap();
+        // As udev does: the Go plugin gives the VF its own name while it is still in the pod, where `eth0` is taken.
+        let names = rename(&pf, |index| format!("pf0v{index}")).unwrap();
+        // Both plugins read it: a VLAN and addresses are what the Go plugin of 2019 knows.
+        let config = json!({
+            "cniVersion": "0.3.1",
+            "vlan": 100,
+            "ipam": { "type": "host-local", "ranges": [[{ "subnet": "192.0.2.0/24" }]] },
+        });
+        cluster
+            .apply_network(&network("dropin", RESOURCE, &config))
+            .unwrap();
+        Self {
+            before: pf.baseline().unwrap(),
+            ours: fs::read(Path::new(BIN).join("sriov")).unwrap(),
+            cluster,
+            pf,
+            names,
+        }
+    }
+
+    /// Puts the programs in the place of those that are there, as a changed image does, and waits until kubelet has the VFs.
+    fn change_to(&self, whose: Whose, running: Option<Plugin>) -> Plugin {
+        if let Some(running) = running {
+            running.stop().unwrap();
+            self.offered(0);
+        }
+        let config = json!({ "resourceList": [{
+            "resourceName": "dropin",
+            "resourcePrefix": "example.com",
+            "selectors": { "drivers": ["igbvf"], "pfNames": [self.pf.netdev] },
+        }] });
+        fs::write(CONFIG, config.to_string()).unwrap();
+        let (program, cni) = match whose {
+            Whose::Go => {
+                let cni = fs::read(Path::new(PEER_BIN).join("sriov")).unwrap();
+                (PEER_DEVICE_PLUGIN, cni)
+            }
+            Whose::Ours => ("/opt/virtfn/sriov-device-plugin", self.ours.clone()),
+        };
+        install(&cni);
+        let args = ["--logtostderr", &format!("--config-file={CONFIG}")];
+        let plugin = Plugin::start(Path::new(program), &args, Path::new(LOG)).unwrap();
+        self.offered(2);
+        plugin
+    }
+
+    fn offered(&self, count: u64) {
+        if let Err(error) = self.cluster.wait_allocatable(RESOURCE, count) {
+            let log = fs::read_to_string(LOG).unwrap_or_default();
+            panic!("{error:#}\nthe device plugin says:\n{}", last_lines(&log));
+        }
+    }
+
+    fn ask(&self, name: &str) -> Pod<'_> {
+        let networks = json!([{ "name": "dropin" }]);
+        let resources = json!({ RESOURCE: "1" });
+        self.cluster.pod(&pod(name, &networks, &resources)).unwrap()
+    }
+
+    fn pod(&self, name: &str) -> Pod<'_> {
+        let pod = self.ask(name);
+        pod.wait_running().unwrap();
+        pod
+    }
+
+    /// What a pod has: its VF, its network device there, its address; and its VLAN at the PF.
+    fn holdings(&self, pod: &Pod<'_>) -> Holdings {
+        let status = pod.network_status("default/dropin").unwrap();
+        let device = status.pointer("/device-info/pci/pci-address");
+        let device = device.and_then(Value::as_str).unwrap().to_owned();
+        let netns = pod.netns().unwrap();
+        let link = ip_json(Some(&netns), &["address", "show", "dev", "net1"]).unwrap();
+        let of = |pointer: &str| link.pointer(pointer).cloned().unwrap();
+        let index = (0..VFS).find(|index| self.pf.vf(*index).unwrap() == device);
+        let at_pf = at_pf(&self.pf, index.unwrap());
+        Holdings {
+            device,
+            link: json!([
+                of("/0/ifindex"),
+                of("/0/address"),
+                of("/0/operstate"),
+                of("/0/addr_info/0/local"),
+            ]),
+            vlan: at_pf.pointer("/vlan_list/0/vlan").cloned(),
+        }
+    }
+
+    /// No VF is other than it was, and nobody has anything saved.
+    fn assert_nothing_left(&self) {
+        let mut now = Value::Null;
+        let back = wait_for("the VFs are as they were", || {
+            now = self.pf.baseline().unwrap_or_default();
+            now == self.before
+        });
+        assert!(back.is_ok(), "now {now}\nbefore {}", self.before);
+        assert_eq!(state(), Vec::<String>::new());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        install(&self.ours);
+        let _ = rename(&self.pf, |index| {
+            self.names.get(index).cloned().unwrap_or_default()
+        });
+    }
+}
+
+/// Gives the VFs on the host other names, and answers those that they had.
+fn rename(pf: &Pf, to: impl Fn(usize) -> String) -> anyhow::Result<Vec<String>> {
+    let one = |index| {
+        let name = netdev_of(&pf.vf(index)?)?;
+        ip(&["link", "set", &name, "name", &to(index)])?;
+        Ok(name)
+    };
+    (0..VFS).map(one).collect()
+}
+
+#[derive(Debug, PartialEq)]
+struct Holdings {
+    device: String,
+    link: Value,
+    vlan: Option<Value>,
+}
+
+/// A whole file in the place of another: a call of the runtime meets one of them.
+fn install(program: &[u8]) {
+    let place = Path::new(BIN).join("sriov");
+    let unfinished = Path::new(BIN).join(".sriov");
+    let _ = fs::write(&unfinished, program);
+    let _ = fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755));
+    let _ = fs::rename(&unfinished, place);
+}
+
+/// A pod keeps its VF over a change of the programs, another gets the other VF, and a third gets none.
+fn pods_over_a_change(node: &Node, from: Whose, to: Whose) -> Plugin {
+    let plugin = node.change_to(from, None);
+    let stays = node.pod("stays");
+    let held = node.holdings(&stays);
+    assert_eq!(held.vlan, Some(json!(100)));
+
+    let plugin = node.change_to(to, Some(plugin));
+    assert_eq!(node.holdings(&stays), held);
+    let other = node.pod("other");
+    let others = node.holdings(&other);
+    assert!(others.device != held.device, "{others:?} {held:?}");
+    assert_eq!(others.vlan, Some(json!(100)));
+    node.ask("third").wait_refused().unwrap();
+    assert_eq!(node.holdings(&stays), held);
+
+    stays.delete().unwrap();
+    wait_for("the VF has its network device again", || {
+        netdev_of(&held.device).is_ok()
+    })
+    .unwrap();
+    assert_eq!(node.holdings(&other), others);
+    other.delete().unwrap();
+    plugin
+}
+
+#[test]
+fn what_the_go_plugins_gave_is_kept_and_released_by_ours() {
+    let node = Node::new();
+    let plugin = pods_over_a_change(&node, Whose::Go, Whose::Ours);
+    node.assert_nothing_left();
+    plugin.stop().unwrap();
+}
+
+#[test]
+fn what_ours_gave_is_kept_and_released_by_the_go_plugins() {
+    let node = Node::new();
+    let plugin = pods_over_a_change(&node, Whose::Ours, Whose::Go);
+    wait_for("the VFs are as they were", || {
+        node.pf.baseline().is_ok_and(|now| now == node.before)
+    })
+    .unwrap();
+
+    // Back again: what our journal still says is of nobody.
+    let plugin = node.change_to(Whose::Ours, Some(plugin));
+    let pods = ["again-0", "again-1"].map(|name| node.pod(name));
+    for pod in pods {
+        assert_eq!(node.holdings(&pod).vlan, Some(json!(100)));
+        pod.delete().unwrap();
+    }
+    node.assert_nothing_left();
+    plugin.stop().unwrap();
+}
