@@ -28,4 +28,5 @@ pub mod privileges;
 pub mod proto;
 pub mod tool;
 pub mod transition;
+pub mod unattached;
 pub mod uplinks;

@@ -19,6 +19,7 @@ use crate::means::{Event, Means};
 use crate::plugin::chain;
 use crate::podresources;
 use crate::pools::Pools;
+use crate::unattached;
 
 /// Who holds what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,6 +157,7 @@ pub async fn learn(sources: &Sources, owners: &watch::Sender<Arc<Owners>>) {
 pub async fn keep(mut sources: Sources, owners: watch::Sender<Arc<Owners>>) {
     let mut journal = DirEvents::of(&sources.cni_dir).ok();
     let mut keeper = Keeper::default();
+    let mut patience = unattached::Patience::default();
     let (mut due, mut later) = (Instant::now() + SETTLE, LATER.as_slice());
     loop {
         let is_event = tokio::select! {
@@ -181,7 +183,12 @@ pub async fn keep(mut sources: Sources, owners: watch::Sender<Arc<Owners>>) {
         }
         refresh(&sources, &owners, podresources::DEADLINE).await;
         let pools = sources.pools.borrow_and_update().clone();
-        keeper.reconcile(&sources.means, &pools, &owners.borrow(), Instant::now());
+        let (now, known) = (Instant::now(), owners.borrow().clone());
+        keeper.reconcile(&sources.means, &pools, &known, now);
+        let found = unattached::found(&sources.means.host, &pools, &known);
+        for line in patience.due(found, now) {
+            tracing::warn!("{line}");
+        }
         // What a scan, a list or a burst of calls left behind.
         heap::give_back();
         let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));

@@ -46,7 +46,7 @@ fn inventory() -> String {
 }
 
 #[test]
-fn without_multus_the_inventory_says_that_nobody_attached_the_vf() {
+fn without_multus_log_and_inventory_say_that_nobody_attached_the_vf() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
@@ -69,6 +69,10 @@ fn without_multus_the_inventory_says_that_nobody_attached_the_vf() {
         lines.any(|line| line.contains("default/alone/main") && line.ends_with(told))
     })
     .unwrap_or_else(|error| unreachable!("{error}: {table}"));
+    wait_for("the log tells it", || {
+        Service::DevicePlugin.log().contains(told)
+    })
+    .unwrap();
     pod.delete().unwrap();
     drop(multus);
     assert_eq!(pf.baseline().unwrap(), before);

@@ -13,6 +13,7 @@ use super::table::{Paint, Tone, table};
 use crate::health::Unhealthy;
 use crate::ownership::{Finding, Holder};
 use crate::pools::{DeviceId, LeftOut, is_of_class};
+use crate::unattached;
 
 /// A device.
 pub(super) struct Row<'a> {
@@ -139,7 +140,7 @@ impl Row<'_> {
         let is_here = !self.holders.is_empty() && netdev(function).is_some();
         (is_vf && is_here && !self.is_attached).then(|| {
             let resource = self.pool.as_deref().unwrap_or("its resource");
-            format!("not attached to its holder: no Multus on the node, or the pod names no network of {resource}")
+            unattached::advice(resource)
         })
     }
 }
