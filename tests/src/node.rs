@@ -337,7 +337,11 @@ pub fn wait_within(
 /// Takes out what changes by itself: the operational state follows the carrier, and igbvf's `permaddr` is whatever it last read from its PF.
 pub fn without_noise(value: &mut Value) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(without_noise),
+        Value::Array(items) => {
+            // Carrier comes and goes when it likes; whether a link is up is `UP`.
+            items.retain(|item| !matches!(item.as_str(), Some("NO-CARRIER" | "LOWER_UP")));
+            items.iter_mut().for_each(without_noise);
+        }
         Value::Object(fields) => {
             fields.retain(|key, _| {
                 !matches!(
