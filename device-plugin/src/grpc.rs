@@ -57,12 +57,13 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
         let mut sent: Option<Arc<Pool>> = None;
         let lists = WatchStream::new(self.pool.clone()).filter_map(move |pool| {
             let before = sent.replace(Arc::clone(&pool));
+            let told_now = told(&pool);
             // What changed of a pool may be nothing that kubelet is told.
-            if before.is_some_and(|before| told(&before) == told(&pool)) {
+            if before.is_some_and(|before| told(&before) == told_now) {
                 return None;
             }
             open.sent();
-            Some(Some(Ok(list(&pool))))
+            Some(Some(Ok(list(told_now))))
         });
         let over =
             WatchStream::new(self.is_over.clone()).filter_map(|is_over| is_over.then_some(None));
@@ -314,8 +315,11 @@ impl watcher::registration_server::Registration for PoolServer {
     }
 }
 
-/// What kubelet is told of each device of a pool: whether it is healthy, and its NUMA node.
-fn told(pool: &Pool) -> BTreeMap<&DeviceId, (bool, Option<u32>)> {
+/// What kubelet is told of each device: whether it is healthy, and its NUMA node.
+type ToldDevices<'a> = BTreeMap<&'a DeviceId, (bool, Option<u32>)>;
+
+/// What kubelet is told of a pool.
+fn told(pool: &Pool) -> ToldDevices<'_> {
     let node = |device: &PoolDevice| {
         let has_topology = !pool.resource.exclude_topology;
         device.numa_node.filter(|_| has_topology)
@@ -331,7 +335,7 @@ fn told(pool: &Pool) -> BTreeMap<&DeviceId, (bool, Option<u32>)> {
 }
 
 /// The list of a pool, ordered by id.
-fn list(pool: &Pool) -> api::ListAndWatchResponse {
+fn list(told: ToldDevices<'_>) -> api::ListAndWatchResponse {
     let device = |(id, (is_healthy, node)): (&DeviceId, (bool, Option<u32>))| api::Device {
         id: id.to_string(),
         health: if is_healthy { "Healthy" } else { "Unhealthy" }.to_owned(),
@@ -340,6 +344,6 @@ fn list(pool: &Pool) -> api::ListAndWatchResponse {
         }),
     };
     api::ListAndWatchResponse {
-        devices: told(pool).into_iter().map(device).collect(),
+        devices: told.into_iter().map(device).collect(),
     }
 }

@@ -166,10 +166,14 @@ async fn serve_once(
     // Serve first, then register: kubelet calls back inside the registration.
     let listening = Listening::start(server.clone(), path, servers)?;
     let mut kubelet = inode(&place.kubelet_socket());
-    if !place.is_watched {
+    let register = async |what: &str| {
         register(&place.kubelet_socket(), path, name).await?;
-        tracing::info!("{name}: registered with kubelet");
+        tracing::info!("{name}: {what}");
         server.means.metrics.of(name, |counts| counts.accepted += 1);
+        Ok::<_, ServeError>(())
+    };
+    if !place.is_watched {
+        register("registered with kubelet").await?;
     }
     let mut streams = server.streams.subscribe();
     loop {
@@ -177,12 +181,8 @@ async fn serve_once(
             () = events.changed() => {}
             () = let_go(&mut streams), if !place.is_watched => {
                 // One that is away is heard of when its new socket comes.
-                match register(&place.kubelet_socket(), path, name).await {
-                    Ok(()) => {
-                        tracing::info!("{name}: registered again with a kubelet that had let it go");
-                        server.means.metrics.of(name, |counts| counts.accepted += 1);
-                    }
-                    Err(error) => tracing::debug!("{name}: {}", crate::plugin::chain(&error)),
+                if let Err(error) = register("registered again with a kubelet that had let it go").await {
+                    tracing::debug!("{name}: {}", crate::plugin::chain(&error));
                 }
             }
             _ = refused.recv() => return Err(ServeError::Refused("it found the socket and took it not".to_owned())),
@@ -193,9 +193,7 @@ async fn serve_once(
         }
         let now = inode(&place.kubelet_socket());
         if !place.is_watched && now.is_some() && now != kubelet {
-            register(&place.kubelet_socket(), path, name).await?;
-            tracing::info!("{name}: registered with the new kubelet");
-            server.means.metrics.of(name, |counts| counts.accepted += 1);
+            register("registered with the new kubelet").await?;
             kubelet = now;
         }
     }

@@ -94,6 +94,11 @@ impl Owners {
         self.pods.as_ref().map(|_| !self.holders(id).is_empty())
     }
 
+    /// Whether a pod has a PCI function that the CNI plugin did not attach to a container.
+    pub fn is_unattached(&self, address: PciAddress) -> bool {
+        !self.attachments.contains_key(&address) && self.is_held(&address.to_string()) == Some(true)
+    }
+
     /// All PCI functions that pods hold.
     pub fn held(&self) -> BTreeSet<PciAddress> {
         let pods = self.pods.iter();

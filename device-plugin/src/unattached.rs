@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sriov_host::{HostRoot, sysfs};
+use sriov_host::{HostRoot, PciAddress, sysfs};
 use tokio::time::Instant;
 
 use crate::ownership::Owners;
-use crate::pools::{DeviceId, Pools};
+use crate::pools::Pools;
 
 /// A pod whose containers have not begun has its device already.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,20 +22,17 @@ pub fn advice(resource: &str) -> String {
 }
 
 /// The VFs that a pod has, that the CNI plugin did not attach, and whose network device is on the node; with a line for the log.
-pub fn found(host: &HostRoot, pools: &Pools, owners: &Owners) -> BTreeMap<DeviceId, String> {
+pub fn found(host: &HostRoot, pools: &Pools, owners: &Owners) -> BTreeMap<PciAddress, String> {
     let mut found = BTreeMap::new();
     for pool in &pools.pools {
         let vfs = pool.devices.iter().filter(|device| device.pf.is_some());
-        for device in vfs {
-            let holders = owners.holders(&device.id.to_string());
-            let (Some(holder), Some(address)) = (holders.first(), device.id.address()) else {
-                continue;
-            };
-            let is_here = || sysfs::netdev_index(host, address).is_ok_and(|index| index.is_some());
-            if !owners.attachments.contains_key(&address) && is_here() {
+        let vfs = vfs.filter_map(|device| device.id.address());
+        for vf in vfs.filter(|vf| owners.is_unattached(*vf)) {
+            let is_here = sysfs::netdev_index(host, vf).is_ok_and(|index| index.is_some());
+            let holders = owners.holders(&vf.to_string());
+            if let (Some(holder), true) = (holders.first(), is_here) {
                 let advice = advice(&pool.resource.name.to_string());
-                let line = format!("{address}, held by {holder}, is {advice}");
-                found.insert(device.id.clone(), line);
+                found.insert(vf, format!("{vf}, held by {holder}, is {advice}"));
             }
         }
     }
@@ -44,15 +41,15 @@ pub fn found(host: &HostRoot, pools: &Pools, owners: &Owners) -> BTreeMap<Device
 
 /// What was found before, since when, and whether it was said.
 #[derive(Clone, Debug, Default)]
-pub struct Patience(BTreeMap<DeviceId, (Instant, bool)>);
+pub struct Patience(BTreeMap<PciAddress, (Instant, bool)>);
 
 impl Patience {
     /// The lines that are to be said now.
-    pub fn due(&mut self, found: BTreeMap<DeviceId, String>, now: Instant) -> Vec<String> {
-        self.0.retain(|id, _| found.contains_key(id));
+    pub fn due(&mut self, found: BTreeMap<PciAddress, String>, now: Instant) -> Vec<String> {
+        self.0.retain(|vf, _| found.contains_key(vf));
         let mut due = Vec::new();
-        for (id, line) in found {
-            let (since, is_said) = self.0.entry(id).or_insert((now, false));
+        for (vf, line) in found {
+            let (since, is_said) = self.0.entry(vf).or_insert((now, false));
             if !*is_said && now.saturating_duration_since(*since) >= PATIENCE {
                 *is_said = true;
                 due.push(line);

@@ -55,19 +55,18 @@ impl HostSnapshot {
 
     /// Keeps what another picture shows of the devices that are there and could not be read.
     pub fn keep_unreadable(&mut self, before: &Self) {
-        let (mut functions, mut subfunctions) = (Vec::new(), Vec::new());
+        if self.problems.is_empty() {
+            return;
+        }
         for ScanProblem { device, .. } in &self.problems {
-            match device.parse::<PciAddress>() {
-                Ok(address) => functions.extend(before.functions.get(&address)),
-                Err(_no_function) => subfunctions.extend(before.subfunctions.get(device)),
+            let address = device.parse().ok();
+            if let Some(function) = address.and_then(|address| before.function(address)) {
+                self.functions.insert(function.address, function.clone());
             }
-        }
-        for function in functions {
-            self.functions.insert(function.address, function.clone());
-        }
-        for subfunction in subfunctions {
-            let name = subfunction.name.clone();
-            self.subfunctions.insert(name, subfunction.clone());
+            if let Some(subfunction) = before.subfunctions.get(device) {
+                self.subfunctions
+                    .insert(device.clone(), subfunction.clone());
+            }
         }
         self.index_vfs();
     }

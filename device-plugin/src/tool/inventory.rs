@@ -28,8 +28,8 @@ pub(super) struct Row<'a> {
     left_out: Option<LeftOut>,
     findings: Vec<Finding>,
     holders: &'a [Holder],
-    /// Whether the CNI plugin attached it to a container.
-    is_attached: bool,
+    /// Whether a pod has it and the CNI plugin did not attach it.
+    is_unattached: bool,
 }
 
 /// The devices that are of some resource's class or have to do with SR-IOV: PFs, their VFs, their subfunctions.
@@ -76,7 +76,7 @@ fn row<'a>(node: &'a Node, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
             .map(|address| node.owners.findings(address))
             .unwrap_or_default(),
         holders: node.owners.holders(&id.to_string()),
-        is_attached: address.is_some_and(|address| node.owners.attachments.contains_key(&address)),
+        is_unattached: address.is_some_and(|address| node.owners.is_unattached(address)),
         id,
         what,
         base,
@@ -137,8 +137,7 @@ impl Row<'_> {
             return None;
         };
         let is_vf = matches!(function.role, SriovRole::Vf { .. });
-        let is_here = !self.holders.is_empty() && netdev(function).is_some();
-        (is_vf && is_here && !self.is_attached).then(|| {
+        (is_vf && self.is_unattached && netdev(function).is_some()).then(|| {
             let resource = self.pool.as_deref().unwrap_or("its resource");
             unattached::advice(resource)
         })
