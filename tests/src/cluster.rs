@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::api::Api;
 pub use self::pod::Pod;
 pub use self::service::Service;
-use crate::node::wait_within;
+use crate::node::{Pf, wait_within};
 
 /// Our device plugin's configuration file.
 const CONFIG: &str = "/run/virtfn/config.json";
@@ -86,6 +86,13 @@ impl Cluster {
     /// Has the device plugin offer the resources of the examples; it stays for the next test of the suite.
     pub fn offer_examples(&self) -> Result<()> {
         self.offer(&workload::example_config()?)
+    }
+
+    /// Has it offer them, and makes the network of `example.com/trading`, of which the first PF's VFs 0 to 3 are.
+    pub fn offer_trading(&self) -> Result<()> {
+        self.offer_examples()?;
+        self.apply_network(workload::TRADING)?;
+        self.wait_allocatable("example.com/trading", 4)
     }
 
     /// Has the device plugin offer the resources of a list; it stays for the next test of the suite.
@@ -174,6 +181,19 @@ impl Cluster {
 /// Waits for something that kubelet, the runtime or the API server does.
 pub fn wait_for(what: &str, holds: impl FnMut() -> bool) -> Result<()> {
     wait_within(DEADLINE, PAUSE, what, holds)
+}
+
+/// Waits until a PF and its VFs are what they were.
+///
+/// # Errors
+/// With both, when they are not.
+pub fn wait_restored(pf: &Pf, before: &Value) -> Result<()> {
+    let mut now = Value::Null;
+    wait_for("the VFs are as they were", || {
+        now = pf.baseline().unwrap_or_default();
+        now == *before
+    })
+    .with_context(|| format!("now {now}\nbefore {before}"))
 }
 
 /// The last lines of a log, for a message.

@@ -8,7 +8,7 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use self::story::{Allocation, Pf as PfFacts, Story, Wire};
 use self::wire::{Capture, Frame, Tag};
 use crate::kubelet::{Kubelet, Resources};
 use crate::multus::{self, Attachment, DeviceInfoDirs, Network};
-use crate::node::{Netns, Pf, ip};
+use crate::node::{Netns, Pf, ip, ping};
 use crate::plugin::Plugin;
 
 const BIN: &str = "/opt/cni/bin";
@@ -235,34 +235,9 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> R
     let at_pf = Capture::start(None, &second.netdev)?;
     let at_other = Capture::start(Some(&other.name), "net1")?;
     let at_peer = Capture::start(Some(&peer.name), "net1")?;
-    let ping = Command::new("/usr/sbin/ip")
-        .args([
-            "netns",
-            "exec",
-            &pod.name,
-            "/bin/ping",
-            "-c",
-            "3",
-            "-W",
-            "5",
-            "192.0.2.1",
-        ])
-        .output()?;
+    let answered = ping(&pod.name, "192.0.2.1", 3, 5)?;
     // For all to hear; nobody answers.
-    let mut broadcast = Command::new("/usr/sbin/ip");
-    broadcast
-        .args([
-            "netns",
-            "exec",
-            &pod.name,
-            "/bin/ping",
-            "-c",
-            "2",
-            "-W",
-            "1",
-            "192.0.2.255",
-        ])
-        .output()?;
+    ping(&pod.name, "192.0.2.255", 2, 1)?;
     let of_pod = |frames: Vec<Frame>| {
         frames
             .into_iter()
@@ -279,7 +254,7 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> R
     }
     let tag = |(vlan, priority)| Tag { vlan, priority };
     Ok(Wire {
-        answered: ping.status.success(),
+        answered,
         pod_frames: by_tag
             .into_iter()
             .map(|(key, count)| (key.map(tag), count))

@@ -143,6 +143,11 @@ impl Kubelet {
         let _ = fs::remove_file(self.root.join("pod-resources/kubelet.sock"));
     }
 
+    /// What it knows now.
+    pub fn known(&self) -> Resources {
+        self.resources.borrow().clone()
+    }
+
     /// Waits until what it knows is as wanted, and gives it.
     pub fn wait_for(&self, what: &str, holds: impl FnMut(&Resources) -> bool) -> Result<Resources> {
         self.wait_within(Duration::from_mins(1), what, holds)

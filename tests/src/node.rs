@@ -309,6 +309,16 @@ pub fn netdev_of(address: &str) -> Result<String> {
     Ok(entry.file_name().to_string_lossy().into_owned())
 }
 
+/// Whether something answers, at `address`, to who asks so many times from a network namespace and waits so many seconds each time.
+pub fn ping(netns: &str, address: &str, times: u8, seconds: u8) -> Result<bool> {
+    let (times, seconds) = (times.to_string(), seconds.to_string());
+    let ping = Command::new("/usr/sbin/ip")
+        .args(["netns", "exec", netns, "/bin/ping"])
+        .args(["-c", &times, "-W", &seconds, address])
+        .output()?;
+    Ok(ping.status.success())
+}
+
 /// Waits for a state, with a deadline.
 pub fn wait_for(what: &str, holds: impl FnMut() -> bool) -> Result<()> {
     wait_within(DEADLINE, Duration::from_millis(20), what, holds)

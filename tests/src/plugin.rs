@@ -1,5 +1,6 @@
 //! A running device plugin: the real binary, ended with its owner.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -30,13 +31,24 @@ pub fn binary() -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error}"))
 }
 
+/// Flags of a plugin that has all its places below a directory: its configuration there, `kubelet`, `devinfo`, and more by flag and path.
+pub fn flags(dir: &Path, config: &str, more: &[(&str, &str)]) -> Vec<String> {
+    let all = [
+        ("config-file", config),
+        ("kubelet-dir", "kubelet"),
+        ("devinfo-dir", "devinfo"),
+    ];
+    let flag = |(name, path): &(&str, &str)| format!("--{name}={}", dir.join(path).display());
+    all.iter().chain(more).map(flag).collect()
+}
+
 /// The process.
 #[derive(Debug)]
 pub struct Plugin(Child);
 
 impl Plugin {
     /// Starts the binary; what it logs goes to a file.
-    pub fn start(binary: &Path, args: &[&str], log: &Path) -> Result<Self> {
+    pub fn start(binary: &Path, args: &[impl AsRef<OsStr>], log: &Path) -> Result<Self> {
         let log = std::fs::File::create(log)?;
         let mut command = Command::new(binary);
         let child = command

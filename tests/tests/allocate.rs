@@ -51,17 +51,12 @@ impl Node {
     /// The plugin on a machine that is there.
     fn with(dir: tempfile::TempDir, kubelet: Kubelet, flags: &[&str]) -> Self {
         let tree = Tree::new(dir.path());
-        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-        let mut all = vec![
-            flag("config-file", "config.json"),
-            flag("kubelet-dir", "kubelet"),
-            flag("devinfo-dir", "devinfo"),
-            flag("cdi-dir", "cdi"),
-            flag("cni-dir", "cni"),
-            flag("host-root", ""),
-        ];
+        let mut all = plugin::flags(
+            dir.path(),
+            "config.json",
+            &[("cdi-dir", "cdi"), ("cni-dir", "cni"), ("host-root", "")],
+        );
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let plugin =
             Plugin::start(plugin::binary().unwrap(), &all, &dir.path().join("log")).unwrap();
         let node = Self {

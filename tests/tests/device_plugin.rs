@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use nix::sys::signal::Signal;
 use sriov_tests::kubelet::Kubelet;
 use sriov_tests::lab::build::{cargo, workspace};
-use sriov_tests::plugin::Plugin;
+use sriov_tests::plugin::{self, Plugin};
 
 const CONFIG: &str = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["igbvf"]}}]}"#;
 const RESOURCE: &str = "x.y/vf";
@@ -77,17 +77,9 @@ impl Node {
         }
         fs::write(dir.path().join("config.json"), CONFIG).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubelet"), is_watching).unwrap();
-        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-        let flags = [
-            flag("config-file", "config.json"),
-            flag("kubelet-dir", "kubelet"),
-            flag("devinfo-dir", "devinfo"),
-            flag("host-root", ""),
-            format!(
-                "--registration={}",
-                if is_watching { "watcher" } else { "auto" }
-            ),
-        ];
+        let mut flags = plugin::flags(dir.path(), "config.json", &[("host-root", "")]);
+        let mode = if is_watching { "watcher" } else { "auto" };
+        flags.push(format!("--registration={mode}"));
         let command = format!("{limits} exec {} {}", binary().display(), flags.join(" "));
         let log = dir.path().join("log");
         let plugin = Plugin::start(Path::new("/bin/sh"), &["-c", &command], &log).unwrap();

@@ -16,7 +16,7 @@ use sriov_device_plugin::proto::v1beta1::ContainerAllocateResponse;
 use sriov_tests::kubelet::Kubelet;
 use sriov_tests::multus::{Attachment, call};
 use sriov_tests::node::{Driver, Netns, Pf, wait_for};
-use sriov_tests::plugin::Plugin;
+use sriov_tests::plugin::{self, Plugin};
 use sriov_tests::scrape::Scrape;
 
 const RESOURCE: &str = "x.y/vf";
@@ -41,16 +41,9 @@ impl Stack {
     }
 
     fn with(dir: tempfile::TempDir, kubelet: Kubelet, flags: &[&str]) -> Self {
-        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-        let mut all = vec![
-            flag("config-file", "config.json"),
-            flag("kubelet-dir", "kubelet"),
-            flag("devinfo-dir", "devinfo"),
-            flag("cdi-dir", "cdi"),
-            "--metrics-address=0".to_owned(),
-        ];
+        let mut all = plugin::flags(dir.path(), "config.json", &[("cdi-dir", "cdi")]);
+        all.push("--metrics-address=0".to_owned());
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let log = dir.path().join("log");
         let _ = fs::remove_file(&log);
         let binary = Path::new("/opt/virtfn/sriov-device-plugin");

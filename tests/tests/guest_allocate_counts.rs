@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sriov_tests::kubelet::{Kubelet, Resources};
 use sriov_tests::node::{Pf, wait_for};
-use sriov_tests::plugin::Plugin;
+use sriov_tests::plugin::{self, Plugin};
 use sriov_tests::strace::Trace;
 
 /// Looks at the VF and its PF in sysfs, and its device-info file: whether it is there, written beside its place, renamed.
@@ -65,7 +65,7 @@ impl Tracer {
 }
 
 fn has_now(kubelet: &Kubelet) -> bool {
-    let known = kubelet.wait_for("it is known", |_| true).unwrap();
+    let known = kubelet.known();
     known.values().any(|state| !state.ids().is_empty())
 }
 
@@ -79,13 +79,7 @@ fn an_allocate_looks_at_its_device_alone_and_a_change_is_one_scan() {
     fs::create_dir(&config).unwrap();
     fs::write(config.join("config.json"), CONFIG).unwrap();
     let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-    let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-    let flags = [
-        flag("config-file", "config/config.json"),
-        flag("kubelet-dir", "kubelet"),
-        flag("devinfo-dir", "devinfo"),
-    ];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let flags = plugin::flags(dir.path(), "config/config.json", &[]);
     let program = Path::new("/opt/virtfn/sriov-device-plugin");
     let plugin = Plugin::start(program, &flags, &dir.path().join("log")).unwrap();
     let has = |count: usize| {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sriov_tests::kubelet::Kubelet;
 use sriov_tests::multus::{Attachment, call};
 use sriov_tests::node::{Netns, Pf};
-use sriov_tests::plugin::Plugin;
+use sriov_tests::plugin::{self, Plugin};
 
 const FIRST: &str = "x.y/first";
 const SECOND: &str = "x.y/second";
@@ -34,13 +34,7 @@ impl Stack {
         ] });
         std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-        let flags = [
-            flag("config-file", "config.json"),
-            flag("kubelet-dir", "kubelet"),
-            flag("devinfo-dir", "devinfo"),
-        ];
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let flags = plugin::flags(dir.path(), "config.json", &[]);
         let plugin = Plugin::start(
             Path::new("/opt/virtfn/sriov-device-plugin"),
             &flags,

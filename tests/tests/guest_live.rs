@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sriov_tests::kubelet::{Kubelet, Resources};
 use sriov_tests::node::{Driver, Pf, ip};
-use sriov_tests::plugin::Plugin;
+use sriov_tests::plugin::{self, Plugin};
 use sriov_tests::scrape::Scrape;
 
 /// Shorter than the plugin's slow timer: what is there by then was heard.
@@ -41,14 +41,8 @@ impl Stack {
         );
         symlink("..data/config.json", config.join("config.json")).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-        let flags = [
-            flag("config-file", "config/config.json"),
-            flag("kubelet-dir", "kubelet"),
-            flag("devinfo-dir", "devinfo"),
-            "--metrics-address=0".to_owned(),
-        ];
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let mut flags = plugin::flags(dir.path(), "config/config.json", &[]);
+        flags.push("--metrics-address=0".to_owned());
         let plugin = Plugin::start(
             Path::new("/opt/virtfn/sriov-device-plugin"),
             &flags,
@@ -97,7 +91,7 @@ impl Stack {
 
     /// All lists that kubelet saw of a resource, oldest first.
     fn lists(&self, resource: &str) -> Vec<Vec<String>> {
-        let known = self.kubelet.wait_for("it is known", |_| true).unwrap();
+        let known = self.kubelet.known();
         let lists = known[resource].lists.iter();
         lists.map(|list| shown(list)).collect()
     }

@@ -49,17 +49,12 @@ impl Node {
         fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         fs::create_dir(dir.path().join("cni")).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-        let flag =
-            |(name, path): (&str, &str)| format!("--{name}={}", dir.path().join(path).display());
-        let flags = [
-            ("config-file", "config.json"),
-            ("kubelet-dir", "kubelet"),
-            ("devinfo-dir", "devinfo"),
-            ("cni-dir", "cni"),
-            ("host-root", ""),
-        ];
         let mut node = Self {
-            flags: flags.map(flag).to_vec(),
+            flags: plugin::flags(
+                dir.path(),
+                "config.json",
+                &[("cni-dir", "cni"), ("host-root", "")],
+            ),
             dir,
             tree,
             kubelet,
@@ -185,7 +180,7 @@ fn while_vfs_of_one_pf_come_the_others_are_told() {
     // It is done.
     node.tree.file(&format!("{PF}/sriov_numvfs"), "2").unwrap();
     node.wait_for("x.y/net", &[VFS[0], VFS[1], &ill]);
-    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    let known = node.kubelet.known();
     let sizes: Vec<usize> = known["x.y/net"].lists.iter().map(Vec::len).collect();
     assert!(sizes.ends_with(&[4, 4, 3]), "{sizes:?}");
 }
@@ -222,7 +217,7 @@ fn a_device_that_cannot_be_read_any_more_stays_listed_and_is_ill() {
     node.rescan();
     node.wait_for("x.y/net", &VFS);
     node.see("x.y/net", VFS[1], "unreadable", false);
-    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    let known = node.kubelet.known();
     for list in &known["x.y/net"].lists {
         assert_eq!(list.len(), VFS.len(), "{list:?}");
     }
@@ -260,7 +255,7 @@ fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() 
     node.restart();
     node.wait_for("x.y/net", &ill.each_ref().map(String::as_str));
     node.wait_for("x.y/user", &VFS[2..]);
-    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    let known = node.kubelet.known();
     for list in &known["x.y/user"].lists {
         assert_eq!(list.len(), 1, "{list:?}");
     }
@@ -286,7 +281,7 @@ fn a_device_that_the_cni_plugin_keeps_back_is_never_offered() {
     node.see("x.y/net", VFS[1], "dirty", true);
     node.restart();
     node.wait_for("x.y/net", &mixed);
-    let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+    let known = node.kubelet.known();
     let lists = known["x.y/net"].lists.iter();
     let is_kept_back = |list: &Vec<_>| {
         list.iter()

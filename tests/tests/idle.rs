@@ -31,15 +31,11 @@ fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
     fs::create_dir(dir.path().join("config")).unwrap();
     fs::write(dir.path().join("config/config.json"), config).unwrap();
     let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-    let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-    let flags = [
-        flag("config-file", "config/config.json"),
-        flag("kubelet-dir", "kubelet"),
-        flag("devinfo-dir", "devinfo"),
-        flag("cni-dir", "cni"),
-        flag("host-root", ""),
-    ];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let flags = plugin::flags(
+        dir.path(),
+        "config/config.json",
+        &[("cni-dir", "cni"), ("host-root", "")],
+    );
     let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &dir.path().join("log")).unwrap();
     kubelet
         .wait_for("all resources are known", |known| known.len() == 3)

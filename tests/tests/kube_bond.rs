@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sriov_tests::cluster::workload::pod;
 use sriov_tests::cluster::{Cluster, wait_for};
 use sriov_tests::manifests::documents;
-use sriov_tests::node::{Pf, ip, ip_json};
+use sriov_tests::node::{Pf, ip, ip_json, ping};
 
 const LEGS: &str = include_str!("../../deploy/examples/nad-bond.yaml");
 const FAR: &str = "198.51.100.1";
@@ -41,22 +41,11 @@ fn load_bonding() {
 
 /// Whether the far end answers, and by which leg the bond talks.
 fn active_leg(netns: &str) -> Option<String> {
-    let ping = [
-        "netns",
-        "exec",
-        netns,
-        "/bin/ping",
-        "-c",
-        "1",
-        "-W",
-        "1",
-        FAR,
-    ];
-    let answers = Command::new("/usr/sbin/ip").args(ping).output().unwrap();
+    let answers = ping(netns, FAR, 1, 1).unwrap();
     let bond = ip_json(Some(netns), &["link", "show", "dev", "bond0"]).unwrap();
     let leg = bond.pointer("/0/linkinfo/info_data/active_slave");
     let leg = leg.and_then(Value::as_str)?;
-    answers.status.success().then(|| leg.to_owned())
+    answers.then(|| leg.to_owned())
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
-use sriov_tests::cluster::workload::{STORAGE, TRADING, network, pod};
-use sriov_tests::cluster::{Cluster, wait_for};
+use sriov_tests::cluster::workload::{STORAGE, network, pod};
+use sriov_tests::cluster::{Cluster, wait_for, wait_restored};
 use sriov_tests::node::{Driver, Pf, ip_json};
 
 /// The root of the container that has a device of a resource, seen from the node, and the value of its variable.
@@ -124,9 +124,7 @@ fn a_network_that_names_the_vf_of_another_pod_is_refused_with_its_owner() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
-    cluster.offer_examples().unwrap();
-    cluster.apply_network(TRADING).unwrap();
-    cluster.wait_allocatable("example.com/trading", 4).unwrap();
+    cluster.offer_trading().unwrap();
     let one = json!({ "example.com/trading": "1" });
     let owner = cluster
         .pod(&pod("owner", &json!([{ "name": "trading" }]), &one))
@@ -147,10 +145,7 @@ fn a_network_that_names_the_vf_of_another_pod_is_refused_with_its_owner() {
     thief.delete().unwrap();
     assert_eq!(pf.baseline().unwrap(), taken);
     owner.delete().unwrap();
-    wait_for("the VFs are as they were", || {
-        pf.baseline().is_ok_and(|now| now == before)
-    })
-    .unwrap();
+    wait_restored(&pf, &before).unwrap();
 }
 
 #[test]

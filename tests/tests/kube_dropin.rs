@@ -13,8 +13,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sriov_tests::bench::{PEER_BIN, PEER_DEVICE_PLUGIN};
 use sriov_tests::cluster::workload::{network, pod};
-use sriov_tests::cluster::{Cluster, Pod, last_lines, wait_for};
-use sriov_tests::cni::{BIN, at_pf, state};
+use sriov_tests::cluster::{Cluster, Pod, last_lines, wait_for, wait_restored};
+use sriov_tests::cni::{BIN, assert_nothing_left, at_pf};
 use sriov_tests::node::{Pf, ip, ip_json, netdev_of};
 use sriov_tests::plugin::Plugin;
 
@@ -135,13 +135,8 @@ impl Node {
 
     /// No VF is other than it was, and nobody has anything saved.
     fn assert_nothing_left(&self) {
-        let mut now = Value::Null;
-        let back = wait_for("the VFs are as they were", || {
-            now = self.pf.baseline().unwrap_or_default();
-            now == self.before
-        });
-        assert!(back.is_ok(), "now {now}\nbefore {}", self.before);
-        assert_eq!(state(), Vec::<String>::new());
+        wait_restored(&self.pf, &self.before).unwrap();
+        assert_nothing_left();
     }
 }
 
@@ -218,10 +213,7 @@ fn what_the_go_plugins_gave_is_kept_and_released_by_ours() {
 fn what_ours_gave_is_kept_and_released_by_the_go_plugins() {
     let node = Node::new();
     let plugin = pods_over_a_change(&node, Whose::Ours, Whose::Go);
-    wait_for("the VFs are as they were", || {
-        node.pf.baseline().is_ok_and(|now| now == node.before)
-    })
-    .unwrap();
+    wait_restored(&node.pf, &node.before).unwrap();
 
     // Back again: what our journal still says is of nobody.
     let plugin = node.change_to(Whose::Ours, Some(plugin));

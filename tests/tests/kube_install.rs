@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::{Cluster, Pod, wait_for};
+use sriov_tests::cluster::{Cluster, Pod, wait_for, wait_restored};
 use sriov_tests::lab::ship::VERSION;
 use sriov_tests::manifests::documents;
 use sriov_tests::node::{Pf, ip_json};
@@ -175,10 +175,7 @@ fn the_base_installs_and_offers_without_a_capability() {
     let has_holder = of_device.is_some_and(|line| line.contains("default/trader/main"));
     assert!(has_holder, "{inventory}");
     node.cluster.delete([user, plugin]).unwrap();
-    wait_for("the VF is as it was", || {
-        pf.baseline().is_ok_and(|now| now == before)
-    })
-    .unwrap();
+    wait_restored(&pf, &before).unwrap();
 }
 
 /// sriov-network-operator names only images: entry points and words are those of the Go images.

@@ -9,8 +9,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::workload::{TRADING, network, pod};
-use sriov_tests::cluster::{Cluster, Pod, Service, wait_for};
+use sriov_tests::cluster::workload::{network, pod};
+use sriov_tests::cluster::{Cluster, Pod, Service, wait_for, wait_restored};
 use sriov_tests::node::{Pf, ip_json};
 
 const RESOURCE: &str = "example.com/trading";
@@ -66,9 +66,7 @@ fn a_running_pod_keeps_its_vf_whatever_restarts() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
-    cluster.offer_examples().unwrap();
-    cluster.apply_network(TRADING).unwrap();
-    cluster.wait_allocatable(RESOURCE, 4).unwrap();
+    cluster.offer_trading().unwrap();
     let stays = trading(&cluster, "stays");
     stays.wait_running().unwrap();
     let held = holdings(&stays);
@@ -97,10 +95,7 @@ fn a_running_pod_keeps_its_vf_whatever_restarts() {
     assert_eq!(holdings(&stays), held);
 
     cluster.delete([stays, second, third, fourth]).unwrap();
-    wait_for("the VFs are as they were", || {
-        pf.baseline().is_ok_and(|now| now == before)
-    })
-    .unwrap();
+    wait_restored(&pf, &before).unwrap();
 }
 
 #[test]
@@ -133,10 +128,7 @@ fn pods_that_come_and_go_leave_nothing() {
         // Not by `println!`, which the test's harness keeps to itself: the lab takes a long silence for death.
         writeln!(std::io::stdout(), "\nround {round} of {rounds} is over").unwrap();
     }
-    wait_for("the VFs are as they were", || {
-        pf.baseline().is_ok_and(|now| now == before)
-    })
-    .unwrap();
+    wait_restored(&pf, &before).unwrap();
     let nothing = Vec::<String>::new();
     for dir in [
         "/var/lib/cni/sriov",

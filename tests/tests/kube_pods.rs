@@ -6,38 +6,17 @@
     reason = "a test says what it expects by panicking"
 )]
 
-use std::process::Command;
-
 use serde_json::json;
 use sriov_tests::cluster::workload::{STORAGE, TRADING, network, pod};
-use sriov_tests::cluster::{Cluster, wait_for};
-use sriov_tests::node::{Pf, ip_json};
-
-/// Whether something answers at `address` to who asks from a network namespace.
-fn hears(netns: &str, address: &str) -> bool {
-    let ping = [
-        "netns",
-        "exec",
-        netns,
-        "/bin/ping",
-        "-c",
-        "3",
-        "-W",
-        "2",
-        address,
-    ];
-    let output = Command::new("/usr/sbin/ip").args(ping).output().unwrap();
-    output.status.success()
-}
+use sriov_tests::cluster::{Cluster, wait_for, wait_restored};
+use sriov_tests::node::{Pf, ip_json, ping};
 
 #[test]
 fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
-    cluster.offer_examples().unwrap();
-    cluster.apply_network(TRADING).unwrap();
-    cluster.wait_allocatable("example.com/trading", 4).unwrap();
+    cluster.offer_trading().unwrap();
 
     let mac = "02:00:00:00:01:01";
     let pod = cluster
@@ -71,10 +50,7 @@ fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
     assert_eq!(vf["vlan_list"][0]["qos"], 3, "{vf}");
 
     pod.delete().unwrap();
-    wait_for("the VF is as it was", || {
-        pf.baseline().is_ok_and(|now| now == before)
-    })
-    .unwrap();
+    wait_restored(&pf, &before).unwrap();
 }
 
 #[test]
@@ -114,8 +90,8 @@ fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
         pod.wait_running().unwrap();
     }
     let netns = pods[0].netns().unwrap();
-    assert!(hears(&netns, "192.0.2.200"));
-    assert!(!hears(&netns, "192.0.2.201"));
+    assert!(ping(&netns, "192.0.2.200", 3, 2).unwrap());
+    assert!(!ping(&netns, "192.0.2.201", 3, 2).unwrap());
 
     cluster.delete(pods).unwrap();
     wait_for("the VFs are as they were", || {
@@ -187,10 +163,7 @@ fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
         "{reason}"
     );
     cluster.delete([late, all]).unwrap();
-    wait_for("the VFs are as they were", || {
-        pf.baseline().is_ok_and(|now| now == before)
-    })
-    .unwrap();
+    wait_restored(&pf, &before).unwrap();
 
     let next = cluster.pod(&pod("next", &networks(1), &one)).unwrap();
     next.wait_running().unwrap();

@@ -13,8 +13,8 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use sriov_tests::cluster::workload::{TRADING, pod};
-use sriov_tests::cluster::{Cluster, Service, wait_for};
+use sriov_tests::cluster::workload::pod;
+use sriov_tests::cluster::{Cluster, Service, wait_for, wait_restored};
 use sriov_tests::cni::{assert_nothing_left, state};
 use sriov_tests::node::{Pf, ip};
 
@@ -84,9 +84,7 @@ fn lose_power() {
 fn a_node_that_lost_power_with_pods_on_it_comes_back_clean() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
-    cluster.offer_examples().unwrap();
-    cluster.apply_network(TRADING).unwrap();
-    cluster.wait_allocatable(RESOURCE, 4).unwrap();
+    cluster.offer_trading().unwrap();
     let make = |name: &str| {
         let networks = json!([{ "name": "trading" }]);
         let spec = pod(name, &networks, &json!({ RESOURCE: "1" }));
@@ -116,10 +114,7 @@ fn a_node_that_lost_power_with_pods_on_it_comes_back_clean() {
         pod.wait_running().unwrap();
     }
     cluster.delete(after).unwrap();
-    wait_for("the VFs are as the driver made them", || {
-        pf.baseline().is_ok_and(|now| now == fresh)
-    })
-    .unwrap();
+    wait_restored(&pf, &fresh).unwrap();
     assert_nothing_left();
     drop(boot);
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::workload::{TRADING, network, pod};
+use sriov_tests::cluster::workload::{network, pod};
 use sriov_tests::cluster::{Cluster, Service, wait_for};
 use sriov_tests::node::Pf;
 
@@ -50,9 +50,7 @@ fn without_multus_log_and_inventory_say_that_nobody_attached_the_vf() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
-    cluster.offer_examples().unwrap();
-    cluster.apply_network(TRADING).unwrap();
-    cluster.wait_allocatable("example.com/trading", 4).unwrap();
+    cluster.offer_trading().unwrap();
     let multus = NoMultus::begin();
     let networks = json!([{ "name": "trading" }]);
     let one = json!({ "example.com/trading": "1" });

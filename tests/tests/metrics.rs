@@ -62,17 +62,13 @@ impl Node {
         let config = json!({ "resourceList": [{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "drivers": ["igbvf"] } }] });
         fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-        let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());
-        let flags = [
-            flag("config-file", "config.json"),
-            flag("kubelet-dir", "kubelet"),
-            flag("devinfo-dir", "devinfo"),
-            flag("cni-dir", "cni"),
-            flag("host-root", ""),
-            "--metrics-address=0".to_owned(),
-        ];
+        let mut flags = plugin::flags(
+            dir.path(),
+            "config.json",
+            &[("cni-dir", "cni"), ("host-root", "")],
+        );
+        flags.push("--metrics-address=0".to_owned());
         fs::create_dir(dir.path().join("cni")).unwrap();
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let log = dir.path().join("log");
         let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &log).unwrap();
         let scrape = Scrape::of_log(&log).unwrap();

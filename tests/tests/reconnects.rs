@@ -58,19 +58,12 @@ impl Node {
         let config = json!({ "resourceList": [{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "drivers": ["igbvf"] } }] });
         fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-        let flag =
-            |(name, path): (&str, &str)| format!("--{name}={}", dir.path().join(path).display());
-        let mut flags = [
-            ("config-file", "config.json"),
-            ("kubelet-dir", "kubelet"),
-            ("devinfo-dir", "devinfo"),
-            ("cni-dir", "cni"),
-            ("host-root", ""),
-        ]
-        .map(flag)
-        .to_vec();
+        let mut flags = plugin::flags(
+            dir.path(),
+            "config.json",
+            &[("cni-dir", "cni"), ("host-root", "")],
+        );
         flags.push("--metrics-address=0".to_owned());
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let log = dir.path().join("log");
         let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &log).unwrap();
         Self {
@@ -181,7 +174,7 @@ fn thousands_of_restarts_and_broken_streams_leave_nothing_behind() {
     // A kubelet that stays keeps its connection to a socket that is removed: the plugin ends it.
     for _ in 0..50 {
         let registrations = |node: &Node| {
-            let known = node.kubelet.wait_for("it is known", |_| true).unwrap();
+            let known = node.kubelet.known();
             known[RESOURCE].registrations
         };
         let last = registrations(&node);

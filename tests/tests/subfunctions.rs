@@ -10,6 +10,7 @@
 )]
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use expect_test::{Expect, expect};
@@ -21,19 +22,16 @@ use sriov_tests::tree::Tree;
 use tonic::{Code, Status};
 
 const PF: &str = "0000:03:00.0";
-const FLAGS: [(&str, &str); 5] = [
-    ("config-file", "config.json"),
-    ("kubelet-dir", "kubelet"),
-    ("devinfo-dir", "devinfo"),
-    ("cni-dir", "cni"),
-    ("host-root", ""),
-];
 const CONFIG: &str = r#"{"resourceList": [
   {"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"vendors": ["8086"]}},
   {"resourceName": "first", "resourcePrefix": "x.y", "deviceType": "auxNetDevice", "additionalInfo": {"*": {"k": "all"}, "0000:03:00.0": {"k": "pf"}},
     "selectors": {"auxTypes": ["sf"], "pfNames": ["P0#1,3"], "isRdma": true, "needVhostNet": true}},
   {"resourceName": "rest", "resourcePrefix": "x.y", "deviceType": "auxNetDevice", "selectors": [{"auxTypes": ["sf"], "rootDevices": ["0000:03:00.0#0-9"]}]}
 ]}"#;
+
+fn flags(dir: &Path) -> Vec<String> {
+    plugin::flags(dir, "config.json", &[("cni-dir", "cni"), ("host-root", "")])
+}
 
 /// A PF with a VF, five subfunctions and an auxiliary device of another kind; the PF carries the default route, and so does subfunction 4.
 fn machine(tree: &Tree) {
@@ -69,9 +67,7 @@ fn subfunctions_are_listed_allocated_and_taken_back() {
     machine(&tree);
     fs::write(at("config.json"), CONFIG).unwrap();
     let kubelet = Kubelet::start(&at("kubelet"), false).unwrap();
-    let flag = |(flag, path)| format!("--{flag}={}", at(path).display());
-    let flags = FLAGS.map(flag);
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let flags = flags(dir.path());
     let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &at("log")).unwrap();
 
     let ids =
@@ -153,12 +149,10 @@ fn why_a_subfunction_is_in_a_pool_or_in_none_is_told() {
     let dir = tempfile::tempdir().unwrap();
     machine(&Tree::new(dir.path()));
     fs::write(dir.path().join("config.json"), CONFIG).unwrap();
+    let flags = flags(dir.path());
     let tell = |words: &[&str]| {
         let mut command = Command::new(plugin::binary().unwrap());
-        for (flag, path) in FLAGS {
-            command.arg(format!("--{flag}={}", dir.path().join(path).display()));
-        }
-        let output = command.args(words).output().unwrap();
+        let output = command.args(&flags).args(words).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
