@@ -15,6 +15,10 @@ use sriov_host::{PciAddress, VfIndex};
 pub struct Attachment {
     /// How far it is.
     pub phase: Phase,
+    /// The boot on which it was made.
+    pub boot_id: String,
+    /// Which of the VFs it is that this address has had on that boot (`sriov_host::sysfs::incarnation`).
+    pub incarnation: u64,
     /// Name of the network.
     pub network: String,
     /// Id of the container.

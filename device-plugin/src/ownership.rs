@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sriov_device_info::attachments::{self, Attachment};
-use sriov_host::{PciAddress, heap};
+use sriov_host::{HostRoot, PciAddress, heap, sysfs};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -129,6 +130,25 @@ impl Owners {
     }
 }
 
+/// The attachments of a state directory whose VF is there: after a reboot, and after it was made again, another one has its address.
+///
+/// The CNI plugin clears the rest away when it is called; until then it tells nothing of a VF that is there.
+///
+/// # Errors
+/// As [`attachments::read`].
+pub fn attachments(
+    host: &HostRoot,
+    cni_dir: &Path,
+) -> io::Result<BTreeMap<PciAddress, Attachment>> {
+    let boot_id = sysfs::boot_id(host).ok();
+    let mut all = attachments::read(cni_dir)?;
+    all.retain(|vf, found| {
+        boot_id.as_ref().is_none_or(|boot| *boot == found.boot_id)
+            && sysfs::incarnation(host, *vf) == Some(found.incarnation)
+    });
+    Ok(all)
+}
+
 /// What the task needs.
 #[derive(Debug)]
 pub struct Sources {
@@ -210,7 +230,7 @@ async fn changed(journal: Option<&mut DirEvents>) {
 
 async fn refresh(sources: &Sources, owners: &watch::Sender<Arc<Owners>>, deadline: Duration) {
     let pods = podresources::ask(&sources.socket, deadline).await;
-    let attachments = attachments::read(&sources.cni_dir);
+    let attachments = attachments(&sources.means.host, &sources.cni_dir);
     owners.send_if_modified(|owners| {
         let mut now = Owners::clone(owners);
         match pods {
@@ -250,7 +270,7 @@ mod tests {
 
     fn attachment(phase: &str) -> Attachment {
         let text = format!(
-            r#"{{"phase":"{phase}","network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/run/netns/p"}},"pf":"0000:01:00.0","vf":0}}"#
+            r#"{{"phase":"{phase}","boot_id":"b","incarnation":7,"network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/run/netns/p"}},"pf":"0000:01:00.0","vf":0}}"#
         );
         serde_json::from_str(&text).unwrap()
     }

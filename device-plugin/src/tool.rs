@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sriov_config::ResourceList;
-use sriov_device_info::attachments;
 use sriov_host::snapshot::HostSnapshot;
 use sriov_host::sysfs::{self, ScanError};
 
@@ -23,7 +22,7 @@ pub use self::table::Paint;
 use crate::args::Setup;
 use crate::asked;
 use crate::health::{self, Given};
-use crate::ownership::Owners;
+use crate::ownership::{self, Owners};
 use crate::podresources;
 use crate::pools::{DeviceId, Pool, Pools, plan_pools};
 use crate::uplinks;
@@ -184,7 +183,7 @@ impl Node {
                 &format!("{}; holders are not known", crate::plugin::chain(&error)),
             )?,
         }
-        match attachments::read(&setup.cni_dir) {
+        match ownership::attachments(&setup.host, &setup.cni_dir) {
             Ok(attachments) => self.owners.attachments = attachments,
             Err(error) => note(
                 notes,

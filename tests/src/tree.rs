@@ -1,10 +1,11 @@
 //! A constructed machine: the part of sysfs that the programs read, below a directory; for what the emulated NIC lacks.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 /// The machine below a directory.
 #[derive(Clone, Debug)]
@@ -49,6 +50,17 @@ impl Tree {
         let index: u16 = count.trim().parse()?;
         self.link(&format!("{pf}/virtfn{index}"), &format!("../{address}"))?;
         self.file(&format!("{pf}/sriov_numvfs"), &(index + 1).to_string())
+    }
+
+    /// What the CNI plugin's journal says of an attachment of a VF: this boot's, and of the VF that is there.
+    pub fn attachment(&self, pf: &str, vf: &str, phase: &str) -> Result<Value> {
+        self.file("/proc/sys/kernel/random/boot_id", "b007")?;
+        let inode = fs::metadata(self.device(vf))?.ino();
+        Ok(json!({
+            "version": 1, "phase": phase, "boot_id": "b007", "network": "n", "container_id": "c",
+            "ifname": "net1", "netns": { "path": "/run/netns/p" },
+            "device": vf, "incarnation": inode, "pf": pf, "vf": 0
+        }))
     }
 
     /// A subfunction `mlx5_core.sf.<id>` of a PF.

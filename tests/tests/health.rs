@@ -271,8 +271,7 @@ fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() 
 fn a_device_that_the_cni_plugin_keeps_back_is_never_offered() {
     let mut node = Node::new();
     node.wait_for("x.y/net", &VFS);
-    let attachment = json!({ "phase": "dirty", "network": "n", "container_id": "c", "ifname": "net1",
-        "netns": { "path": "/run/netns/p" }, "pf": PF, "vf": 1 });
+    let attachment = node.tree.attachment(PF, VFS[1], "dirty").unwrap();
     let file = node.dir.path().join(format!("cni/{}.json", VFS[1]));
     fs::write(&file, attachment.to_string()).unwrap();
     let ill = format!("!{}", VFS[1]);
@@ -290,4 +289,20 @@ fn a_device_that_the_cni_plugin_keeps_back_is_never_offered() {
     assert!(lists.clone().all(is_kept_back), "{:?}", lists.last());
     fs::remove_file(&file).unwrap();
     node.wait_for("x.y/net", &VFS);
+}
+
+#[test]
+fn what_the_journal_says_of_a_vf_that_is_no_more_is_nothing() {
+    let node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    let file = node.dir.path().join(format!("cni/{}.json", VFS[1]));
+    let mixed = [VFS[0], &format!("!{}", VFS[1]), VFS[2]];
+    for (key, another) in [("boot_id", json!("another")), ("incarnation", json!(4711))] {
+        let mut attachment = node.tree.attachment(PF, VFS[1], "dirty").unwrap();
+        fs::write(&file, attachment.to_string()).unwrap();
+        node.wait_for("x.y/net", &mixed);
+        attachment[key] = another;
+        fs::write(&file, attachment.to_string()).unwrap();
+        node.wait_for("x.y/net", &VFS);
+    }
 }

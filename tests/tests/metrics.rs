@@ -234,11 +234,11 @@ fn what_is_asked_of_a_query_is_read_out_of_it() {
 fn dashboard_and_rules_ask_for_what_is_exported() {
     let node = Node::start();
     // Attached, and no pod has it: a finding.
+    let tree = Tree::new(node.dir.path());
     let write_journal = |phase: &str, vf: &str| {
-        let journal = format!(
-            r#"{{"phase":"{phase}","network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/p"}},"device":"{vf}","pf":"{PF}","vf":0}}"#
-        );
-        fs::write(node.dir.path().join(format!("cni/{vf}.json")), journal).unwrap();
+        let attachment = tree.attachment(PF, vf, phase).unwrap();
+        let file = node.dir.path().join(format!("cni/{vf}.json"));
+        fs::write(file, attachment.to_string()).unwrap();
     };
     write_journal("attached", VFS[0]);
     node.kubelet

@@ -176,7 +176,8 @@ fn the_inventory_is_a_table_with_pools_holders_and_health() {
     let machine = Machine::new();
     let kubelet = Kubelet::start(&machine.dir.path().join("kubelet"), false).unwrap();
     kubelet.pods(|pods| pods.run("web", "intel.com/first", &[&vf(0)]));
-    let attachment = json!({ "phase": "dirty", "network": "n", "container_id": "c", "ifname": "net1", "netns": {"path": "/run/netns/p"}, "pf": PF, "vf": 2 });
+    let tree = Tree::new(machine.dir.path());
+    let attachment = tree.attachment(PF, &vf(2), "dirty").unwrap();
     fs::create_dir(machine.dir.path().join("cni")).unwrap();
     fs::write(
         machine.dir.path().join(format!("cni/{}.json", vf(2))),

@@ -289,7 +289,7 @@ fn what_the_cni_plugin_keeps_back_is_not_offered() {
     for (phase, is_ill) in [("attached", false), ("prepared", false), ("dirty", true)] {
         let mut case = Case::new();
         let text = format!(
-            r#"{{"phase":"{phase}","network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/run/netns/p"}},"pf":"{PF}","vf":0}}"#
+            r#"{{"phase":"{phase}","boot_id":"b","incarnation":7,"network":"n","container_id":"c","ifname":"net1","netns":{{"path":"/run/netns/p"}},"pf":"{PF}","vf":0}}"#
         );
         let attachment = serde_json::from_str(&text).unwrap();
         case.owners
