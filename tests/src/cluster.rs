@@ -170,6 +170,11 @@ impl Cluster {
         Pod::new(self, text("namespace"), name, spec)
     }
 
+    /// A pod of the default namespace that somebody made; it goes with its owner.
+    pub fn pod_there(&self, name: &str) -> Pod<'_> {
+        Pod::there(self, name)
+    }
+
     /// Deletes pods at once and waits until all of them are gone.
     pub fn delete<'a>(&self, pods: impl IntoIterator<Item = Pod<'a>>) -> Result<()> {
         let pods: Vec<Pod<'_>> = pods.into_iter().collect();

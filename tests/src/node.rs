@@ -2,12 +2,15 @@
 
 pub mod monitor;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+
+use crate::lab::qemu::POWER_CUT;
 
 const DEADLINE: Duration = Duration::from_mins(1);
 /// A VF that its PF has not heard of by then never told it.
@@ -317,6 +320,16 @@ pub fn ping(netns: &str, address: &str, times: u8, seconds: u8) -> Result<bool> 
         .args(["-c", &times, "-W", &seconds, address])
         .output()?;
     Ok(ping.status.success())
+}
+
+/// Has the lab cut the node's power; the job starts anew when the node has booted again.
+///
+/// # Errors
+/// When the power is still on after a minute.
+pub fn cut_power() -> Result<()> {
+    // Not by `println!`, which the test's harness keeps to itself.
+    writeln!(std::io::stdout(), "\n{POWER_CUT}")?;
+    wait_for("the power is cut", || false)
 }
 
 /// Waits for a state, with a deadline.

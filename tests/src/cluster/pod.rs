@@ -33,6 +33,15 @@ impl<'a> Pod<'a> {
         Ok(pod)
     }
 
+    /// One of the default namespace that is there already.
+    pub(super) fn there(cluster: &'a Cluster, name: &str) -> Self {
+        Self {
+            cluster,
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// The pod as the API server has it.
     pub fn read(&self) -> Result<Value> {
         self.cluster.api.get(&self.path())
@@ -46,6 +55,27 @@ impl<'a> Pod<'a> {
         self.wait_containers("runs", |container| {
             container.pointer("/state/running").is_some()
         })
+    }
+
+    /// Waits until all its containers run for another time, or kubelet has given it up; tells whether they run.
+    ///
+    /// # Errors
+    /// When neither happens.
+    pub fn wait_resumed(&self) -> Result<bool> {
+        let mut runs = false;
+        wait_for(
+            &format!("pod {} runs again or is refused", self.name),
+            || {
+                let pod = self.read().unwrap_or_default();
+                runs = pod
+                    .pointer("/status/containerStatuses")
+                    .and_then(Value::as_array)
+                    .is_some_and(|all| all.iter().all(runs_again));
+                runs || pod.pointer("/status/phase") == Some(&json!("Failed"))
+            },
+        )
+        .with_context(|| last_lines(&Service::Kubelet.log()))?;
+        Ok(runs)
     }
 
     fn wait_containers(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
@@ -175,6 +205,11 @@ impl<'a> Pod<'a> {
     fn path(&self) -> String {
         format!("{}/{}", self.siblings(), self.name)
     }
+}
+
+fn runs_again(container: &Value) -> bool {
+    let count = container.get("restartCount").and_then(Value::as_u64);
+    container.pointer("/state/running").is_some() && count > Some(0)
 }
 
 impl Drop for Pod<'_> {

@@ -21,6 +21,10 @@ const MODULES: &[&str] = &[
     "uio_pci_generic",
     "virtio_net",
     "overlay",
+    "virtio_blk",
+    // ext4 asks for it by the name of an algorithm.
+    "crc32c_generic",
+    "ext4",
 ];
 
 /// Programs with their shared libraries: path in the package root, path on the node.

@@ -47,6 +47,7 @@ for port in $ports; do
 	done
 done
 if [ -e /lab/containers ]; then
+	mount -t ext4 /dev/vda /var/lib
 	mount --make-rshared /
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
 	for path in /sys/class/net/*; do
@@ -60,6 +61,16 @@ if [ -e /lab/containers ]; then
 	hostname node
 fi
 export VIRTFN_GUEST=1 VIRTFN_SRIOV_CNI=/opt/cni/bin/sriov VIRTFN_DEVICE_PLUGIN=/opt/virtfn/sriov-device-plugin RUST_BACKTRACE=0
+job() { # NAME COMMAND...: a job that ended before the node lost its power is not run again
+	name=$1
+	shift
+	grep -qsx "$name" /var/lib/jobs && return
+	"$@" < /dev/null >&3
+	code=$?
+	echo "$name" >> /var/lib/jobs
+	sync
+	echo "::exit $name $code" >&3
+}
 if [ -e /lab/jobs ]; then
 	exec 3> /dev/vport0p1
 	echo "::ready $(cut -d' ' -f1 /proc/uptime)" >&3

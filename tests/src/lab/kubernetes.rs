@@ -1,8 +1,9 @@
 //! `cargo lab kubernetes`: the lab's node as a Kubernetes node of real, unmodified parts, and the suites that use it.
 //!
-//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node, `podman` another runtime on it; what runs on the node is started by `crate::cluster`.
+//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node, `podman` another runtime on it, `disk` what outlives its power; what runs on the node is started by `crate::cluster`.
 
 mod control;
+mod disk;
 pub(super) mod go;
 pub mod manifests;
 mod podman;
@@ -91,7 +92,8 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let mut suites = build::suites("kube", names)?;
     suites.sort_by(|left, right| left.name.cmp(&right.name));
     let mut node = Node::new(&cache, &parts)?;
-    node.make_room_for_containers();
+    let disk = disk::make(&cache, &node.run_path("disk"))?;
+    node.make_room_for_containers(disk);
     add_containers(&mut node, &parts, &debian)?;
     podman::add(&cache, &mut node)?;
     for (place, (name, text)) in image::modules(&parts, &["bonding"])?.iter().enumerate() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+pub use self::lines::POWER_CUT;
 use self::lines::{Line, Lines};
 use super::cache::{Cache, RunDir};
 use super::fetch::NodeParts;
@@ -84,7 +85,8 @@ pub struct Node {
     qemu: PathBuf,
     base: PathBuf,
     files: Vec<(String, PathBuf)>,
-    holds_containers: bool,
+    /// The disk of a node that holds containers.
+    disk: Option<PathBuf>,
     ports: u8,
 }
 
@@ -101,14 +103,14 @@ impl Node {
             qemu: parts.qemu.clone(),
             base,
             files: Vec::new(),
-            holds_containers: false,
+            disk: None,
             ports: 2,
         })
     }
 
-    /// Gives the node memory for containers, a root that can be pivoted, cgroups, and a network to this machine.
-    pub fn make_room_for_containers(&mut self) {
-        self.holds_containers = true;
+    /// Gives the node memory for containers, a root that can be pivoted, cgroups, a network to this machine, and an ext4 disk for `/var/lib`.
+    pub fn make_room_for_containers(&mut self, disk: PathBuf) {
+        self.disk = Some(disk);
     }
 
     /// Gives the node another number of PFs, which take turns on the two NUMA nodes.
@@ -142,26 +144,22 @@ impl Node {
 
     /// Boots the node, runs the jobs one after the other, relays their output and powers it off.
     ///
+    /// A job may have the power cut, once: the node boots again, and the job starts anew on what is on the disk.
+    ///
     /// # Errors
     /// When the node does not boot, hangs or dies before the last job ended; a job that fails is an outcome.
     pub fn run(&self, jobs: &[Job]) -> Result<Vec<Outcome>> {
         let initrd = self.write_initrd(Some(jobs))?;
-        if self.tries_kvm() {
-            match self.attempt(&initrd, Accel::Kvm, KVM_BOOT, jobs) {
-                Err(error) if error.is::<NotBooted>() => {
-                    eprintln!("lab: KVM does not work here, emulating from now on");
-                    std::fs::write(&self.kvm_refused, boot_id())?;
+        let (mut outcomes, mut cut_in) = (Vec::new(), None);
+        loop {
+            let mut booted = self.boot(&initrd)?;
+            match self.follow(&mut booted.lines, jobs, &mut outcomes)? {
+                End::Done => return Ok(outcomes),
+                End::PowerCut if cut_in == Some(outcomes.len()) => {
+                    bail!("job {} had the power cut twice", outcomes.len() + 1)
                 }
-                outcome => return outcome,
+                End::PowerCut => cut_in = Some(outcomes.len()),
             }
-        }
-        match self.attempt(&initrd, Accel::Tcg, BOOT, jobs) {
-            // QEMU's threads race for its memory map while the node finds its PCI devices: an assertion of its own ends it.
-            Err(error) if error.downcast_ref().is_some_and(NotBooted::is_crash) => {
-                eprintln!("lab: {error:#}\nlab: QEMU crashed, booting again");
-                self.attempt(&initrd, Accel::Tcg, BOOT, jobs)
-            }
-            outcome => outcome,
         }
     }
 
@@ -181,13 +179,27 @@ impl Node {
         Ok(command.status().context("cannot start QEMU")?.success())
     }
 
-    fn attempt(
-        &self,
-        initrd: &Path,
-        accel: Accel,
-        boot: Duration,
-        jobs: &[Job],
-    ) -> Result<Vec<Outcome>> {
+    fn boot(&self, initrd: &Path) -> Result<Booted> {
+        if self.tries_kvm() {
+            match self.attempt(initrd, Accel::Kvm, KVM_BOOT) {
+                Err(error) if error.is::<NotBooted>() => {
+                    eprintln!("lab: KVM does not work here, emulating from now on");
+                    std::fs::write(&self.kvm_refused, boot_id())?;
+                }
+                booted => return booted,
+            }
+        }
+        match self.attempt(initrd, Accel::Tcg, BOOT) {
+            // QEMU's threads race for its memory map while the node finds its PCI devices: an assertion of its own ends it.
+            Err(error) if error.downcast_ref().is_some_and(NotBooted::is_crash) => {
+                eprintln!("lab: {error:#}\nlab: QEMU crashed, booting again");
+                self.attempt(initrd, Accel::Tcg, BOOT)
+            }
+            booted => booted,
+        }
+    }
+
+    fn attempt(&self, initrd: &Path, accel: Accel, boot: Duration) -> Result<Booted> {
         let mut command = self.command(initrd, accel)?;
         command
             .arg("-serial")
@@ -203,12 +215,8 @@ impl Node {
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(self.run.join("qemu.log"))?);
         let mut qemu = Running(command.spawn().context("cannot start QEMU")?);
-        let stdout = qemu
-            .0
-            .stdout
-            .take()
-            .context("QEMU has no standard output")?;
-        let mut lines = Lines::new(stdout);
+        let stdout = qemu.0.stdout.take();
+        let mut lines = Lines::new(stdout.context("QEMU has no standard output")?);
         let started = progress::step("booting the emulated node", || {
             lines.next_before(Instant::now() + boot)
         });
@@ -221,40 +229,39 @@ impl Node {
             );
             return Err(anyhow::Error::new(NotBooted { said }));
         }
-        let (mut outcomes, mut kept) = (Vec::new(), Vec::new());
-        loop {
-            let is_kept = jobs
-                .get(outcomes.len())
-                .is_some_and(|job| job.output == Output::Kept);
+        Ok(Booted { lines, _qemu: qemu })
+    }
+
+    /// Relays what the node says until the last job has ended or one wants the power cut.
+    fn follow(&self, lines: &mut Lines, jobs: &[Job], outcomes: &mut Vec<Outcome>) -> Result<End> {
+        let mut kept = Vec::new();
+        while let Some(job) = jobs.get(outcomes.len()) {
             match lines.next_before(Instant::now() + SILENCE) {
                 Some(Line::Exit(name, code)) => outcomes.push(Outcome {
                     name,
                     code,
                     lines: std::mem::take(&mut kept),
                 }),
-                Some(Line::Text(text)) if is_kept => kept.push(text),
+                Some(Line::Text(text)) if job.output == Output::Kept => kept.push(text),
                 Some(Line::Text(text)) => println!("{text}"),
                 Some(Line::Ready) => bail!("the node booted twice"),
-                None => break,
-            }
-            if outcomes.len() == jobs.len() {
-                break;
+                Some(Line::PowerCut) => return Ok(End::PowerCut),
+                None => {
+                    let why = if lines.is_over() {
+                        "the node died".to_owned()
+                    } else {
+                        format!("the node was silent for {} s", SILENCE.as_secs())
+                    };
+                    bail!(
+                        "{why} in job {} of {}; its console ends with:\n{}",
+                        outcomes.len() + 1,
+                        jobs.len(),
+                        self.console_tail(30).unwrap_or_default()
+                    );
+                }
             }
         }
-        if outcomes.len() < jobs.len() {
-            let why = if lines.is_over() {
-                "the node died".to_owned()
-            } else {
-                format!("the node was silent for {} s", SILENCE.as_secs())
-            };
-            bail!(
-                "{why} in job {} of {}; its console ends with:\n{}",
-                outcomes.len() + 1,
-                jobs.len(),
-                self.console_tail(30).unwrap_or_default()
-            );
-        }
-        Ok(outcomes)
+        Ok(End::Done)
     }
 
     fn tries_kvm(&self) -> bool {
@@ -278,7 +285,7 @@ impl Node {
         for (name, source) in &self.files {
             archive.file(name, source, true)?;
         }
-        if self.holds_containers {
+        if self.disk.is_some() {
             archive.bytes("lab/containers", b"", false)?;
         }
         let ports: Vec<String> = (0..self.ports).map(|port| port.to_string()).collect();
@@ -319,7 +326,7 @@ impl Node {
             Accel::Tcg => command.args(["-accel", "tcg", "-cpu", "max"]),
         };
         // All of it below 4 GiB: with more, igb's PF hears nothing of its VFs.
-        let memory = if self.holds_containers { 1344 } else { 512 };
+        let memory = if self.disk.is_some() { 1344 } else { 512 };
         command.args([
             "-M",
             "q35,kernel-irqchip=split,smm=off,i8042=off,sata=off,smbus=off",
@@ -366,12 +373,19 @@ impl Node {
             command.args(["-device", &pf]);
             command.args(["-netdev", &format!("hubport,id=n{port},hubid=0")]);
         }
-        if self.holds_containers {
-            // A high slot: the job port stays the first virtio device.
+        if let Some(disk) = &self.disk {
+            // High slots: the job port stays the first virtio device.
             command.args(["-netdev", "user,id=up", "-device"]);
             command.arg(
                 "virtio-net-pci,netdev=up,mac=52:54:00:00:00:20,bus=pcie.0,addr=0x1e,romfile=",
             );
+            // What the node has written is there when its power is cut; this machine's own power is another matter.
+            let file = format!(
+                "file={},if=none,id=disk,format=raw,cache=unsafe",
+                disk.display()
+            );
+            command.args(["-drive", &file, "-device"]);
+            command.arg("virtio-blk-pci,drive=disk,bus=pcie.0,addr=0x1d");
         }
         // Without its check of the timer: where the machine is busy the emulated one is late, and the kernel gives up.
         let kernel_arguments = "console=ttyS0 quiet panic=-1 no_timer_check intel_iommu=on mitigations=off cryptomgr.notests random.trust_cpu=on audit=0 lsm= nowatchdog 8250.nr_uarts=1";
@@ -398,6 +412,20 @@ impl NotBooted {
     }
 }
 
+/// A node that is up; it ends with its owner.
+struct Booted {
+    lines: Lines,
+    _qemu: Running,
+}
+
+/// Why the node is not listened to any more.
+enum End {
+    /// The last job ended.
+    Done,
+    /// A job wants its power cut.
+    PowerCut,
+}
+
 /// A QEMU that ends with its owner.
 struct Running(Child);
 
@@ -408,7 +436,7 @@ impl Drop for Running {
     }
 }
 
-/// The lines of the init's job list for one job.
+/// The line of the init's job list for one job.
 fn script(job: &Job) -> String {
     let quoted: Vec<String> = job
         .argv
@@ -419,11 +447,7 @@ fn script(job: &Job) -> String {
         Output::StdoutOnly | Output::Kept => "2> /dev/console",
         Output::Both => "2>&3",
     };
-    format!(
-        "{} < /dev/null >&3 {stderr}\necho \"::exit {} $?\" >&3\n",
-        quoted.join(" "),
-        job.name
-    )
+    format!("job {} {} {stderr}\n", job.name, quoted.join(" "))
 }
 
 fn boot_id() -> String {
@@ -441,9 +465,6 @@ mod tests {
             argv: vec!["/x y".into(), "it's".into()],
             output: Output::Both,
         };
-        assert_eq!(
-            script(&job),
-            "'/x y' 'it'\\''s' < /dev/null >&3 2>&3\necho \"::exit a $?\" >&3\n"
-        );
+        assert_eq!(script(&job), "job a '/x y' 'it'\\''s' 2>&3\n");
     }
 }

@@ -4,11 +4,16 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
+/// What a job says to have the power cut.
+pub const POWER_CUT: &str = "::power-cut";
+
 /// One line of the job port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// The node is up.
     Ready,
+    /// A job wants the power cut.
+    PowerCut,
     /// A job ended.
     Exit(String, i32),
     /// A job wrote this.
@@ -72,6 +77,9 @@ fn parse(text: String) -> Vec<Line> {
     if text.starts_with("::ready ") {
         return vec![Line::Ready];
     }
+    if text == POWER_CUT {
+        return vec![Line::PowerCut];
+    }
     let mark = text.rfind("::exit ").map(|at| text.split_at(at));
     let exit = mark.and_then(|(before, mark)| {
         let (name, code) = mark.strip_prefix("::exit ")?.rsplit_once(' ')?;
@@ -96,6 +104,8 @@ mod tests {
         let text = |text: &str| Line::Text(text.to_owned());
         for (line, read) in [
             ("::ready 3.1", vec![Line::Ready]),
+            ("::power-cut", vec![Line::PowerCut]),
+            ("a ::power-cut", vec![text("a ::power-cut")]),
             ("::exit cni 0", vec![Line::Exit("cni".into(), 0)]),
             (
                 "last words::exit cni 101",
