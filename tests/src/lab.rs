@@ -26,7 +26,9 @@ pub const HELP: &str = "\
 usage: cargo lab COMMAND
 
   demo [--json]     the main job on an emulated node, as a story or as data
-  test              the whole gate: format, lints, docs, unit tests, licences, suites on real VFs
+  test [--kubernetes]
+                    the whole gate: format, lints, docs, unit tests, licences, suites on real VFs;
+                    --kubernetes runs beside them those of `cargo lab kubernetes`, as CI does
   test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
   bench [--only PART,..] [--idle SECONDS] [--json FILE] [--docs] [--peers | --peer-cni FILE --peer-device-plugin FILE]
                     what both programs cost, as tables and as data, beside the Go plugins (needs Go) or other static
@@ -55,7 +57,8 @@ pub fn main(words: &[String]) -> ExitCode {
     let done = match words.as_slice() {
         ["demo"] => demo(false),
         ["demo", "--json"] => demo(true),
-        ["test"] => gate::run(),
+        ["test"] => gate::run(false),
+        ["test", "--kubernetes"] => gate::run(true),
         ["test", suites @ ..] => gate::run_suites(suites),
         ["bench", options @ ..] => crate::bench::run(options),
         ["kubernetes", words @ ..] => kubernetes::run(words),

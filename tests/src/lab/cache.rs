@@ -2,11 +2,15 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 
 /// Room that the downloads and their unpacking take at most, in bytes.
 const ROOM: u64 = 1 << 30;
+
+/// How many nodes this process has described.
+static NODES: AtomicU32 = AtomicU32::new(0);
 
 /// The opened cache.
 #[derive(Debug)]
@@ -71,17 +75,19 @@ impl Cache {
         Ok(file)
     }
 
-    /// A directory for one run; removed with the answer, or by a later run when this one was killed.
+    /// A directory for one node; removed with the answer, or by a later run when this one was killed.
     pub fn run_dir(&self) -> Result<RunDir> {
         let runs = self.path("run");
         std::fs::create_dir_all(&runs)?;
         for entry in std::fs::read_dir(&runs)?.flatten() {
-            let owner = entry.file_name().to_string_lossy().into_owned();
-            if !Path::new("/proc").join(&owner).exists() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.split('.').next().unwrap_or_default();
+            if !Path::new("/proc").join(owner).exists() {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        let path = runs.join(std::process::id().to_string());
+        let count = NODES.fetch_add(1, Ordering::Relaxed);
+        let path = runs.join(format!("{}.{count}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path)?;
         Ok(RunDir { path })

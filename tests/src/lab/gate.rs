@@ -1,13 +1,16 @@
 //! `cargo lab test`: every check that a change has to pass, in the order in which they are cheap.
 
+use std::panic::resume_unwind;
 use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result, bail};
 
 use super::build::{self, Suite, cargo};
 use super::cache::Cache;
-use super::qemu::{Job, Outcome, Output};
-use super::{prepare, progress};
+use super::kubernetes::{ROUNDS, manifests};
+use super::qemu::{Job, Node, Output};
+use super::{kubernetes, prepare, progress};
 
 const PACKAGES: &[&[&str]] = &[
     &["sriov-host"],
@@ -20,8 +23,8 @@ const PACKAGES: &[&[&str]] = &[
     &["sriov-tests"],
 ];
 
-/// Runs the whole gate; true when all of it passed.
-pub fn run() -> Result<bool> {
+/// Runs the whole gate, and with it or without the suites on a Kubernetes node; true when all of it passed.
+pub fn run(with_kubernetes: bool) -> Result<bool> {
     let mut report = Report::default();
     report.command("format", cargo().args(["fmt", "--all", "--check"]))?;
     report.command(
@@ -72,15 +75,49 @@ pub fn run() -> Result<bool> {
             "sources",
         ]),
     )?;
-    report.suites(&[])?;
+    let plain = plain_node(&[])?;
+    if with_kubernetes {
+        let (kubernetes, _plane) = kubernetes::prepare(&[], ROUNDS)?;
+        report.nodes(vec![plain, kubernetes])?;
+        report.add("rendered manifests", manifests::run(false)?);
+    } else {
+        report.nodes(vec![plain])?;
+    }
     Ok(report.print())
 }
 
 /// Runs suites on the node; true when all of them passed.
 pub fn run_suites(names: &[&str]) -> Result<bool> {
     let mut report = Report::default();
-    report.suites(names)?;
+    report.nodes(vec![plain_node(names)?])?;
     Ok(report.print())
+}
+
+fn plain_node(names: &[&str]) -> Result<Planned> {
+    let suites = build::suites("guest", names)?;
+    let (_cache, mut node) = prepare()?;
+    for Suite { name, program } in &suites {
+        node.add_file(&format!("lab/suites/{name}"), program)?;
+    }
+    let job = |Suite { name, .. }: &Suite| Job {
+        name: name.clone(),
+        argv: vec![format!("/lab/suites/{name}"), "--test-threads=1".to_owned()],
+        output: Output::Both,
+    };
+    Ok(Planned {
+        name: "node",
+        node,
+        jobs: suites.iter().map(job).collect(),
+    })
+}
+
+/// Suites and the node that runs them.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// Name of the node in the output.
+    pub(super) name: &'static str,
+    pub(super) node: Node,
+    pub(super) jobs: Vec<Job>,
 }
 
 /// What was checked, and whether it passed.
@@ -100,45 +137,35 @@ impl Report {
                 String::from_utf8_lossy(&output.stderr).trim_end()
             );
         }
-        self.checks.push((name.to_owned(), output.status.success()));
+        self.add(name, output.status.success());
         Ok(())
     }
 
-    fn suites(&mut self, names: &[&str]) -> Result<()> {
-        let suites = build::suites("guest", names)?;
-        let (_cache, mut node) = prepare()?;
-        for Suite { name, program } in &suites {
-            node.add_file(&format!("lab/suites/{name}"), program)?;
+    /// Runs the suites of all nodes, side by side: each waits for something most of the time.
+    pub(super) fn nodes(&mut self, mut all: Vec<Planned>) -> Result<()> {
+        if all.len() > 1 {
+            for Planned { name, node, .. } in &mut all {
+                node.set_prefix(format!("{name}: "));
+            }
         }
-        let job = |Suite { name, .. }: &Suite| Job {
-            name: name.clone(),
-            argv: vec![format!("/lab/suites/{name}"), "--test-threads=1".to_owned()],
-            output: Output::Both,
-        };
-        let outcomes = node.run(&suites.iter().map(job).collect::<Vec<_>>())?;
-        self.outcomes("on real VFs", suites.len(), outcomes)
+        let run = |Planned { node, jobs, .. }: &Planned| node.run(jobs);
+        let ended: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = all.iter().map(|it| scope.spawn(|| run(it))).collect();
+            running.into_iter().map(ScopedJoinHandle::join).collect()
+        });
+        for (planned, outcomes) in all.iter().zip(ended) {
+            let outcomes = outcomes.unwrap_or_else(|panic| resume_unwind(panic))?;
+            for outcome in outcomes {
+                let name = format!("suite {} on the {}", outcome.name, planned.name);
+                self.add(&name, outcome.code == 0);
+            }
+        }
+        Ok(())
     }
 
-    /// Takes in how `count` suites ended.
-    pub(super) fn outcomes(
-        &mut self,
-        where_: &str,
-        count: usize,
-        outcomes: Vec<Outcome>,
-    ) -> Result<()> {
-        if outcomes.len() != count {
-            bail!(
-                "{count} suites were to run on the node, {} did",
-                outcomes.len()
-            );
-        }
-        self.checks.extend(outcomes.into_iter().map(|outcome| {
-            (
-                format!("suite {} {where_}", outcome.name),
-                outcome.code == 0,
-            )
-        }));
-        Ok(())
+    /// Takes in a check.
+    pub(super) fn add(&mut self, name: &str, has_passed: bool) {
+        self.checks.push((name.to_owned(), has_passed));
     }
 
     /// Prints what passed and what failed; true when all passed.

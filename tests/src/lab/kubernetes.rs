@@ -16,7 +16,7 @@ use self::control::ControlPlane;
 use super::build::{self, Suite};
 use super::cache::Cache;
 use super::fetch::{self, NodeParts};
-use super::gate::Report;
+use super::gate::{Planned, Report};
 use super::image::{self, first_of, shared_libraries};
 use super::oci::{self, Image};
 use super::peers::{self, PCI_IDS};
@@ -25,7 +25,7 @@ use super::ship;
 use crate::bench::{PEER_BIN, PEER_DEVICE_PLUGIN};
 
 /// How often the pods of the suite `life` come and go: a round takes a third of a minute.
-const ROUNDS: &str = "2";
+pub(super) const ROUNDS: &str = "2";
 
 /// Version of the container parts in the cache.
 const LAYOUT: &str = "containers-v1";
@@ -84,6 +84,20 @@ pub fn run(words: &[&str]) -> Result<bool> {
         ["--rounds", rounds, names @ ..] | [names @ .., "--rounds", rounds] => (*rounds, names),
         names => (ROUNDS, names),
     };
+    let (planned, _plane) = prepare(names, rounds)?;
+    let mut report = Report::default();
+    report.nodes(vec![planned])?;
+    if names.is_empty() {
+        report.add("rendered manifests", manifests::run(false)?);
+    }
+    Ok(report.print())
+}
+
+/// Starts the control plane and describes the node with its suites.
+///
+/// # Errors
+/// When a part is missing, cannot be built, or does not come up.
+pub(super) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlPlane)> {
     let cache = Cache::open()?;
     let parts = fetch::node_parts(&cache)?;
     let debian = fetch::packages(&cache, LAYOUT, PACKAGES)?;
@@ -160,10 +174,12 @@ pub fn run(words: &[&str]) -> Result<bool> {
             output: Output::Both,
         });
     }
-    let mut report = Report::default();
-    report.outcomes("with a real kubelet", jobs.len(), node.run(&jobs)?)?;
-    let is_rendered = !names.is_empty() || manifests::run(false)?;
-    Ok(report.print() && is_rendered)
+    let planned = Planned {
+        name: "Kubernetes node",
+        node,
+        jobs,
+    };
+    Ok((planned, plane))
 }
 
 /// The Go plugins that ours replace, out of the way of ours.

@@ -88,6 +88,7 @@ pub struct Node {
     /// The disk of a node that holds containers.
     disk: Option<PathBuf>,
     ports: u8,
+    prefix: String,
 }
 
 impl Node {
@@ -105,6 +106,7 @@ impl Node {
             files: Vec::new(),
             disk: None,
             ports: 2,
+            prefix: String::new(),
         })
     }
 
@@ -118,6 +120,11 @@ impl Node {
     /// More than eight are on cards of two, as Intel sells them: the firmware's I/O space has no room for the windows of more than nine root ports.
     pub fn set_ports(&mut self, ports: u8) {
         self.ports = ports.min(16);
+    }
+
+    /// Puts words before each line of output, which tell it from another node's.
+    pub fn set_prefix(&mut self, prefix: String) {
+        self.prefix = prefix;
     }
 
     /// A path that lives as long as the node.
@@ -243,7 +250,7 @@ impl Node {
                     lines: std::mem::take(&mut kept),
                 }),
                 Some(Line::Text(text)) if job.output == Output::Kept => kept.push(text),
-                Some(Line::Text(text)) => println!("{text}"),
+                Some(Line::Text(text)) => println!("{}{text}", self.prefix),
                 Some(Line::Ready) => bail!("the node booted twice"),
                 Some(Line::PowerCut) => return Ok(End::PowerCut),
                 None => {

@@ -25,7 +25,7 @@ const MANIFESTS: &str = include_str!("manifests.yaml");
 
 /// A running control plane; it ends with its owner.
 #[derive(Debug)]
-pub(super) struct ControlPlane {
+pub(in crate::lab) struct ControlPlane {
     dir: PathBuf,
     kubectl: PathBuf,
     /// Address of the proxy, as the node sees it.
