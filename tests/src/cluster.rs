@@ -207,7 +207,11 @@ pub fn last_lines(log: &str) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-fn ctr(words: &[&str]) -> Result<String> {
+/// Has the runtime's own tool do something with kubelet's images and containers; gives what it says.
+///
+/// # Errors
+/// With its message, when it refuses.
+pub fn ctr(words: &[&str]) -> Result<String> {
     let output = Command::new("/usr/bin/ctr")
         .args(["--namespace", "k8s.io"])
         .args(words)

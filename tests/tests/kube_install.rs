@@ -9,10 +9,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::{Cluster, Pod, wait_for, wait_restored};
+use sriov_tests::cluster::{Cluster, Pod, ctr, wait_for, wait_restored};
 use sriov_tests::lab::ship::VERSION;
 use sriov_tests::manifests::documents;
 use sriov_tests::node::{Pf, ip_json};
@@ -22,6 +21,7 @@ const CONFIG: &str = include_str!("../../deploy/examples/configmap.yaml");
 const POD: &str = include_str!("../../deploy/examples/pod.yaml");
 const BASE: &str = include_str!("../golden/kustomize.yaml");
 const PLUGIN: &str = "/opt/cni/bin/sriov";
+const DEVICE_INFO: &str = "/var/run/k8s.cni.cncf.io/devinfo/dp";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// The node with our images, and another program in the place of the CNI plugin; all of it is put back.
@@ -34,12 +34,7 @@ impl Node {
     fn new() -> Self {
         let cluster = Cluster::join().unwrap();
         cluster.offer_nothing().unwrap();
-        let import = Command::new("/usr/bin/ctr")
-            .args(["--namespace", "k8s.io", "images", "import"])
-            .arg("/lab/images/virtfn.tar")
-            .output()
-            .unwrap();
-        assert!(import.status.success(), "{import:?}");
+        ctr(&["images", "import", "/lab/images/virtfn.tar"]).unwrap();
         let plugin = fs::read(PLUGIN).unwrap();
         fs::write(PLUGIN, "another program").unwrap();
         Self { cluster, plugin }
@@ -104,26 +99,29 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
 fn said_in(pod: &Pod<'_>, words: &[&str]) -> String {
     let pod = pod.read().unwrap();
     let id = pod["status"]["containerStatuses"][0]["containerID"].as_str();
-    let output = Command::new("/usr/bin/ctr")
-        .args([
-            "--namespace",
-            "k8s.io",
-            "tasks",
-            "exec",
-            "--exec-id",
-            "said",
-        ])
-        .arg(id.unwrap().trim_start_matches("containerd://"))
-        .args(words)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    let id = id.unwrap().trim_start_matches("containerd://");
+    let exec = ["tasks", "exec", "--exec-id", "said", id];
+    ctr(&[&exec[..], words].concat()).unwrap()
 }
 
 fn is_ready(pod: &Pod<'_>) -> bool {
     let pod = pod.read().unwrap_or_default();
     pod["status"]["containerStatuses"][0]["ready"] == true
+}
+
+/// The pod that a `DaemonSet` makes when its images are those of another version.
+fn next_version(daemon_set: &Value) -> Value {
+    let mut spec = daemon_set["spec"]["template"]["spec"].clone();
+    for kind in ["initContainers", "containers"] {
+        for container in spec[kind].as_array_mut().unwrap() {
+            let image = container["image"].as_str().unwrap();
+            let (name, _) = image.rsplit_once(':').unwrap();
+            let next = format!("{name}:next");
+            ctr(&["images", "tag", "--force", image, &next]).unwrap();
+            container["image"] = json!(next);
+        }
+    }
+    spec
 }
 
 #[test]
@@ -158,8 +156,14 @@ fn the_base_installs_and_offers_without_a_capability() {
     // The lab has no registry, and its image one program.
     container["image"] = json!("localhost/pod:1");
     container["command"] = Value::Null;
-    let user = node.cluster.pod(&user).unwrap();
-    user.wait_running().unwrap();
+    let make = |name: &str| {
+        let mut pod = user.clone();
+        pod["metadata"]["name"] = json!(name);
+        let pod = node.cluster.pod(&pod).unwrap();
+        pod.wait_running().unwrap();
+        pod
+    };
+    let user = make("trader");
     let netns = user.netns().unwrap();
     let net1 = ip_json(Some(&netns), &["address", "show", "dev", "net1"]).unwrap();
     assert_eq!(net1[0]["operstate"], "UP");
@@ -170,11 +174,33 @@ fn the_base_installs_and_offers_without_a_capability() {
     let device = status["device-info"]["pci"]["pci-address"]
         .as_str()
         .unwrap();
-    let inventory = said_in(&plugin, &["sriov-device-plugin", "inventory"]);
-    let of_device = inventory.lines().find(|line| line.starts_with(device));
-    let has_holder = of_device.is_some_and(|line| line.contains("default/trader/main"));
-    assert!(has_holder, "{inventory}");
-    node.cluster.delete([user, plugin]).unwrap();
+    let assert_held = |plugin: &Pod<'_>| {
+        let inventory = said_in(plugin, &["sriov-device-plugin", "inventory"]);
+        let of_device = inventory.lines().find(|line| line.starts_with(device));
+        let has_holder = of_device.is_some_and(|line| line.contains("default/trader/main"));
+        assert!(has_holder, "{inventory}");
+        let file = format!("{DEVICE_INFO}/example.com-trading-{device}-device.json");
+        fs::read_to_string(file).unwrap()
+    };
+    let info = assert_held(&plugin);
+
+    // As its DaemonSet upgrades it: the old pod goes, the new one comes.
+    plugin.delete().unwrap();
+    node.cluster
+        .wait_allocatable("example.com/trading", 0)
+        .unwrap();
+    fs::write(PLUGIN, "the program of the version before").unwrap();
+    let plugin = node.pod("upgraded", next_version(daemon_set));
+    wait_for("the plugin is ready", || is_ready(&plugin)).unwrap();
+    node.assert_plugin_is_installed();
+    node.cluster
+        .wait_allocatable("example.com/trading", 4)
+        .unwrap();
+    let second = make("second");
+    assert_eq!(assert_held(&plugin), info);
+    let now = ip_json(Some(&netns), &["address", "show", "dev", "net1"]).unwrap();
+    assert_eq!(now[0]["addr_info"], net1[0]["addr_info"]);
+    node.cluster.delete([user, second, plugin]).unwrap();
     wait_restored(&pf, &before).unwrap();
 }
 
