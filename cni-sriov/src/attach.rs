@@ -230,11 +230,7 @@ async fn release_leftovers(
     device: PciAddress,
 ) -> Result<bool, Failure> {
     let Some(saved) = journal.read(device).map_err(Failure::Journal)? else {
-        // Only the Go plugin leaves an allocation without an entry in the journal.
-        return match journal.allocated_to(device) {
-            Some(_) => Err(Failure::BusyElsewhere(device)),
-            None => Ok(false),
-        };
+        return ensure_not_of_go(journal, device).map(|()| false);
     };
     let lives = saved.phase == Phase::Attached
         && sysfs::boot_id(&setup.host).map_err(Failure::Sysfs)? == saved.boot_id
@@ -254,7 +250,8 @@ async fn release_leftovers(
     );
     let ipam = Ipam::of_saved(&saved, &request.network.cni_path);
     match undo::undo(setup, journal, &saved, &ipam).await {
-        Ok(()) => Ok(true),
+        // What was undone may have been old: the Go plugin gave the VF to another pod since.
+        Ok(()) => ensure_not_of_go(journal, device).map(|()| true),
         Err(failure) => match journal.read(device).map_err(Failure::Journal)? {
             // The VF is what it was; addresses that cannot be given back now are no reason to keep it.
             Some(saved) if saved.phase == Phase::Released => {
@@ -263,6 +260,14 @@ async fn release_leftovers(
             }
             Some(_) | None => Err(failure),
         },
+    }
+}
+
+/// Only the Go plugin leaves an allocation without an entry in the journal.
+fn ensure_not_of_go(journal: &Journal, device: PciAddress) -> Result<(), Failure> {
+    match journal.allocated_to(device) {
+        Some(_) => Err(Failure::BusyElsewhere(device)),
+        None => Ok(()),
     }
 }
 

@@ -149,6 +149,36 @@ impl Journal {
         paths.iter().try_for_each(|path| remove(path))
     }
 
+    /// Whether the Go plugin has released an attachment in our place and given its VF to another pod: its state of this one is gone, and a newer one names the VF.
+    ///
+    /// # Errors
+    /// When the directory or a state cannot be read.
+    pub fn is_passed_on(&self, saved: &SavedAttachmentV1) -> Result<bool, Failure> {
+        if self.go_state(&saved.container_id, &saved.ifname).exists() {
+            return Ok(false);
+        }
+        for name in self.go_states()? {
+            let found = go_state::read(&self.dir.join(name)).map_err(Failure::Journal)?;
+            if found.is_some_and(|found| {
+                found.device == saved.device && !self.is_newer(saved.device, found.modified)
+            }) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Forgets an attachment whose VF is another's by now.
+    pub fn forget(&self, saved: &SavedAttachmentV1) -> Result<(), Failure> {
+        // 2.1.0 leaves ours, later versions have written theirs.
+        let is_own = self.allocation_path(saved.device) == Some(PathBuf::from(&saved.netns.path));
+        if is_own {
+            remove(&self.allocation(saved.device))?;
+        }
+        remove(&temporary(&self.path(saved.device)))?;
+        remove(&self.path(saved.device))
+    }
+
     /// Forgets what is torn, or was never finished, of a VF.
     pub fn sweep(&self, device: PciAddress) -> Result<(), Failure> {
         remove(&temporary(&self.path(device)))?;
@@ -386,114 +416,4 @@ fn read(path: &Path) -> Result<Option<SavedAttachmentV1>, JournalError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::saved::tests::GOLDEN;
-
-    fn journal(dir: &Path) -> Journal {
-        Journal::new(dir.join("sriov"), Duration::from_millis(20))
-    }
-
-    fn files(dir: &Path) -> Vec<String> {
-        let mut names = names(&dir.join("sriov")).unwrap();
-        names.retain(|name| name != "pci" && name != OWED);
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn what_is_saved_is_found_and_gone_after_removal() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = journal(dir.path());
-        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
-        assert!(journal.entries().unwrap().is_empty());
-        let _lock = journal.lock(saved.device).unwrap();
-        journal.write(&saved).unwrap();
-        assert_eq!(journal.read(saved.device).unwrap(), Some(saved.clone()));
-        journal.tell_go(&saved, "{}").unwrap();
-        assert_eq!(files(dir.path()), ["0000:01:10.0.json", "c-net1"]);
-        assert_eq!(journal.entries().unwrap().len(), 1);
-        journal.remove(&saved).unwrap();
-        journal.remove(&saved).unwrap();
-        assert_eq!(journal.read(saved.device).unwrap(), None);
-        assert!(!dir.path().join("sriov/pci/0000:01:10.0").exists());
-        assert!(files(dir.path()).is_empty());
-    }
-
-    #[test]
-    fn what_is_owed_does_not_hold_the_vf() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = journal(dir.path());
-        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
-        journal.write(&saved).unwrap();
-        journal.owe(&saved).unwrap();
-        assert_eq!(journal.read(saved.device).unwrap(), None);
-        let entries = journal.entries().unwrap();
-        assert!(entries.len() == 1 && entries[0].is_owed);
-        assert_eq!(entries[0].saved.as_ref().unwrap(), &saved);
-        journal.settle(&entries[0]).unwrap();
-        assert!(journal.entries().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_torn_file_is_refused_by_name_and_swept_on_demand() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = journal(dir.path());
-        let device = "0000:01:10.0".parse().unwrap();
-        let _lock = journal.lock(device).unwrap();
-        fs::write(dir.path().join("sriov/0000:01:10.0.json"), "{").unwrap();
-        fs::write(dir.path().join("sriov/.0000:01:10.0.json.new"), "{").unwrap();
-        let error = journal.read(device).unwrap_err();
-        assert!(error.to_string().contains("0000:01:10.0.json"));
-        assert!(journal.entries().unwrap()[0].saved.is_err());
-        journal.sweep(device).unwrap();
-        assert!(files(dir.path()).is_empty());
-    }
-
-    #[test]
-    fn a_whole_file_is_not_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = journal(dir.path());
-        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
-        journal.write(&saved).unwrap();
-        journal.sweep(saved.device).unwrap();
-        assert_eq!(journal.read(saved.device).unwrap(), Some(saved));
-    }
-
-    #[test]
-    fn a_lock_is_not_waited_for_for_ever() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = journal(dir.path());
-        let device = "0000:01:10.0".parse().unwrap();
-        let lock = journal.lock(device).unwrap();
-        assert_eq!(journal.lock(device).unwrap_err().code(), 11);
-        drop(lock);
-        journal.lock(device).unwrap();
-    }
-
-    #[test]
-    fn an_allocation_counts_while_its_namespace_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = journal(dir.path());
-        let mut saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
-        let _lock = journal.lock(saved.device).unwrap();
-        saved.netns.path = "/proc/self/ns/net".into();
-        journal.tell_go(&saved, "{}").unwrap();
-        assert!(journal.allocated_to(saved.device).is_some());
-        saved.netns.path = "/run/netns/nobody".into();
-        journal.tell_go(&saved, "{}").unwrap();
-        assert!(journal.allocated_to(saved.device).is_none());
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_written_fails_the_probe() {
-        let dir = tempfile::tempdir().unwrap();
-        journal(dir.path()).probe().unwrap();
-        assert!(files(dir.path()).is_empty());
-        fs::write(dir.path().join("file"), "").unwrap();
-        let error = Journal::new(dir.path().join("file"), Duration::ZERO)
-            .probe()
-            .unwrap_err();
-        assert_eq!(error.code(), 102);
-    }
-}
+mod tests;

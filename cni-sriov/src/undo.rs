@@ -22,6 +22,8 @@ const TRIES: u32 = 3;
 
 /// Brings a VF back to what it was, gives its addresses back and forgets the attachment; does all it can and tells what it could not.
 ///
+/// A VF that the Go plugin has passed on to another pod is not touched.
+///
 /// # Errors
 /// The attachment stays in the journal: as dirty when the VF is not what it was, else as released.
 pub async fn undo(
@@ -30,6 +32,10 @@ pub async fn undo(
     saved: &SavedAttachmentV1,
     ipam: &Ipam,
 ) -> Result<(), Failure> {
+    if journal.is_passed_on(saved)? {
+        ipam.del().map_err(Failure::Ipam)?;
+        return journal.forget(saved);
+    }
     let mut failures = Vec::new();
     let mut phase = Phase::Released;
     if saved.phase != Phase::Released

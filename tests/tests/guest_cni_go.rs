@@ -12,7 +12,9 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{STATE, assert_nothing_left, at_pf, attachment, in_pod, refuse, succeed};
+use sriov_tests::cni::{
+    STATE, assert_nothing_left, at_pf, attachment, in_pod, refuse, state, succeed,
+};
 use sriov_tests::node::{Netns, Pf, ip, ip_json, netdev_of, wait_for};
 
 fn fields() -> Value {
@@ -81,16 +83,10 @@ fn what_the_go_plugin_attached_is_respected_and_released() {
     assert_nothing_left();
 }
 
-/// Ours attached, the Go plugin took its place, released and attached again, and ours is back.
-#[test]
-fn what_the_journal_says_of_an_attachment_that_go_released_is_old() {
-    let pf = Pf::with_vfs(0, 1).unwrap();
-    let vf = pf.vf(0).unwrap();
-    let name = netdev_of(&vf).unwrap();
-    let before = pf.baseline().unwrap();
-    let first = Netns::new("go-first").unwrap();
-    let of_first = attachment(&first, &vf);
-    succeed("ADD", &json!({ "vlan": 100 }), &of_first);
+/// Ours attached to the first pod, the Go plugin took its place, released and attached to the second one, and ours is back.
+fn pass_on(pf: &Pf, vf: &str, first: &Netns, second: &Netns) {
+    let name = netdev_of(vf).unwrap();
+    succeed("ADD", &json!({ "vlan": 100 }), &attachment(first, vf));
     // As 2.1.0 releases it: from its own state alone, and without a look at `pci/`.
     ip(&["-netns", &first.name, "link", "set", "net1", "down"]).unwrap();
     let host = std::process::id().to_string();
@@ -99,10 +95,7 @@ fn what_the_journal_says_of_an_attachment_that_go_released_is_old() {
     ip(&[leave.as_slice(), home.as_slice()].concat()).unwrap();
     ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "0"]).unwrap();
     fs::remove_file(format!("{STATE}/c-go-first-net1")).unwrap();
-    first.delete().unwrap();
 
-    let second = Netns::new("go-second").unwrap();
-    let of_second = attachment(&second, &vf);
     let state = json!({
         "cniVersion": "0.3.1", "name": "test", "type": "sriov", "dns": {}, "DPDKMode": false, "Master": pf.netdev, "vlan": 100,
         "deviceID": vf, "VFID": 0, "HostIFNames": name, "ContIFNames": "net1" });
@@ -110,9 +103,41 @@ fn what_the_journal_says_of_an_attachment_that_go_released_is_old() {
     let enter = ["netns", &second.name, "name", "net1"];
     ip(&[["link", "set", &name].as_slice(), enter.as_slice()].concat()).unwrap();
     fs::write(format!("{STATE}/c-go-second-net1"), state.to_string()).unwrap();
-    succeed("DEL", &json!({ "vlan": 100 }), &of_second);
+}
+
+#[test]
+fn what_the_journal_says_of_an_attachment_that_go_released_is_old() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let second = Netns::new("go-second").unwrap();
+    pass_on(&pf, &vf, &Netns::new("go-first").unwrap(), &second);
+    succeed("DEL", &json!({ "vlan": 100 }), &attachment(&second, &vf));
     assert_eq!(pf.baseline().unwrap(), before);
     assert_nothing_left();
+}
+
+#[test]
+fn a_late_del_does_nothing_to_the_pod_that_go_gave_the_vf_to() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let before = pf.baseline().unwrap();
+    let listed = json!([{ "containerID": "c-go-second", "ifname": "net1" }]);
+    let gc = json!({ "cniVersion": "1.1.0", "cni.dev/valid-attachments": listed });
+    for (verb, fields) in [("DEL", &json!({ "vlan": 100 })), ("GC", &gc)] {
+        let first = Netns::new("go-first").unwrap();
+        let of_first = attachment(&first, &vf);
+        let second = Netns::new("go-second").unwrap();
+        pass_on(&pf, &vf, &first, &second);
+        let given = at_pf(&pf, 0);
+        succeed(verb, fields, &of_first);
+        assert_eq!(at_pf(&pf, 0), given, "{verb}");
+        assert_eq!(in_pod(&second)["ifname"], "net1");
+        assert_eq!(state(), ["c-go-second-net1"]);
+        succeed("DEL", &json!({ "vlan": 100 }), &attachment(&second, &vf));
+        assert_eq!(pf.baseline().unwrap(), before);
+        assert_nothing_left();
+    }
 }
 
 #[test]
