@@ -174,6 +174,7 @@ fn measure(part: &str, options: &Options) -> Result<Vec<Figure>> {
 
 fn on_node(part: &str, options: &Options) -> Result<Vec<Figure>> {
     let (cache, mut node) = prepare()?;
+    node.make_parallel();
     if part == "ports" {
         node.set_ports(PORTS);
     }

@@ -75,7 +75,7 @@ enum Accel {
 
 /// What TCG is slow at is left out: string instructions that go by bytes, a fifth level of page tables, protection that is checked at each access.
 ///
-/// One thread does for both processors: with two, on cores that another node uses too, QEMU 10.0 lost an end of interrupt while VFs were made anew.
+/// Outside measurements one thread does for both processors: with two, on cores that another node uses too, QEMU 10.0 lost an end of interrupt while VFs were made anew.
 /// The processor then slept with a vector in service (`info lapic`), and nothing woke it.
 const EMULATED: &str = "max,-erms,-fsrm,-la57,-smap,-pku,-pks";
 
@@ -95,6 +95,7 @@ pub struct Node {
     disk: Option<PathBuf>,
     ports: u8,
     prefix: String,
+    is_parallel: bool,
 }
 
 impl Node {
@@ -113,6 +114,7 @@ impl Node {
             disk: None,
             ports: 2,
             prefix: String::new(),
+            is_parallel: false,
         })
     }
 
@@ -126,6 +128,11 @@ impl Node {
     /// More than eight are on cards of two, as Intel sells them: the firmware's I/O space has no room for the windows of more than nine root ports.
     pub fn set_ports(&mut self, ports: u8) {
         self.ports = ports.min(16);
+    }
+
+    /// Emulates the processors in parallel, for measurements on a machine that does nothing else.
+    pub fn make_parallel(&mut self) {
+        self.is_parallel = true;
     }
 
     /// Puts words before each line of output, which tell it from another node's.
@@ -336,6 +343,9 @@ impl Node {
         }
         match accel {
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+            Accel::Tcg if self.is_parallel => {
+                command.args(["-accel", "tcg,thread=multi", "-cpu", EMULATED])
+            }
             Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", EMULATED]),
         };
         // All of it below 4 GiB: with more, igb's PF hears nothing of its VFs.
