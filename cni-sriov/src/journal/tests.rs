@@ -109,3 +109,54 @@ fn a_directory_that_cannot_be_written_fails_the_probe() {
         .unwrap_err();
     assert_eq!(error.code(), 102);
 }
+
+#[test]
+fn a_vf_is_passed_on_by_a_newer_state_of_another_where_the_own_is_gone() {
+    let now = SystemTime::now();
+    let (before, after) = (now - Duration::from_secs(9), now + Duration::from_secs(9));
+    let own = ("c-net1", "0000:01:10.0", after);
+    for (states, is_passed_on) in [
+        (vec![], false),
+        (vec![own], false),
+        (vec![("d-net1", "0000:01:10.0", after)], true),
+        (vec![("d-net1", "0000:01:10.0", after), own], false),
+        (vec![("d-net1", "0000:01:10.0", before)], false),
+        (vec![("d-net1", "0000:01:10.2", after)], false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
+        journal.write(&saved).unwrap();
+        for (name, device, modified) in &states {
+            let text = format!(
+                r#"{{"cniVersion":"0.3.1","name":"n","type":"sriov","deviceID":"{device}","VFID":0,"HostIFNames":"eth2"}}"#
+            );
+            let path = dir.path().join("sriov").join(name);
+            fs::write(&path, text).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(*modified).unwrap();
+        }
+        assert_eq!(
+            journal.is_passed_on(&saved).unwrap(),
+            is_passed_on,
+            "{states:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_forgotten_takes_no_hold_of_another_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let saved: SavedAttachmentV1 = serde_json::from_str(GOLDEN).unwrap();
+    let _lock = journal.lock(saved.device).unwrap();
+    let hold = dir.path().join("sriov/pci/0000:01:10.0");
+    for (netns, is_kept) in [("/run/netns/p", false), ("/run/netns/q", true)] {
+        journal.write(&saved).unwrap();
+        fs::write(&hold, netns).unwrap();
+        journal.forget(&saved).unwrap();
+        journal.forget(&saved).unwrap();
+        assert_eq!(journal.read(saved.device).unwrap(), None);
+        assert_eq!(hold.exists(), is_kept, "{netns}");
+    }
+}
