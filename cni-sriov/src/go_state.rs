@@ -2,7 +2,7 @@
 //!
 //! The keys are those that `sriov-cni` 2.8 saves (`pkg/types/types.go`), and the names of 2.1.0; Go matches them in any case.
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
@@ -44,14 +44,15 @@ pub fn read(path: &Path) -> Result<Option<Found>, JournalError> {
         path: path.to_owned(),
         source,
     };
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    // Of the opened file: a DEL on another VF may remove it meanwhile.
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(source)),
     };
-    let modified = fs::metadata(path)
-        .and_then(|metadata| metadata.modified())
-        .map_err(failed)?;
+    let text = io::read_to_string(&mut file).map_err(failed)?;
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    let modified = modified.map_err(failed)?;
     let found = decode(&text, modified);
     if found.is_none() {
         tracing::warn!("`{}` is no state of the Go plugin", path.display());

@@ -160,3 +160,20 @@ fn what_is_forgotten_takes_no_hold_of_another_along() {
         assert_eq!(hold.exists(), is_kept, "{netns}");
     }
 }
+
+#[test]
+fn a_state_that_goes_while_it_is_read_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c-net1");
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            for _ in 0..5000 {
+                fs::write(&path, "{}").unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        });
+        while !others.is_finished() {
+            assert_eq!(go_state::read(&path).unwrap(), None);
+        }
+    });
+}
