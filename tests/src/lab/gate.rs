@@ -141,7 +141,7 @@ impl Report {
         Ok(())
     }
 
-    /// Runs the suites of all nodes, side by side: each waits for something most of the time.
+    /// Runs the suites of all nodes, side by side: each is emulated by one thread.
     pub(super) fn nodes(&mut self, mut all: Vec<Planned>) -> Result<()> {
         if all.len() > 1 {
             for Planned { name, node, .. } in &mut all {
