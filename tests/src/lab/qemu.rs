@@ -130,7 +130,7 @@ impl Node {
         self.ports = ports.min(16);
     }
 
-    /// Emulates the processors in parallel, for measurements on a machine that does nothing else.
+    /// Emulates the processors in parallel and with all that they can have, for measurements on a machine that does nothing else.
     pub fn make_parallel(&mut self) {
         self.is_parallel = true;
     }
@@ -344,7 +344,7 @@ impl Node {
         match accel {
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
             Accel::Tcg if self.is_parallel => {
-                command.args(["-accel", "tcg,thread=multi", "-cpu", EMULATED])
+                command.args(["-accel", "tcg,thread=multi", "-cpu", "max"])
             }
             Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", EMULATED]),
         };
