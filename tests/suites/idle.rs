@@ -12,10 +12,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use sriov_tests::bench::process::Activity;
-use sriov_tests::bench::tree::{self, Size};
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::plugin::{self, Plugin};
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::process::Activity;
+use sriov_testkit::sized_tree::{self as tree, Size};
 
 /// Each question is a connection of its own: one for its timer, the others for its bytes there and back, and its end.
 const WAKEUPS: u64 = 9;
@@ -48,7 +48,7 @@ fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
     // The next question that comes after so long without one, with all that follows it at once.
     let next = |quiet: Duration| {
         let (mut last, mut has_come) = ((asked(), Instant::now()), false);
-        sriov_tests::node::wait_for("kubelet is asked again", || {
+        sriov_testkit::node::wait_for("kubelet is asked again", || {
             let (before, since) = last;
             let now = asked();
             if now != before {

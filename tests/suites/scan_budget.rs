@@ -18,7 +18,7 @@ use sriov_device_plugin::ownership::Owners;
 use sriov_device_plugin::pools::plan_pools;
 use sriov_host::HostRoot;
 use sriov_host::sysfs;
-use sriov_tests::bench::tree::{self, Size};
+use sriov_testkit::sized_tree::{self as tree, Size};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::time::Instant;
 

@@ -7,11 +7,11 @@ use anyhow::{Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
-use super::figure::Figure;
-use super::program::{Program, version};
-use super::tell;
-use crate::cni::attachment;
-use crate::node::{Netns, Pf};
+use crate::figure::Figure;
+use crate::figure::tell;
+use crate::program::{Program, version};
+use sriov_testkit::cni::attachment;
+use sriov_testkit::node::{Netns, Pf};
 
 /// Rounds of each case.
 const ROUNDS: usize = 25;

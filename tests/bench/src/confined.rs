@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::tree::{self, Size};
-use crate::kubelet::{Kubelet, Resources};
-use crate::lab::peers::PCI_IDS;
-use crate::plugin::Plugin;
+use sriov_lab::peers::PCI_IDS;
+use sriov_testkit::kubelet::{Kubelet, Resources};
+use sriov_testkit::plugin::Plugin;
+use sriov_testkit::sized_tree::{self as tree, Size};
 
 /// Where the program is below the root.
 const PROGRAM: &str = "/program";

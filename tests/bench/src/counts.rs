@@ -6,14 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::cni::{PARALLEL, able, cases};
-use super::figure::{Figure, number};
-use super::program::{Program, succeeded};
-use super::rtnl::{Held, Probes};
-use super::tell;
-use crate::cni::attachment;
-use crate::multus::{Attachment, answer, set_environment};
-use crate::node::{Netns, Pf};
+use crate::cni::{PARALLEL, able, cases};
+use crate::figure::tell;
+use crate::figure::{Figure, number};
+use crate::program::{Program, succeeded};
+use crate::rtnl::{Held, Probes};
+use sriov_testkit::cni::attachment;
+use sriov_testkit::multus::{Attachment, answer, set_environment};
+use sriov_testkit::node::{Netns, Pf};
 
 /// Rounds with probes.
 const ROUNDS: usize = 15;

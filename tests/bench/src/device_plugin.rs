@@ -9,12 +9,12 @@ use nix::sys::signal::Signal;
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{AllocateRequest, ContainerAllocateRequest};
 
-use super::confined::{Confined, Subject};
-use super::figure::{Figure, beside, quantile};
-use super::process::{Activity, memory};
-use super::tree::{self, Size};
-use crate::lab::progress;
-use crate::plugin::Plugin;
+use crate::confined::{Confined, Subject};
+use crate::figure::{Figure, beside, quantile};
+use sriov_lab::progress;
+use sriov_testkit::plugin::Plugin;
+use sriov_testkit::process::{Activity, memory};
+use sriov_testkit::sized_tree::{self as tree, Size};
 
 const SIZES: [Size; 5] = [
     Size { pfs: 1, vfs: 7 },

@@ -1,5 +1,6 @@
 //! A figure of the bench: samples with a unit, ours and a peer's, their median and spread.
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// Something that was measured.
@@ -102,6 +103,12 @@ pub fn short(value: f64) -> String {
     } else {
         format!("{value:.4}")
     }
+}
+
+/// A figure on its way from the node.
+pub fn tell(figure: &Figure) -> Result<()> {
+    println!("{}", serde_json::to_string(figure)?);
+    Ok(())
 }
 
 #[cfg(test)]

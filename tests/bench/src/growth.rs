@@ -1,6 +1,6 @@
 //! How a figure grows with the number of functions: the slope of a straight line through its logarithms.
 
-use super::figure::{Figure, number};
+use crate::figure::{Figure, number};
 
 /// Below this many functions, what a process costs anyway hides what a function costs.
 const FROM: usize = 512;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::lab::build::workspace;
+use sriov_lab::checkout::workspace;
 
 /// One line for people who compare.
 pub fn machine() -> String {

@@ -9,14 +9,14 @@ use serde_json::{Map, Value, json};
 use sriov_host::netlink::Netlink;
 use sriov_host::netns::Netns as HostNetns;
 
-use super::figure::Figure;
-use super::process::memory;
-use super::program::{Program, succeeded};
-use super::tell;
-use crate::kubelet::{Kubelet, Resources};
-use crate::multus::{self, Attachment, DeviceInfoDirs, Network};
-use crate::node::{Netns, Pf, wait_for};
-use crate::plugin::Plugin;
+use crate::figure::Figure;
+use crate::figure::tell;
+use crate::program::{Program, succeeded};
+use sriov_testkit::kubelet::{Kubelet, Resources};
+use sriov_testkit::multus::{self, Attachment, DeviceInfoDirs, Network};
+use sriov_testkit::node::{Netns, Pf, wait_for};
+use sriov_testkit::plugin::Plugin;
+use sriov_testkit::process::memory;
 
 /// VFs of each PF.
 const VFS: usize = 7;
@@ -176,7 +176,7 @@ fn attachments(
         .build()?;
     for round in 0..PODS {
         let device = pf.vf(round % VFS)?;
-        let attachment = crate::cni::attachment(&pod, &device);
+        let attachment = sriov_testkit::cni::attachment(&pod, &device);
         let start = Instant::now();
         stack.kubelet.allocate(RESOURCE, &[&device])?;
         let allocated = start.elapsed();
@@ -206,7 +206,7 @@ fn attachments(
         succeed(program, "DEL", &config, &attachment)?;
         fs::remove_file(dirs.of_attachment(&network, &attachment))?;
         wait_for("the VF has its network device again", || {
-            crate::node::netdev_of(&device).is_ok()
+            sriov_testkit::node::netdev_of(&device).is_ok()
         })?;
     }
     Ok(())

@@ -6,8 +6,8 @@ use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::figure::{Figure, number, quantile};
-use super::report::Report;
+use crate::figure::{Figure, number, quantile};
+use crate::report::Report;
 
 const SIZE: (u32, u32) = (900, 520);
 const FONT: (&str, i32) = ("sans-serif", 14);
@@ -176,8 +176,8 @@ fn draw(
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Section;
     use super::*;
+    use crate::report::Section;
 
     #[test]
     fn what_grows_is_a_line_and_what_takes_time_a_bar() {

@@ -6,10 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::cni::{at_pf, config, in_pod};
-use crate::multus::{Answer, Attachment, answer, set_environment};
-use crate::node::{Netns, Pf};
-use crate::strace::Trace;
+use sriov_testkit::cni::{at_pf, config, in_pod};
+use sriov_testkit::multus::{Answer, Attachment, answer, set_environment};
+use sriov_testkit::node::{Netns, Pf};
+use sriov_testkit::strace::Trace;
 
 /// The version that our tests speak.
 const VERSION: &str = "1.0.0";
@@ -70,7 +70,7 @@ impl Program {
         set_environment(&mut command, &self.bin, verb, attachment);
         command.env(
             "CNI_PATH",
-            format!("{}:{}", self.bin.display(), crate::cni::BIN),
+            format!("{}:{}", self.bin.display(), sriov_testkit::cni::BIN),
         );
         let stdin = self.stdin(fields, attachment);
         succeeded(verb, answer(command, &stdin)?)

@@ -6,8 +6,8 @@ use std::fmt;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::figure::{Figure, quantile, short};
-use super::growth;
+use crate::figure::{Figure, quantile, short};
+use crate::growth;
 
 /// All figures of a run.
 #[derive(Clone, Debug, Serialize)]

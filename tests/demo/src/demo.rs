@@ -2,10 +2,6 @@
 //!
 //! What it tells is read from the kernel with iproute2 and tcpdump, not with our own code.
 
-pub mod facts;
-pub mod story;
-pub mod wire;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,21 +9,21 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use self::facts::picture;
-use self::story::{Allocation, Pf as PfFacts, Story, Wire};
-use self::wire::{Capture, Frame, Tag};
-use crate::kubelet::{Kubelet, Resources};
-use crate::multus::{self, Attachment, DeviceInfoDirs, Network};
-use crate::node::{Netns, Pf, ip, ping};
-use crate::plugin::Plugin;
+use crate::facts::picture;
+use crate::story::{Allocation, Pf as PfFacts, Story, Wire};
+use crate::wire::{Capture, Frame, Tag};
+use sriov_testkit::kubelet::{Kubelet, Resources};
+use sriov_testkit::multus::{self, Attachment, DeviceInfoDirs, Network};
+use sriov_testkit::node::{Netns, Pf, ip, ping};
+use sriov_testkit::plugin::Plugin;
 
 const BIN: &str = "/opt/cni/bin";
-const CONFIG_MAP: &str = include_str!("../../deploy/examples/configmap.yaml");
-const TRADING: &str = include_str!("../../deploy/examples/nad-vlan.yaml");
-const STORAGE: &str = include_str!("../../deploy/examples/nad-other-vlan.yaml");
+const CONFIG_MAP: &str = include_str!("../../../deploy/examples/configmap.yaml");
+const TRADING: &str = include_str!("../../../deploy/examples/nad-vlan.yaml");
+const STORAGE: &str = include_str!("../../../deploy/examples/nad-other-vlan.yaml");
 
 /// Runs the demo and tells it; success only if all of it held.
-pub fn main(json: bool) -> ExitCode {
+pub(crate) fn main(json: bool) -> ExitCode {
     match tell(json) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -208,7 +204,7 @@ fn succeed(verb: &str, configuration: &Value, attachment: &Attachment) -> Result
 /// Pings a VLAN interface on the second PF from the pod, and listens there and at a VF of another VLAN.
 fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> Result<Wire> {
     let has_carrier = |pod: &Netns| {
-        let links = crate::node::ip_json(Some(&pod.name), &["link", "show", "dev", "net1"]);
+        let links = sriov_testkit::node::ip_json(Some(&pod.name), &["link", "show", "dev", "net1"]);
         links.is_ok_and(|links| {
             links
                 .pointer("/0/flags")
@@ -218,7 +214,7 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> R
                 .any(|flag| flag == "LOWER_UP")
         })
     };
-    crate::node::wait_for("all pods have carrier", || {
+    sriov_testkit::node::wait_for("all pods have carrier", || {
         [pod, other, peer].into_iter().all(has_carrier)
     })?;
     // The emulated NIC gives no broadcast to a PF that has VFs: the pod is told whom it looks for.
@@ -329,7 +325,7 @@ fn left(pods: &[&Netns]) -> Result<Vec<String>> {
         );
     }
     for pod in pods {
-        let links = crate::node::ip_json(Some(&pod.name), &["link", "show"])?;
+        let links = sriov_testkit::node::ip_json(Some(&pod.name), &["link", "show"])?;
         let names = links
             .as_array()
             .into_iter()

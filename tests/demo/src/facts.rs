@@ -4,53 +4,53 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::node::ip_json;
+use sriov_testkit::node::ip_json;
 
 /// A VF as its PF reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct VfFacts {
+pub(crate) struct VfFacts {
     /// Index at the PF.
-    pub vf: u64,
+    pub(crate) vf: u64,
     /// Administrative MAC address.
-    pub mac: String,
+    pub(crate) mac: String,
     /// Port VLAN, 0 for none.
-    pub vlan: u64,
+    pub(crate) vlan: u64,
     /// Priority of the port VLAN.
-    pub qos: u64,
+    pub(crate) qos: u64,
     /// Spoof check.
-    pub spoofchk: bool,
+    pub(crate) spoofchk: bool,
     /// Trust.
-    pub trust: bool,
+    pub(crate) trust: bool,
 }
 
 /// A network device in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LinkFacts {
+pub(crate) struct LinkFacts {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// MAC address.
-    pub mac: String,
+    pub(crate) mac: String,
     /// MTU in bytes.
-    pub mtu: u64,
+    pub(crate) mtu: u64,
     /// Whether it is administratively up.
-    pub up: bool,
+    pub(crate) up: bool,
     /// Addresses with prefix length.
-    pub addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
 }
 
 /// What is true of one VF at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Picture {
+pub(crate) struct Picture {
     /// The VF at its PF.
-    pub at_pf: VfFacts,
+    pub(crate) at_pf: VfFacts,
     /// Its network device on the host.
-    pub on_host: Option<LinkFacts>,
+    pub(crate) on_host: Option<LinkFacts>,
     /// Its network device in the pod, when the pod has one.
-    pub in_pod: Option<LinkFacts>,
+    pub(crate) in_pod: Option<LinkFacts>,
 }
 
 /// The VF `index` of the PF netdev `pf`.
-pub fn vf_at(pf: &str, index: u64) -> Result<VfFacts> {
+pub(crate) fn vf_at(pf: &str, index: u64) -> Result<VfFacts> {
     let links = ip_json(None, &["link", "show", "dev", pf])?;
     let all = links
         .pointer("/0/vfinfo_list")
@@ -77,7 +77,7 @@ pub fn vf_at(pf: &str, index: u64) -> Result<VfFacts> {
 }
 
 /// All network devices of a namespace that hang on the PCI device `address`.
-pub fn links_of(netns: Option<&str>, address: &str) -> Result<Vec<LinkFacts>> {
+pub(crate) fn links_of(netns: Option<&str>, address: &str) -> Result<Vec<LinkFacts>> {
     let links = ip_json(netns, &["address", "show"])?;
     let of_device = links
         .as_array()
@@ -88,7 +88,7 @@ pub fn links_of(netns: Option<&str>, address: &str) -> Result<Vec<LinkFacts>> {
 }
 
 /// What is true of a VF now.
-pub fn picture(pf: &str, index: u64, address: &str, pod: Option<&str>) -> Result<Picture> {
+pub(crate) fn picture(pf: &str, index: u64, address: &str, pod: Option<&str>) -> Result<Picture> {
     let in_pod = match pod {
         Some(pod) => links_of(Some(pod), address)?.into_iter().next(),
         None => None,

@@ -6,82 +6,82 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::facts::{LinkFacts, Picture};
-use super::wire::Tag;
+use crate::facts::{LinkFacts, Picture};
+use crate::wire::Tag;
 
 /// All that the demo saw.
 #[derive(Clone, Debug, Serialize)]
-pub struct Story {
+pub(crate) struct Story {
     /// The node's PFs.
-    pub pfs: Vec<Pf>,
+    pub(crate) pfs: Vec<Pf>,
     /// Devices of each resource as kubelet was told.
-    pub resources: BTreeMap<String, Vec<String>>,
+    pub(crate) resources: BTreeMap<String, Vec<String>>,
     /// What kubelet got for the pod.
-    pub allocation: Allocation,
+    pub(crate) allocation: Allocation,
     /// The VF before ADD.
-    pub before: Picture,
+    pub(crate) before: Picture,
     /// The VF while the pod has it.
-    pub during: Picture,
+    pub(crate) during: Picture,
     /// The VF after DEL.
-    pub after: Picture,
+    pub(crate) after: Picture,
     /// Configuration that the CNI plugin got on standard input.
-    pub configuration: Value,
+    pub(crate) configuration: Value,
     /// Result of the CNI plugin's ADD.
-    pub result: Value,
+    pub(crate) result: Value,
     /// What was on the wire.
-    pub wire: Wire,
+    pub(crate) wire: Wire,
     /// Files and devices that were left when all was torn down.
-    pub left: Vec<String>,
+    pub(crate) left: Vec<String>,
 }
 
 /// A PF of the node.
 #[derive(Clone, Debug, Serialize)]
-pub struct Pf {
+pub(crate) struct Pf {
     /// PCI address.
-    pub pci: String,
+    pub(crate) pci: String,
     /// Name of its network device.
-    pub netdev: String,
+    pub(crate) netdev: String,
     /// Driver.
-    pub driver: String,
+    pub(crate) driver: String,
     /// NUMA node.
-    pub numa_node: String,
+    pub(crate) numa_node: String,
     /// VFs that were created.
-    pub vfs: u64,
+    pub(crate) vfs: u64,
 }
 
 /// What the device plugin gave for the pod.
 #[derive(Clone, Debug, Serialize)]
-pub struct Allocation {
+pub(crate) struct Allocation {
     /// Resource.
-    pub resource: String,
+    pub(crate) resource: String,
     /// Device id.
-    pub device: String,
+    pub(crate) device: String,
     /// Environment of the container.
-    pub envs: BTreeMap<String, String>,
+    pub(crate) envs: BTreeMap<String, String>,
     /// Path of the device-info file.
-    pub device_info_file: String,
+    pub(crate) device_info_file: String,
     /// Its content.
-    pub device_info: Value,
+    pub(crate) device_info: Value,
 }
 
 /// What was seen on the wire while the pod pinged the second PF.
 #[derive(Clone, Debug, Serialize)]
-pub struct Wire {
+pub(crate) struct Wire {
     /// Whether the ping was answered.
-    pub answered: bool,
+    pub(crate) answered: bool,
     /// Frames of the pod that the second PF saw, by tag.
-    pub pod_frames: Vec<(Option<Tag>, usize)>,
+    pub(crate) pod_frames: Vec<(Option<Tag>, usize)>,
     /// VLAN of the listening VF of another pod.
-    pub other_vlan: u64,
+    pub(crate) other_vlan: u64,
     /// Frames of the pod which that VF heard.
-    pub heard_in_other_vlan: usize,
+    pub(crate) heard_in_other_vlan: usize,
     /// Frames of the pod which a VF of the same VLAN heard: broadcasts that the other did not.
-    pub heard_in_same_vlan: usize,
+    pub(crate) heard_in_same_vlan: usize,
 }
 
 impl Story {
     /// What should be so and is not; empty when the demo holds.
-    pub fn failures(&self) -> Vec<String> {
+    pub(crate) fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         let mut expect = |holds: bool, what: &str| {
             if !holds {

@@ -11,33 +11,33 @@ use serde::Serialize;
 
 /// One captured frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Source MAC address.
-    pub source: String,
+    pub(crate) source: String,
     /// Destination MAC address.
-    pub destination: String,
+    pub(crate) destination: String,
     /// VLAN id and priority of the tag, if there is one.
-    pub tag: Option<Tag>,
+    pub(crate) tag: Option<Tag>,
 }
 
 /// An 802.1Q tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Tag {
+pub(crate) struct Tag {
     /// VLAN identifier.
-    pub vlan: u16,
+    pub(crate) vlan: u16,
     /// Priority.
-    pub priority: u8,
+    pub(crate) priority: u8,
 }
 
 /// A running capture.
-pub struct Capture {
+pub(crate) struct Capture {
     tcpdump: Child,
     readers: Vec<JoinHandle<Vec<Frame>>>,
 }
 
 impl Capture {
     /// Starts to listen on an interface, in a named namespace when one is given, and returns when tcpdump listens.
-    pub fn start(netns: Option<&str>, interface: &str) -> Result<Self> {
+    pub(crate) fn start(netns: Option<&str>, interface: &str) -> Result<Self> {
         let mut command = match netns {
             None => Command::new("/usr/bin/tcpdump"),
             Some(netns) => {
@@ -91,7 +91,7 @@ impl Capture {
     }
 
     /// Stops listening and returns what was heard.
-    pub fn stop(mut self) -> Result<Vec<Frame>> {
+    pub(crate) fn stop(mut self) -> Result<Vec<Frame>> {
         self.end()
     }
 

@@ -1,12 +1,13 @@
 //! Builds what runs on the node: the binaries that ship and the guest's tests, all static.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::progress;
+use crate::checkout::{cargo, target, workspace};
+use crate::progress;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -17,29 +18,6 @@ pub struct Dist {
     pub cni: PathBuf,
     /// The device plugin.
     pub device_plugin: PathBuf,
-}
-
-/// A test program for the node.
-#[derive(Clone, Debug)]
-pub struct Suite {
-    /// Name without its kind.
-    pub name: String,
-    /// The program.
-    pub program: PathBuf,
-}
-
-/// The root of the checkout.
-pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
-}
-
-/// cargo, as the one that runs us, in the checkout.
-pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace()).stdin(Stdio::null());
-    command
 }
 
 /// Builds the static, stripped binaries that ship into `target/dist/`.
@@ -78,59 +56,36 @@ fn cargo_home() -> Result<PathBuf> {
         .context("neither CARGO_HOME nor HOME is set")
 }
 
-/// Builds a program of the `tests` package for the node.
-pub fn guest_binary(name: &str) -> Result<PathBuf> {
+/// Builds a program of another package of the tests for the node.
+pub fn guest_binary(package: &str, name: &str) -> Result<PathBuf> {
     progress::step(&format!("building {name}"), || {
-        own_cargo(&[
-            "build",
-            "--package",
-            "sriov-tests",
-            "--features",
-            "guest",
-            "--bin",
-            name,
-        ])?;
+        own_cargo(&["build", "--package", package, "--bin", name])?;
         Ok(static_target().join(TARGET).join("debug").join(name))
     })
 }
 
-/// Builds the suites of a kind (`guest` or `kube`) that run on the node; all of them when none is named.
-pub fn suites(kind: &str, names: &[&str]) -> Result<Vec<Suite>> {
-    let mut words = vec![
-        "test".to_owned(),
-        "--package=sriov-tests".to_owned(),
-        "--features=guest".to_owned(),
-        "--no-run".to_owned(),
-    ];
-    words.push("--message-format=json-render-diagnostics".to_owned());
-    let targets = if names.is_empty() {
-        vec![format!("{kind}_*")]
-    } else {
-        names.iter().map(|name| format!("{kind}_{name}")).collect()
-    };
-    words.extend(targets.iter().map(|target| format!("--test={target}")));
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let messages = progress::step("building the suites", || own_cargo(&words))?;
-    let suite = |line: &str| {
+/// Builds the test program `name` of a package for the node.
+pub fn test_program(package: &str, name: &str) -> Result<PathBuf> {
+    let messages = progress::step("building the suites", || {
+        own_cargo(&[
+            "test",
+            "--package",
+            package,
+            "--all-features",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+            "--test",
+            name,
+        ])
+    })?;
+    let program = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let name = message
-            .pointer("/target/name")?
-            .as_str()?
-            .strip_prefix(kind)?
-            .strip_prefix('_')?
-            .to_owned();
-        let program = message.get("executable")?.as_str()?.into();
-        Some(Suite { name, program })
+        let is_wanted = message.pointer("/target/name")?.as_str()? == name;
+        is_wanted.then_some(())?;
+        Some(message.get("executable")?.as_str()?.into())
     };
-    let suites: Vec<Suite> = messages.lines().filter_map(suite).collect();
-    if suites.is_empty() {
-        bail!("cargo built no suite");
-    }
-    Ok(suites)
-}
-
-pub(super) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+    let program = messages.lines().find_map(program);
+    program.with_context(|| format!("cargo built no test program `{name}`"))
 }
 
 /// Static builds have flags of their own, so they have a directory of their own: else each would throw the other's work away.

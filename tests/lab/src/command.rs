@@ -1,25 +1,13 @@
-//! `cargo lab`: an emulated SR-IOV node on which the real thing runs, and the gate that uses it.
-//!
-//! Start at [`main`]: it maps words to work. `fetch` gets what the node needs, `image` makes its initramfs, `qemu` boots it and runs jobs.
-
-pub mod build;
-pub mod cache;
-pub mod fetch;
-pub mod gate;
-pub mod image;
-pub mod kubernetes;
-pub mod oci;
-pub mod peers;
-pub mod progress;
-pub mod qemu;
-pub mod ship;
+//! The command line of `cargo lab`: its words, its help, its exit codes.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use self::cache::Cache;
-use self::qemu::{Job, Node, Output};
+use crate::checkout::cargo;
+use crate::kubernetes::{self, render};
+use crate::qemu::{Job, Output};
+use crate::{build, gate, plain, ship};
 
 /// What `cargo lab help` says.
 pub const HELP: &str = "\
@@ -60,10 +48,10 @@ pub fn main(words: &[String]) -> ExitCode {
         ["test"] => gate::run(false),
         ["test", "--kubernetes"] => gate::run(true),
         ["test", suites @ ..] => gate::run_suites(suites),
-        ["bench", options @ ..] => crate::bench::run(options),
+        ["bench", options @ ..] => bench(options),
         ["kubernetes", words @ ..] => kubernetes::run(words),
-        ["manifests"] => kubernetes::manifests::run(false),
-        ["manifests", "--write"] => kubernetes::manifests::run(true),
+        ["manifests"] => render::run(false),
+        ["manifests", "--write"] => render::run(true),
         ["shell"] => shell(),
         ["dist"] => build::dist().map(|_| true),
         ["image"] => ship::run(false),
@@ -90,20 +78,27 @@ pub fn main(words: &[String]) -> ExitCode {
     }
 }
 
-/// The parts that every use of the node needs: downloads and the binaries that ship.
-pub(crate) fn prepare() -> Result<(Cache, Node)> {
-    let cache = Cache::open()?;
-    let parts = fetch::node_parts(&cache)?;
-    let binaries = build::dist()?;
-    let mut node = Node::new(&cache, &parts)?;
-    node.add_file("opt/cni/bin/sriov", &binaries.cni)?;
-    node.add_file("opt/virtfn/sriov-device-plugin", &binaries.device_plugin)?;
-    Ok((cache, node))
+/// Runs the bench, which is a program of its own: nothing else of the lab needs what draws its plots.
+fn bench(options: &[&str]) -> Result<bool> {
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "sriov-bench",
+        "--bin",
+        "bench",
+    ]);
+    let status = command.arg("--").args(options).status();
+    Ok(status.context("cannot start cargo")?.success())
 }
 
 fn demo(json: bool) -> Result<bool> {
-    let (_cache, mut node) = prepare()?;
-    node.add_file("opt/virtfn/guest-demo", &build::guest_binary("guest-demo")?)?;
+    let (_cache, mut node) = plain::prepare()?;
+    node.add_file(
+        "opt/virtfn/guest-demo",
+        &build::guest_binary("sriov-demo", "guest-demo")?,
+    )?;
     let mut argv = vec!["/opt/virtfn/guest-demo".to_owned()];
     argv.extend(json.then(|| "--json".to_owned()));
     let outcomes = node.run(&[Job {
@@ -124,6 +119,6 @@ fn demo(json: bool) -> Result<bool> {
 }
 
 fn shell() -> Result<bool> {
-    let (_cache, mut node) = prepare()?;
+    let (_cache, mut node) = plain::prepare()?;
     node.shell()
 }

@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::cache::Cache;
-use super::progress;
+use crate::cache::Cache;
+use crate::progress;
 
 /// Version of the layout below the cache; a change makes older downloads unused.
 const LAYOUT: &str = "node-v1";
@@ -111,8 +111,17 @@ fn fetch(
     Ok(home)
 }
 
+/// A file of a package root, whether or not its release has merged `/bin` into `/usr/bin`.
+pub(crate) fn first_of(root: &Path, path: &str) -> Result<PathBuf> {
+    let candidates = [root.join(path), root.join("usr").join(path)];
+    candidates
+        .into_iter()
+        .find(|file| file.exists())
+        .with_context(|| format!("the guest's packages have no {path}"))
+}
+
 /// Whether a program is on this machine.
-pub(super) fn has(tool: &str) -> bool {
+pub(crate) fn has(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     dirs.extend([

@@ -1,35 +1,35 @@
 //! Builds the parts that Debian does not package from Go modules: kubelet, kube-apiserver, kubectl, Multus, cnitool.
 //!
-//! Versions are pinned by `tests/tools/*/go.mod` and `go.sum`; the programs are unmodified.
+//! Versions are pinned by `tests/lab/tools/*/go.mod` and `go.sum`; the programs are unmodified.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::super::build::workspace;
-use super::super::cache::Cache;
-use super::super::fetch::has;
-use super::super::oci;
-use super::super::progress;
+use crate::cache::Cache;
+use crate::checkout::workspace;
+use crate::debian::has;
+use crate::digest::sha256;
+use crate::progress;
 
 /// Where Go's own program for self-signed certificates lives below `GOROOT`.
 const CERTIFICATES: &str = "src/crypto/tls/generate_cert.go";
 
 /// Directories with the built programs.
 #[derive(Clone, Debug)]
-pub(super) struct Programs {
+pub(crate) struct Programs {
     /// kubelet, kube-apiserver, kubectl.
-    pub(super) kubernetes: PathBuf,
+    pub(crate) kubernetes: PathBuf,
     /// Multus, cnitool, the reference plugins, Go's certificate maker.
-    pub(super) network: PathBuf,
+    pub(crate) network: PathBuf,
 }
 
 /// The programs, built when the cache does not have those of the pinned versions.
 ///
 /// # Errors
 /// One sentence when Go is missing; else Go's own messages.
-pub(super) fn programs(cache: &Cache) -> Result<Programs> {
+pub(crate) fn programs(cache: &Cache) -> Result<Programs> {
     Ok(Programs {
         kubernetes: module(cache, "kubernetes", "kubelet and kube-apiserver")?,
         network: module(cache, "network", "Multus and the reference plugins")?,
@@ -40,11 +40,11 @@ pub(super) fn programs(cache: &Cache) -> Result<Programs> {
 ///
 /// # Errors
 /// As those of [`programs`].
-pub(in super::super) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
-    let source = workspace().join("tests/tools").join(name);
+pub(crate) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
+    let source = workspace().join("tests/lab/tools").join(name);
     let mut pins = std::fs::read(source.join("go.mod"))?;
     pins.extend(std::fs::read(source.join("go.sum"))?);
-    let digest = oci::sha256(&pins)?;
+    let digest = sha256(&pins)?;
     // Checkouts with other versions have directories of their own.
     let key = format!("go-{name}-{}", digest.get(..12).unwrap_or_default());
     let home = cache.path(&key);

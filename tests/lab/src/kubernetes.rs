@@ -1,31 +1,34 @@
 //! `cargo lab kubernetes`: the lab's node as a Kubernetes node of real, unmodified parts, and the suites that use it.
 //!
-//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node, `podman` another runtime on it, `disk` what outlives its power; what runs on the node is started by `crate::cluster`.
+//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node, `podman` another runtime on it, `disk` what outlives its power; what runs on the node is started by `sriov_testkit::cluster`.
 
 mod control;
 mod disk;
-pub(super) mod go;
-pub mod manifests;
+mod files;
 mod podman;
+pub mod render;
 
 use std::path::Path;
 
 use anyhow::Result;
 
 use self::control::ControlPlane;
-use super::build::{self, Suite};
-use super::cache::Cache;
-use super::fetch::{self, NodeParts};
-use super::gate::{Planned, Report};
-use super::image::{self, first_of, shared_libraries};
-use super::oci::{self, Image};
-use super::peers::{self, PCI_IDS};
-use super::qemu::{Job, Node, Output};
-use super::ship;
-use crate::bench::{PEER_BIN, PEER_DEVICE_PLUGIN};
+use self::files::{add_texts, add_with_libraries};
+use crate::build;
+use crate::cache::Cache;
+use crate::debian::first_of;
+use crate::debian::{self, NodeParts};
+use crate::go;
+use crate::image;
+use crate::oci::{self, Image};
+use crate::peers::{self, PCI_IDS, PEER_BIN, PEER_DEVICE_PLUGIN};
+use crate::qemu::Node;
+use crate::report::{Planned, Report};
+use crate::ship;
+use crate::suites::{Kind, Suites};
 
 /// How often the pods of the suite `life` come and go: a round takes a third of a minute.
-pub(super) const ROUNDS: &str = "2";
+pub(crate) const ROUNDS: &str = "2";
 
 /// Version of the container parts in the cache.
 const LAYOUT: &str = "containers-v1";
@@ -88,7 +91,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let mut report = Report::default();
     report.nodes(vec![planned])?;
     if names.is_empty() {
-        report.add("rendered manifests", manifests::run(false)?);
+        report.add("rendered manifests", render::run(false)?);
     }
     Ok(report.print())
 }
@@ -97,14 +100,13 @@ pub fn run(words: &[&str]) -> Result<bool> {
 ///
 /// # Errors
 /// When a part is missing, cannot be built, or does not come up.
-pub(super) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlPlane)> {
+pub(crate) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlPlane)> {
     let cache = Cache::open()?;
-    let parts = fetch::node_parts(&cache)?;
-    let debian = fetch::packages(&cache, LAYOUT, PACKAGES)?;
+    let parts = debian::node_parts(&cache)?;
+    let debian = debian::packages(&cache, LAYOUT, PACKAGES)?;
     let programs = go::programs(&cache)?;
     let binaries = build::dist()?;
-    let mut suites = build::suites("kube", names)?;
-    suites.sort_by(|left, right| left.name.cmp(&right.name));
+    let suites = Suites::build(Kind::Kube, names)?;
     let mut node = Node::new(&cache, &parts)?;
     let disk = disk::make(&cache, &node.run_path("disk"))?;
     node.make_room_for_containers(disk);
@@ -159,25 +161,14 @@ pub(super) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlP
     let images = node.run_path("virtfn.tar");
     oci::write(&ship::images(&binaries), &images)?;
     node.add_file("lab/images/virtfn.tar", &images)?;
-    let mut jobs = Vec::new();
-    for Suite { name, program } in &suites {
-        node.add_file(&format!("lab/suites/{name}"), program)?;
-        jobs.push(Job {
-            name: name.clone(),
-            argv: vec![
-                "/bin/env".to_owned(),
-                format!("VIRTFN_API={}", plane.api),
-                format!("VIRTFN_ROUNDS={rounds}"),
-                format!("/lab/suites/{name}"),
-                "--test-threads=1".to_owned(),
-            ],
-            output: Output::Both,
-        });
-    }
+    suites.add_to(&mut node)?;
     let planned = Planned {
         name: "Kubernetes node",
         node,
-        jobs,
+        jobs: suites.jobs(&[
+            format!("VIRTFN_API={}", plane.api),
+            format!("VIRTFN_ROUNDS={rounds}"),
+        ]),
     };
     Ok((planned, plane))
 }
@@ -219,23 +210,4 @@ fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<(
     let tar = node.run_path("pod.tar");
     oci::write(&[image], &tar)?;
     node.add_file("lab/images/pod.tar", &tar)
-}
-
-/// A program of a package root with the libraries of that root.
-fn add_with_libraries(node: &mut Node, root: &Path, program: &Path, to: &str) -> Result<()> {
-    for library in shared_libraries(root, program)? {
-        let name = library.file_name().unwrap_or_default().to_string_lossy();
-        node.add_file(&format!("usr/lib/x86_64-linux-gnu/{name}"), &library)?;
-    }
-    node.add_file(to, program)
-}
-
-/// Files by path on the node and content.
-fn add_texts(node: &mut Node, files: &[(&str, &str)]) -> Result<()> {
-    for (name, text) in files {
-        let file = node.run_path(&name.replace('/', "-"));
-        std::fs::write(&file, text)?;
-        node.add_file(name, &file)?;
-    }
-    Ok(())
 }

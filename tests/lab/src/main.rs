@@ -1,8 +1,8 @@
-//! `cargo lab`: hands its words to [`sriov_tests::lab`].
+//! `cargo lab`: hands its words to [`sriov_lab::command`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    sriov_tests::lab::main(&words)
+    sriov_lab::command::main(&words)
 }

@@ -1,13 +1,13 @@
 //! The manifests of `deploy/` as data: their documents, and what the chart's rendered form was rendered from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::lab::build::workspace;
-use crate::lab::oci::sha256;
+use crate::checkout::workspace;
+use crate::digest::sha256;
 
 /// The kustomize base.
 pub const BASE: &str = "deploy/kustomize/base";
@@ -110,9 +110,7 @@ pub const GOLDEN: [Golden; 3] = [
 impl Golden {
     /// The file.
     pub fn path(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("golden")
-            .join(self.name)
+        workspace().join("tests/golden").join(self.name)
     }
 
     /// Its documents.

@@ -1,4 +1,4 @@
-//! The Go plugins that ours replace, built unmodified from the Go modules that `tests/tools/peer-*` pins; nothing of them is in this repository.
+//! The Go plugins that ours replace, built unmodified from the Go modules that `tests/lab/tools/peer-*` pins; nothing of them is in this repository.
 //!
 //! The device plugin is of November 2022, the CNI plugin version 2.1.0 of 2019: the newest that the module proxy is known to have.
 
@@ -6,13 +6,18 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::cache::Cache;
-use super::fetch;
-use super::image::first_of;
-use super::kubernetes::go;
+use crate::cache::Cache;
+use crate::debian;
+use crate::debian::first_of;
+use crate::go;
 
 /// Version of the PCI names in the cache.
 const NAMES_LAYOUT: &str = "pci-ids-v1";
+
+/// Where the Go CNI plugin is on the node.
+pub const PEER_BIN: &str = "/opt/peer/bin";
+/// Where the Go device plugin is on the node.
+pub const PEER_DEVICE_PLUGIN: &str = "/opt/peer/sriov-device-plugin";
 
 /// Where the Go device plugin looks for the names of PCI devices, without which it ends.
 pub const PCI_IDS: &str = "usr/share/misc/pci.ids";
@@ -43,6 +48,6 @@ pub fn peers(cache: &Cache) -> Result<Peers> {
 /// # Errors
 /// When they cannot be downloaded.
 pub fn pci_ids(cache: &Cache) -> Result<PathBuf> {
-    let root = fetch::packages(cache, NAMES_LAYOUT, &["pci.ids"])?;
+    let root = debian::packages(cache, NAMES_LAYOUT, &["pci.ids"])?;
     first_of(&root, PCI_IDS)
 }

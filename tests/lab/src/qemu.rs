@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail};
 
 pub use self::lines::POWER_CUT;
 use self::lines::{Line, Lines};
-use super::cache::{Cache, RunDir};
-use super::fetch::NodeParts;
-use super::image::{self, Archive};
-use super::progress;
+use crate::cache::{Cache, RunDir};
+use crate::cpio::Archive;
+use crate::debian::NodeParts;
+use crate::image;
+use crate::progress;
 
 /// Time from power-on to the first job, with room for slow and busy machines.
 const BOOT: Duration = Duration::from_mins(2);

@@ -8,12 +8,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::build::{self, Dist, target, workspace};
-use super::oci::{self, Image, Written};
-use super::progress;
-
-/// All packages of the workspace have one version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::build::{self, Dist};
+use crate::checkout::{VERSION, target, workspace};
+use crate::oci::{self, Image, Written};
+use crate::progress;
 
 /// The images of one build of the binaries.
 pub fn images(dist: &Dist) -> Vec<Image> {

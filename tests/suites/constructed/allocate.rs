@@ -1,22 +1,13 @@
 //! What a pod is given, over the real protocol, on constructed trees: for the devices that the emulated NIC lacks, and for those that changed meanwhile.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sriov_device_plugin::proto::v1beta1::ContainerAllocateResponse;
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::tree::Tree;
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::tree::Tree;
 use tonic::{Code, Status};
 
 const PF: &str = "0000:01:00.0";
@@ -65,7 +56,7 @@ impl Node {
             kubelet,
             plugin,
         };
-        let listed = |known: &sriov_tests::kubelet::Resources| {
+        let listed = |known: &sriov_testkit::kubelet::Resources| {
             known
                 .get(RESOURCE)
                 .is_some_and(|known| known.ids() == [VF0, VF1])
@@ -272,13 +263,13 @@ fn files_of_running_pods_are_rebuilt_and_those_of_nobody_go() {
     fs::remove_file(&held).unwrap();
     fs::remove_file(&cdi).unwrap();
     let mut node = node.restarted(&flags);
-    sriov_tests::node::wait_for("the files of the running pod are there again", || {
+    sriov_testkit::node::wait_for("the files of the running pod are there again", || {
         held.exists() && cdi.exists()
     })
     .unwrap();
     let after = [&held, &cdi].map(|path| fs::read_to_string(path).unwrap());
     assert_eq!(after, before);
-    sriov_tests::node::wait_for("the files of no pod are gone", || !unheld.exists()).unwrap();
+    sriov_testkit::node::wait_for("the files of no pod are gone", || !unheld.exists()).unwrap();
     assert!(held.exists() && cdi.exists());
 
     // A kubelet that tells nothing is no reason to remove anything.

@@ -2,22 +2,13 @@
 //!
 //! Each file of `corpus/` says and combines what its namesake does; four of the documented ones are no JSON, and are tried repaired, too.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use expect_test::{Expect, expect};
-use sriov_tests::plugin;
-use sriov_tests::tree::Tree;
+use sriov_testkit::plugin;
+use sriov_testkit::tree::Tree;
 
 /// Vendor and device id, class, driver, and the netdev with its ARP hardware type.
 struct Function {

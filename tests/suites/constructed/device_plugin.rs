@@ -1,45 +1,18 @@
 //! The device plugin against the kubelet double, on a constructed sysfs tree: registration, lists, allocations, restarts.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::lab::build::{cargo, workspace};
-use sriov_tests::plugin::{self, Plugin};
+use sriov_testkit::kubelet::Kubelet;
+
+use sriov_testkit::plugin::{self, Plugin};
 
 const CONFIG: &str = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["igbvf"]}}]}"#;
 const RESOURCE: &str = "x.y/vf";
-
-/// The binary as cargo builds it for these tests.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        assert!(
-            cargo()
-                .args(["build", "--quiet", "--package", "sriov-device-plugin"])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| workspace().join("target"), PathBuf::from);
-        target.join("debug/sriov-device-plugin")
-    })
-}
 
 /// A machine with one PF, its kubelet, and the plugin.
 struct Node {
@@ -80,7 +53,11 @@ impl Node {
         let mut flags = plugin::flags(dir.path(), "config.json", &[("host-root", "")]);
         let mode = if is_watching { "watcher" } else { "auto" };
         flags.push(format!("--registration={mode}"));
-        let command = format!("{limits} exec {} {}", binary().display(), flags.join(" "));
+        let command = format!(
+            "{limits} exec {} {}",
+            plugin::binary().unwrap().display(),
+            flags.join(" ")
+        );
         let log = dir.path().join("log");
         let plugin = Plugin::start(Path::new("/bin/sh"), &["-c", &command], &log).unwrap();
         Self {
@@ -124,7 +101,7 @@ fn a_pool_is_registered_and_listed_in_either_mode() {
         let node = Node::start(2, is_watching);
         if is_watching {
             let registry = node.dir.path().join("kubelet/plugins_registry/x.y_vf.sock");
-            sriov_tests::node::wait_for("the socket is there", || registry.exists()).unwrap();
+            sriov_testkit::node::wait_for("the socket is there", || registry.exists()).unwrap();
             assert_eq!(node.kubelet.look_for_plugins().unwrap(), 1);
         }
         let known = node
@@ -304,7 +281,7 @@ fn a_kubelet_that_is_away_is_tried_less_and_less_often_until_it_comes() {
     // Its own socket comes and goes with each try; so do the files of others.
     let dir = node.dir.path().join("kubelet/device-plugins");
     let log = node.dir.path().join("log");
-    sriov_tests::node::wait_for("the tries become fewer", || {
+    sriov_testkit::node::wait_for("the tries become fewer", || {
         let other = dir.join("other");
         fs::write(&other, "").unwrap();
         fs::remove_file(&other).unwrap();
@@ -335,7 +312,7 @@ fn a_pool_without_descriptors_is_served_when_there_are_some() {
     let clients: Vec<UnixStream> = (0..40)
         .map(|_| UnixStream::connect(socket).unwrap())
         .collect();
-    sriov_tests::node::wait_for("it has no descriptor left", || descriptors() >= 32).unwrap();
+    sriov_testkit::node::wait_for("it has no descriptor left", || descriptors() >= 32).unwrap();
     drop(clients);
     node.kubelet.allocate(RESOURCE, &["0000:01:10.0"]).unwrap();
     node.plugin.stop().unwrap();
@@ -349,7 +326,7 @@ fn a_kubelet_that_refuses_is_asked_again_ever_later_and_a_new_one_at_once() {
     let log = node.dir.path().join("log");
     for wait in [200, 400, 800] {
         let line = format!("not today; next try in {wait} ms");
-        sriov_tests::node::wait_for(&line, || fs::read_to_string(&log).unwrap().contains(&line))
+        sriov_testkit::node::wait_for(&line, || fs::read_to_string(&log).unwrap().contains(&line))
             .unwrap();
     }
     node.kubelet.refuse(None);
@@ -391,7 +368,7 @@ fn a_wrong_start_is_one_sentence_and_not_success() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.json");
     fs::write(&file, r#"{"resourceList": [{"resourceName": "a"}]}"#).unwrap();
-    let output = Command::new(binary())
+    let output = Command::new(plugin::binary().unwrap())
         .arg(format!("--config-file={}", file.display()))
         .output()
         .unwrap();
@@ -401,7 +378,7 @@ fn a_wrong_start_is_one_sentence_and_not_success() {
         "{output:?}"
     );
     assert_eq!(
-        Command::new(binary())
+        Command::new(plugin::binary().unwrap())
             .arg("--nonsense")
             .output()
             .unwrap()

@@ -1,25 +1,16 @@
 //! Health as kubelet, people and Prometheus see it, on a constructed machine; what real links and cards do is tried on real VFs.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sriov_device_plugin::proto::v1beta1::Device;
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::node::wait_for;
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::scrape::Scrape;
-use sriov_tests::tree::Tree;
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::node::wait_for;
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::scrape::Scrape;
+use sriov_testkit::tree::Tree;
 
 const PF: &str = "0000:01:00.0";
 const VFS: [&str; 3] = ["0000:01:10.0", "0000:01:10.1", "0000:01:10.2"];

@@ -1,25 +1,16 @@
 //! Metrics and probes of the running plugin; and that dashboard and alert rules ask for nothing that is not exported.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::lab::build::workspace;
-use sriov_tests::node::wait_for;
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::scrape::Scrape;
-use sriov_tests::tree::Tree;
+use sriov_lab::checkout::workspace;
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::node::wait_for;
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::scrape::Scrape;
+use sriov_testkit::tree::Tree;
 
 const PF: &str = "0000:01:00.0";
 const VFS: [&str; 2] = ["0000:01:10.0", "0000:01:10.2"];

@@ -1,25 +1,16 @@
 //! What thousands of kubelet restarts and broken streams leave behind in the device plugin: nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sriov_device_plugin::proto::v1beta1::Empty;
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::node::wait_for;
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::scrape::Scrape;
-use sriov_tests::tree::Tree;
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::node::wait_for;
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::scrape::Scrape;
+use sriov_testkit::tree::Tree;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 

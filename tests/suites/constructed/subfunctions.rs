@@ -1,14 +1,5 @@
 //! Subfunctions as devices of a pool, over the real protocol, on a constructed machine: the emulated NIC has none.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -16,9 +7,9 @@ use std::process::Command;
 use expect_test::{Expect, expect};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sriov_tests::kubelet::{Kubelet, Resources};
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::tree::Tree;
+use sriov_testkit::kubelet::{Kubelet, Resources};
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::tree::Tree;
 use tonic::{Code, Status};
 
 const PF: &str = "0000:03:00.0";
@@ -71,7 +62,7 @@ fn subfunctions_are_listed_allocated_and_taken_back() {
     let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &at("log")).unwrap();
 
     let ids =
-        |known: &Resources, name: &str| known.get(name).map(sriov_tests::kubelet::Resource::ids);
+        |known: &Resources, name: &str| known.get(name).map(sriov_testkit::kubelet::Resource::ids);
     let has = |known: &Resources, name: &str, expected: &[&str]| {
         ids(known, name).is_some_and(|ids| ids == expected)
     };

@@ -1,23 +1,14 @@
 //! The subcommands of the device plugin, by exec on a constructed machine: what people read, and the exit codes that scripts read.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::plugin;
-use sriov_tests::tree::Tree;
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::plugin;
+use sriov_testkit::tree::Tree;
 
 const PF: &str = "0000:01:00.0";
 const UPLINK: &str = "0000:02:00.0";

@@ -1,11 +1,4 @@
 //! Allocations on real VFs: nodes that are really there, files that follow the pods, and who has what by kubelet and by the CNI plugin.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -13,11 +6,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sriov_device_plugin::proto::v1beta1::ContainerAllocateResponse;
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::multus::{Attachment, call};
-use sriov_tests::node::{Driver, Netns, Pf, wait_for};
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::scrape::Scrape;
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::multus::{Attachment, call};
+use sriov_testkit::node::{Driver, Netns, Pf, wait_for};
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::scrape::Scrape;
 
 const RESOURCE: &str = "x.y/vf";
 
@@ -71,7 +64,7 @@ impl Stack {
     }
 
     fn wait_for(&self, ids: &[&str]) {
-        let has = |known: &sriov_tests::kubelet::Resources| {
+        let has = |known: &sriov_testkit::kubelet::Resources| {
             known.get(RESOURCE).is_some_and(|known| known.ids() == ids)
         };
         self.kubelet

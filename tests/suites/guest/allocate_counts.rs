@@ -1,12 +1,4 @@
 //! What an Allocate asks the kernel for, and how often the plugin looks at the machine for a change: counts that no noise changes.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +6,10 @@ use std::process::{Child, Command};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sriov_tests::kubelet::{Kubelet, Resources};
-use sriov_tests::node::{Pf, wait_for};
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::strace::Trace;
+use sriov_testkit::kubelet::{Kubelet, Resources};
+use sriov_testkit::node::{Pf, wait_for};
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::strace::Trace;
 
 /// Looks at the VF and its PF in sysfs, and its device-info file: whether it is there, written beside its place, renamed.
 const NAMED: usize = 14;

@@ -1,20 +1,11 @@
 //! The CNI plugin on real VFs: attachments are whole or not at all, and what was there before comes back exactly.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{BIN, assert_nothing_left, at_pf, attachment, in_pod, refuse, succeed};
-use sriov_tests::multus::{Attachment, call};
-use sriov_tests::node::{Netns, Pf, ip, ip_json, netdev_of};
+use sriov_testkit::cni::{BIN, assert_nothing_left, at_pf, attachment, in_pod, refuse, succeed};
+use sriov_testkit::multus::{Attachment, call};
+use sriov_testkit::node::{Netns, Pf, ip, ip_json, netdev_of};
 
 fn everything() -> Value {
     json!({ "vlan": 100, "vlanQoS": 3, "mac": "02:00:00:00:01:01", "spoofchk": "off", "trust": "on", "max_tx_rate": 50, "mtu": 1400 })

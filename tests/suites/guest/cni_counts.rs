@@ -1,23 +1,14 @@
 //! What an attachment costs, in counts that no noise changes: system calls, netlink requests, processes, bytes.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{BIN, assert_nothing_left, attachment, config, succeed};
-use sriov_tests::multus::Attachment;
-use sriov_tests::node::{Netns, Pf};
-use sriov_tests::strace::Trace;
+use sriov_testkit::cni::{BIN, assert_nothing_left, attachment, config, succeed};
+use sriov_testkit::multus::Attachment;
+use sriov_testkit::node::{Netns, Pf};
+use sriov_testkit::strace::Trace;
 
 /// What a verb may ask the kernel for, without IPAM.
 struct Budget {

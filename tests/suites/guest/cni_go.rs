@@ -1,21 +1,12 @@
 //! Our plugin and the Go plugin on one node: the state of each is good for the other, on real VFs.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{
+use sriov_testkit::cni::{
     STATE, assert_nothing_left, at_pf, attachment, in_pod, refuse, state, succeed,
 };
-use sriov_tests::node::{Netns, Pf, ip, ip_json, netdev_of, wait_for};
+use sriov_testkit::node::{Netns, Pf, ip, ip_json, netdev_of, wait_for};
 
 fn fields() -> Value {
     json!({ "cniVersion": "1.1.0", "vlan": 100, "mac": "02:00:00:00:06:01", "spoofchk": "off", "trust": "on", "mtu": 1400 })
@@ -51,7 +42,7 @@ fn what_the_go_plugin_attached_is_respected_and_released() {
     let attachment = attachment(&pod, &vf);
     as_go_did(&pf, &vf, &pod, "c-go-pod");
     let next = Netns::new("go-next").unwrap();
-    let error = refuse(&json!({}), &sriov_tests::cni::attachment(&next, &vf));
+    let error = refuse(&json!({}), &sriov_testkit::cni::attachment(&next, &vf));
     assert_eq!(error["code"], 11, "{error}");
     succeed("DEL", &json!({ "vlan": 100, "trust": "on" }), &attachment);
     assert_eq!(pf.baseline().unwrap(), before);

@@ -1,13 +1,4 @@
 //! `kill -9` at every system call of ADD and of DEL, on real VFs: one DEL afterwards leaves nothing, each time.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,11 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{
+use sriov_testkit::cni::{
     BIN, RECORDER_BIN, Recorder, assert_nothing_left, at_pf, attachment, config, in_pod, run_with,
 };
-use sriov_tests::multus::{Answer, Attachment, answer, set_environment};
-use sriov_tests::node::{Netns, Pf, ip_json, netdev_of, without_noise};
+use sriov_testkit::multus::{Answer, Attachment, answer, set_environment};
+use sriov_testkit::node::{Netns, Pf, ip_json, netdev_of, without_noise};
 
 /// VFs that are worked on at the same time.
 const WORKERS: usize = 4;

@@ -1,27 +1,18 @@
 //! Random lives of seven VFs in parallel, against an oracle that reads PF, pods, state and IPAM's calls.
 //!
 //! No VF is ever free and not at its baseline, none has two owners, and IPAM's ADDs and DELs balance.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{
+use sriov_testkit::cni::{
     BIN, RECORDER_BIN, Recorder, STATE, assert_nothing_left, at_pf, attachment, config, run_with,
     state,
 };
-use sriov_tests::multus::{Answer, Attachment, answer, set_environment};
-use sriov_tests::node::{Netns, Pf, ip_json, netdev_of, without_noise};
+use sriov_testkit::multus::{Answer, Attachment, answer, set_environment};
+use sriov_testkit::node::{Netns, Pf, ip_json, netdev_of, without_noise};
 
 const VFS: usize = 7;
 /// Steps of each VF between two reboots, and such lives.
@@ -282,7 +273,7 @@ impl Life<'_> {
                     self.story
                 );
                 if let Some(netns) = &pod.netns {
-                    let link = sriov_tests::cni::in_pod(netns);
+                    let link = sriov_testkit::cni::in_pod(netns);
                     assert_eq!(
                         (&link["parentdev"], &link["mtu"]),
                         (&json!(self.vf), &json!(1400)),

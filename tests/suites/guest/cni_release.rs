@@ -1,23 +1,14 @@
 //! DEL on real VFs, whatever happened since ADD: renamed, lost, torn, rebooted, made again.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{
+use sriov_testkit::cni::{
     BIN, RECORDER_BIN, Recorder, STATE, assert_nothing_left, at_pf, attachment, in_pod, refuse,
     refuse_verb, run, run_with, state, succeed,
 };
-use sriov_tests::node::{Netns, Pf, ip, ip_json, netdev_of, wait_for};
+use sriov_testkit::node::{Netns, Pf, ip, ip_json, netdev_of, wait_for};
 
 fn fields() -> Value {
     json!({ "cniVersion": "1.1.0", "vlan": 100, "vlanQoS": 2, "mac": "02:00:00:00:06:01", "spoofchk": "off", "trust": "on", "mtu": 1400 })

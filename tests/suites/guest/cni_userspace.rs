@@ -1,19 +1,10 @@
 //! VFs whose driver is for user space, and VFs that cannot be attached, on real ones.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{
+use sriov_testkit::cni::{
     assert_nothing_left, at_pf, attachment, in_pod, refuse, refuse_verb, succeed,
 };
-use sriov_tests::node::{Driver, Netns, Pf, ip, netdev_of};
+use sriov_testkit::node::{Driver, Netns, Pf, ip, netdev_of};
 
 #[test]
 fn a_vf_for_user_space_gets_its_settings_at_the_pf_and_no_interface() {
@@ -109,7 +100,7 @@ fn each_vf_that_cannot_be_attached_has_its_sentence() {
     ip(&["link", "set", &name, "netns", &away.name]).unwrap();
     says("is not on the host", 7);
     ip(&["-netns", &away.name, "link", "set", &name, "netns", "1"]).unwrap();
-    sriov_tests::node::wait_for("the PF is as it was", || {
+    sriov_testkit::node::wait_for("the PF is as it was", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();

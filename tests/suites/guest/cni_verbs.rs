@@ -1,23 +1,14 @@
 //! The protocol of the CNI specification 1.1.0 on real VFs: CHECK, STATUS, GC, versions, chains, errors, delegation.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{
+use sriov_testkit::cni::{
     BIN, RECORDER_BIN, Recorder, assert_nothing_left, at_pf, attachment, in_pod, refuse,
     refuse_verb, run_with, state, succeed,
 };
-use sriov_tests::multus::Attachment;
-use sriov_tests::node::{Netns, Pf, ip, netdev_of};
+use sriov_testkit::multus::Attachment;
+use sriov_testkit::node::{Netns, Pf, ip, netdev_of};
 
 fn fields() -> Value {
     json!({ "cniVersion": "1.1.0", "vlan": 100, "mac": "02:00:00:00:05:01", "spoofchk": "on", "trust": "on", "mtu": 1400,
@@ -136,7 +127,7 @@ fn check_compares_with_the_result_of_the_whole_chain() {
     .unwrap();
     result["interfaces"][0]["mac"] = json!("02:00:00:00:05:03");
     let check = with(&fields, &json!({ "prevResult": result }));
-    let error = sriov_tests::cni::run("CHECK", &check, &attachment);
+    let error = sriov_testkit::cni::run("CHECK", &check, &attachment);
     // On igb a trusted VF's address reaches the PF too; what the PF says must then be named, and nothing else.
     if at_pf(&pf, 0)["address"] == "02:00:00:00:05:02" {
         assert_eq!(error.code, Some(0), "{}", error.document);
@@ -426,7 +417,7 @@ fn logs_go_where_the_configuration_says_and_never_to_standard_output() {
     let log = "/tmp/sriov-test.log";
     let fields =
         json!({ "cniVersion": "1.1.0", "logLevel": "debug", "logFile": log, "trust": "on" });
-    let answer = sriov_tests::cni::run("ADD", &fields, &attachment);
+    let answer = sriov_testkit::cni::run("ADD", &fields, &attachment);
     assert_eq!((answer.code, answer.log.as_str()), (Some(0), ""));
     let lines = std::fs::read_to_string(log).unwrap();
     assert!(

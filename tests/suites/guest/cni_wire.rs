@@ -1,22 +1,13 @@
 //! What an attachment says on the wire, and the addresses and routes that it gets, on real VFs.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{
+use sriov_testkit::cni::{
     BIN, RECORDER_BIN, Recorder, assert_nothing_left, attachment, in_pod, run_with,
 };
-use sriov_tests::node::{Netns, Pf, ip, ip_json, wait_for};
+use sriov_testkit::node::{Netns, Pf, ip, ip_json, wait_for};
 
 /// tcpdump on one interface, writing lines into a file.
 struct Tap {

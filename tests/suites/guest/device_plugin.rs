@@ -1,19 +1,13 @@
 //! The device plugin and the CNI plugin together on real VFs: pools by PF name and range, and the file that one writes and the other reads.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::multus::{Attachment, call};
-use sriov_tests::node::{Netns, Pf};
-use sriov_tests::plugin::{self, Plugin};
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::multus::{Attachment, call};
+use sriov_testkit::node::{Netns, Pf};
+use sriov_testkit::plugin::{self, Plugin};
 
 const FIRST: &str = "x.y/first";
 const SECOND: &str = "x.y/second";
@@ -49,7 +43,7 @@ impl Stack {
     }
 
     fn wait_for(&self, resource: &str, ids: &[String]) {
-        let has = |known: &sriov_tests::kubelet::Resources| {
+        let has = |known: &sriov_testkit::kubelet::Resources| {
             known.get(resource).is_some_and(|known| known.ids() == ids)
         };
         self.kubelet

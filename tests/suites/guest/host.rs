@@ -1,6 +1,4 @@
 //! What `host` reads and changes, on the node: real VFs, real namespaces, the kernel's own refusals.
-#![cfg(test)]
-#![cfg(feature = "guest")]
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -15,7 +13,7 @@ use sriov_host::snapshot::SriovRole;
 use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};
 use sriov_host::vlan::{Vlan, VlanProto};
 use sriov_host::{HostRoot, IfName, MacAddr, PciAddress, VfIndex, sysfs};
-use sriov_tests::node::{self, Pf, ip, ip_json, netdev_of};
+use sriov_testkit::node::{self, Pf, ip, ip_json, netdev_of};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

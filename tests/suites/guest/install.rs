@@ -1,13 +1,4 @@
 //! What installs: the unit that makes VFs at boot, and `sriov install` of the binary that ships, killed at every system call: under its name there is the old program or the new one, and the next installation is whole.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
-use sriov_tests::cni::BIN;
-use sriov_tests::node::Pf;
+use sriov_testkit::cni::BIN;
+use sriov_testkit::node::Pf;
 
-const UNIT: &str = include_str!("../../deploy/systemd/sriov-vfs@.service");
+const UNIT: &str = include_str!("../../../deploy/systemd/sriov-vfs@.service");
 
 const OLD: &str = "the plugin that was there";
 

@@ -1,22 +1,14 @@
 //! The device plugin on a machine that changes: VFs, drivers, cables, cards and configuration, with every list that kubelet saw.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sriov_tests::kubelet::{Kubelet, Resources};
-use sriov_tests::node::{Driver, Pf, ip};
-use sriov_tests::plugin::{self, Plugin};
-use sriov_tests::scrape::Scrape;
+use sriov_testkit::kubelet::{Kubelet, Resources};
+use sriov_testkit::node::{Driver, Pf, ip};
+use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::scrape::Scrape;
 
 /// Shorter than the plugin's slow timer: what is there by then was heard.
 const HEARD: Duration = Duration::from_secs(30);
@@ -278,7 +270,7 @@ fn a_changed_configmap_is_taken_when_it_is_good() {
 fn an_uplink_leaves_its_pool_when_it_becomes_one() {
     let pf = Pf::with_vfs(0, 3).unwrap();
     let device = vfs(&pf, 1);
-    let netdev = sriov_tests::node::netdev_of(&device[0]).unwrap();
+    let netdev = sriov_testkit::node::netdev_of(&device[0]).unwrap();
     let stack = Stack::start(
         &json!([{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0#0"] } }]),
     );

@@ -1,18 +1,9 @@
 //! The node itself: two PFs on two NUMA nodes, seven real VFs each.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::path::Path;
 
 use serde_json::json;
-use sriov_tests::node::{Pf, monitor, netdev_of};
+use sriov_testkit::node::{Pf, monitor, netdev_of};
 
 #[test]
 fn both_pfs_make_and_lose_seven_vfs() {

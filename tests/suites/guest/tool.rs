@@ -1,10 +1,4 @@
 //! The subcommands of the device plugin on real VFs, and its refusal to start where it may not write.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -12,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use sriov_tests::kubelet::Kubelet;
-use sriov_tests::node::{Pf, ip, netdev_of};
+use sriov_testkit::kubelet::Kubelet;
+use sriov_testkit::node::{Pf, ip, netdev_of};
 
 const BINARY: &str = "/opt/virtfn/sriov-device-plugin";
 const NOBODY: u32 = 65534;

@@ -1,23 +1,14 @@
 //! The documentation for operators: links lead somewhere, files and commands that it names are there, its examples are well-formed.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use sriov_tests::lab::HELP;
-use sriov_tests::lab::build::workspace;
-use sriov_tests::manifests::{documents, files};
-use sriov_tests::plugin;
+use sriov_lab::checkout::workspace;
+use sriov_lab::command::HELP;
+use sriov_lab::manifests::{documents, files};
+use sriov_testkit::plugin;
 
 /// README and all of `docs`, each with its text.
 fn pages() -> Vec<(PathBuf, String)> {

@@ -1,20 +1,11 @@
 //! The examples of `deploy/examples`, read by our own parsers and against each other: what users copy is right.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sriov_config::{NetConf, ResourceList};
-use sriov_tests::lab::build::workspace;
-use sriov_tests::manifests::{BASE, files, read};
+use sriov_lab::checkout::workspace;
+use sriov_lab::manifests::{BASE, files, read};
 
 const EXAMPLES: &str = "deploy/examples";
 

@@ -1,22 +1,14 @@
 //! The manifests of `deploy/`: what is rendered is what the sources say, asks for no privilege that is not argued, and names flags, ports, images and directories that the programs have.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::lab::build::{Dist, workspace};
-use sriov_tests::lab::ship::{VERSION, images};
-use sriov_tests::manifests::{BASE, CHART, GOLDEN, chart_digest, read};
-use sriov_tests::plugin;
+use sriov_lab::build::Dist;
+use sriov_lab::checkout::{VERSION, workspace};
+use sriov_lab::manifests::{BASE, CHART, GOLDEN, chart_digest, read};
+use sriov_lab::ship::images;
+use sriov_testkit::plugin;
 
 fn kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
     documents

@@ -2,17 +2,9 @@
 //!
 //! Only files of the checkout are read, and none is changed.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
-)]
-#![cfg(test)]
-
 use std::path::{Path, PathBuf};
+
+use sriov_lab::checkout::workspace;
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "helpers", "common", "misc", "types", "manager"];
@@ -26,10 +18,6 @@ const UNFINISHED: &[&str] = &[
 ];
 
 const LONGEST: usize = 500;
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -1,20 +1,15 @@
 //! A pod with VFs of two PFs and a bond over them: it is heard when one of the PFs loses its cable.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::workload::pod;
-use sriov_tests::cluster::{Cluster, wait_for};
-use sriov_tests::manifests::documents;
-use sriov_tests::node::{Pf, ip, ip_json, ping};
+use sriov_lab::manifests::documents;
+use sriov_testkit::cluster::workload::pod;
+use sriov_testkit::cluster::{Cluster, wait_for};
+use sriov_testkit::node::{Pf, ip, ip_json, ping};
 
-const LEGS: &str = include_str!("../../deploy/examples/nad-bond.yaml");
+const LEGS: &str = include_str!("../../../deploy/examples/nad-bond.yaml");
 const FAR: &str = "198.51.100.1";
 
 /// The kernel's driver, without the bond that it makes by itself.

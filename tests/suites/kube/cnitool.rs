@@ -1,18 +1,12 @@
 //! cnitool, the reference runtime's own tool, drives the plugin on real VFs, alone and in a chain with the reference plugins of this release.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use sriov_tests::cni::{assert_nothing_left, at_pf};
-use sriov_tests::node::{Netns, Pf, ip, ip_json, wait_for};
+use sriov_testkit::cni::{assert_nothing_left, at_pf};
+use sriov_testkit::node::{Netns, Pf, ip, ip_json, wait_for};
 
 /// A network in a directory of its own, as an administrator puts it into `/etc/cni/net.d`.
 struct Network(tempfile::TempDir);

@@ -1,18 +1,12 @@
 //! Devices of other kinds and lives: drivers for user space, init containers, VFs that come and go, a VF that another pod has.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
-use sriov_tests::cluster::workload::{STORAGE, network, pod};
-use sriov_tests::cluster::{Cluster, wait_for, wait_restored};
-use sriov_tests::node::{Driver, Pf, ip_json};
+use sriov_testkit::cluster::workload::{STORAGE, network, pod};
+use sriov_testkit::cluster::{Cluster, wait_for, wait_restored};
+use sriov_testkit::node::{Driver, Pf, ip_json};
 
 /// The root of the container that has a device of a resource, seen from the node, and the value of its variable.
 fn container_with(variable: &str) -> (PathBuf, String) {

@@ -1,22 +1,16 @@
 //! The Go plugins and ours in turn on one node, with one `ConfigMap`, one network and running pods: what either gave is respected and released by the other.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::bench::{PEER_BIN, PEER_DEVICE_PLUGIN};
-use sriov_tests::cluster::workload::{network, pod};
-use sriov_tests::cluster::{Cluster, Pod, last_lines, wait_for, wait_restored};
-use sriov_tests::cni::{BIN, assert_nothing_left, at_pf};
-use sriov_tests::node::{Pf, ip, ip_json, netdev_of};
-use sriov_tests::plugin::Plugin;
+use sriov_lab::peers::{PEER_BIN, PEER_DEVICE_PLUGIN};
+use sriov_testkit::cluster::workload::{network, pod};
+use sriov_testkit::cluster::{Cluster, Pod, last_lines, wait_for, wait_restored};
+use sriov_testkit::cni::{BIN, assert_nothing_left, at_pf};
+use sriov_testkit::node::{Pf, ip, ip_json, netdev_of};
+use sriov_testkit::plugin::Plugin;
 
 const RESOURCE: &str = "example.com/dropin";
 const VFS: usize = 2;

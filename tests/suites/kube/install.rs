@@ -1,25 +1,18 @@
 //! Our own image and manifests on a node of real parts: the pod of the kustomize base installs the CNI plugin, offers VFs without any capability, and is ready; the operator's manifests start the same images.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::{Cluster, Pod, ctr, wait_for, wait_restored};
-use sriov_tests::lab::ship::VERSION;
-use sriov_tests::manifests::documents;
-use sriov_tests::node::{Pf, ip_json};
+use sriov_lab::checkout::VERSION;
+use sriov_lab::manifests::documents;
+use sriov_testkit::cluster::{Cluster, Pod, ctr, wait_for, wait_restored};
+use sriov_testkit::node::{Pf, ip_json};
 
-const TRADING: &str = include_str!("../../deploy/examples/nad-vlan.yaml");
-const CONFIG: &str = include_str!("../../deploy/examples/configmap.yaml");
-const POD: &str = include_str!("../../deploy/examples/pod.yaml");
-const BASE: &str = include_str!("../golden/kustomize.yaml");
+const TRADING: &str = include_str!("../../../deploy/examples/nad-vlan.yaml");
+const CONFIG: &str = include_str!("../../../deploy/examples/configmap.yaml");
+const POD: &str = include_str!("../../../deploy/examples/pod.yaml");
+const BASE: &str = include_str!("../../golden/kustomize.yaml");
 const PLUGIN: &str = "/opt/cni/bin/sriov";
 const DEVICE_INFO: &str = "/var/run/k8s.cni.cncf.io/devinfo/dp";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";

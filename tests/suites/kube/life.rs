@@ -1,17 +1,12 @@
 //! What a node lives through while pods hold VFs: restarts of kubelet, of the runtime and of the device plugin, and pods that come and go.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::workload::{network, pod};
-use sriov_tests::cluster::{Cluster, Pod, Service, wait_for, wait_restored};
-use sriov_tests::node::{Pf, ip_json};
+use sriov_testkit::cluster::workload::{network, pod};
+use sriov_testkit::cluster::{Cluster, Pod, Service, wait_for, wait_restored};
+use sriov_testkit::node::{Pf, ip_json};
 
 const RESOURCE: &str = "example.com/trading";
 const DEVICE_INFO: &str = "/var/run/k8s.cni.cncf.io/devinfo/dp";

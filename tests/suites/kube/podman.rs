@@ -1,17 +1,11 @@
 //! podman, which has no daemon and calls CNI plugins by itself, gives a container a VF through a network list and takes it back.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::process::Command;
 
 use serde_json::json;
-use sriov_tests::cni::{assert_nothing_left, at_pf};
-use sriov_tests::node::{Pf, wait_for};
+use sriov_testkit::cni::{assert_nothing_left, at_pf};
+use sriov_testkit::node::{Pf, wait_for};
 
 const NETWORKS: &str = "/etc/podman/net.d";
 

@@ -1,15 +1,9 @@
 //! Pods with VFs on a node of real parts: kubelet, containerd, Multus, the device plugin and the CNI plugin, nothing faked between pod and wire.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
-)]
 
 use serde_json::json;
-use sriov_tests::cluster::workload::{STORAGE, TRADING, network, pod};
-use sriov_tests::cluster::{Cluster, wait_for, wait_restored};
-use sriov_tests::node::{Pf, ip_json, ping};
+use sriov_testkit::cluster::workload::{STORAGE, TRADING, network, pod};
+use sriov_testkit::cluster::{Cluster, wait_for, wait_restored};
+use sriov_testkit::node::{Pf, ip_json, ping};
 
 #[test]
 fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {

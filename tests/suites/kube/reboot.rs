@@ -1,11 +1,6 @@
 //! A node that loses its power with pods on it: what was written for good stays on its disk, all else goes, and the VFs are made anew.
 //!
 //! The lab cuts the power, boots the node again and starts the test anew; a note on the disk says that it is the second time.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -13,10 +8,10 @@ use std::path::Path;
 
 use nix::unistd::sync;
 use serde_json::json;
-use sriov_tests::cluster::workload::pod;
-use sriov_tests::cluster::{Cluster, Pod, wait_restored};
-use sriov_tests::cni::{STATE, assert_nothing_left, state};
-use sriov_tests::node::{Pf, cut_power, ip_json};
+use sriov_testkit::cluster::workload::pod;
+use sriov_testkit::cluster::{Cluster, Pod, wait_restored};
+use sriov_testkit::cni::{STATE, assert_nothing_left, state};
+use sriov_testkit::node::{Pf, cut_power, ip_json};
 
 const RESOURCE: &str = "example.com/trading";
 const PODS: [&str; 2] = ["before-1", "before-2"];

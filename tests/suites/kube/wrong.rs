@@ -1,17 +1,12 @@
 //! What is wrong is told in one sentence, where one looks for it: an event of the pod, the device plugin's log, its inventory.
-#![cfg(feature = "guest")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test says what it expects by panicking"
-)]
 
 use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sriov_tests::cluster::workload::{network, pod};
-use sriov_tests::cluster::{Cluster, Service, wait_for};
-use sriov_tests::node::Pf;
+use sriov_testkit::cluster::workload::{network, pod};
+use sriov_testkit::cluster::{Cluster, Service, wait_for};
+use sriov_testkit::node::Pf;
 
 const MULTUS: &str = "/etc/cni/net.d/00-multus.conf";
 const PLAIN: &str = "/etc/cni/net.d/10-plain.conf";

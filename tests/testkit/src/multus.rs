@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     fn network() -> Network {
-        Network::from_manifest(include_str!("../../deploy/examples/nad-vlan.yaml")).unwrap()
+        Network::from_manifest(include_str!("../../../deploy/examples/nad-vlan.yaml")).unwrap()
     }
 
     fn attachment() -> Attachment {
@@ -268,7 +268,7 @@ mod tests {
         );
 
         let other =
-            Network::from_manifest(include_str!("../../deploy/examples/nad-other-vlan.yaml"))
+            Network::from_manifest(include_str!("../../../deploy/examples/nad-other-vlan.yaml"))
                 .unwrap();
         assert_eq!(
             delegate_config(&dirs, &other, &attachment()).get("runtimeConfig"),

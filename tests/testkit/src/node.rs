@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::lab::qemu::POWER_CUT;
+use sriov_lab::qemu::POWER_CUT;
+pub use sriov_lab::wait::{wait_for, wait_within};
 
-const DEADLINE: Duration = Duration::from_mins(1);
 /// A VF that its PF has not heard of by then never told it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -330,31 +330,6 @@ pub fn cut_power() -> Result<()> {
     // Not by `println!`, which the test's harness keeps to itself.
     writeln!(std::io::stdout(), "\n{POWER_CUT}")?;
     wait_for("the power is cut", || false)
-}
-
-/// Waits for a state, with a deadline.
-pub fn wait_for(what: &str, holds: impl FnMut() -> bool) -> Result<()> {
-    wait_within(DEADLINE, Duration::from_millis(20), what, holds)
-}
-
-/// Waits for a state until a deadline, and looks after each pause whether it is there.
-pub fn wait_within(
-    deadline: Duration,
-    pause: Duration,
-    what: &str,
-    mut holds: impl FnMut() -> bool,
-) -> Result<()> {
-    let end = Instant::now() + deadline;
-    while !holds() {
-        if Instant::now() > end {
-            bail!(
-                "after {} s it is still not so that {what}",
-                deadline.as_secs()
-            );
-        }
-        std::thread::sleep(pause);
-    }
-    Ok(())
 }
 
 /// Takes out what changes by itself: the operational state follows the carrier, and igbvf's `permaddr` is whatever it last read from its PF.

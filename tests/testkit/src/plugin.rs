@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::build::{cargo, workspace};
-use crate::node::wait_for;
+use sriov_lab::checkout::{cargo, target};
+use sriov_lab::wait::wait_for;
 
 /// The binary as cargo builds it for the tests of this machine.
 pub fn binary() -> Result<&'static Path> {
@@ -20,11 +20,7 @@ pub fn binary() -> Result<&'static Path> {
             .args(["build", "--quiet", "--package", "sriov-device-plugin"])
             .status();
         match build {
-            Ok(status) if status.success() => {
-                let target = std::env::var_os("CARGO_TARGET_DIR")
-                    .map_or_else(|| workspace().join("target"), PathBuf::from);
-                Ok(target.join("debug/sriov-device-plugin"))
-            }
+            Ok(status) if status.success() => Ok(target().join("debug/sriov-device-plugin")),
             other => Err(format!("cannot build the device plugin: {other:?}")),
         }
     });

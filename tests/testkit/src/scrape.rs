@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::node::wait_for;
+use sriov_lab::wait::wait_for;
 
 /// The address of a plugin that was started with `--metrics-address=0`.
 #[derive(Clone, Debug)]

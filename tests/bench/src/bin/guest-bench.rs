@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let part = std::env::args().nth(1).unwrap_or_default();
-    match sriov_tests::bench::on_the_node(&part) {
+    match sriov_bench::guest::measure(&part) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");

@@ -6,24 +6,24 @@ use anyhow::{Context, Result, bail};
 
 /// The Debian release of this machine and its mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Release {
+pub(crate) struct Release {
     /// For instance `bookworm`.
-    pub(super) codename: String,
+    pub(crate) codename: String,
     /// The suite that has a QEMU with `igb` and a 6.12 kernel, where the release itself has not.
-    pub(super) newer: Option<String>,
+    pub(crate) newer: Option<String>,
     mirror: Mirror,
 }
 
 /// One Debian archive of the apt configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     uri: String,
     signed_by: Option<String>,
 }
 
 impl Release {
     /// The lines for a private `sources.list`.
-    pub(super) fn sources_list(&self) -> String {
+    pub(crate) fn sources_list(&self) -> String {
         let Self {
             codename,
             newer,
@@ -44,7 +44,7 @@ impl Release {
 ///
 /// # Errors
 /// One sentence, when this is no Debian the lab knows or it names no mirror.
-pub(super) fn release() -> Result<Release> {
+pub(crate) fn release() -> Result<Release> {
     let os_release =
         std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
     let codename = codename(&os_release).unwrap_or("unknown");

@@ -10,26 +10,26 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::super::image::command_in;
-use super::super::progress;
-use super::go::Programs;
-use crate::node::wait_for;
+use crate::go::Programs;
+use crate::image::command_in;
+use crate::progress;
+use crate::wait::wait_for;
 
 /// The host's loopback device as the node sees it (QEMU's user network).
 const HOST_OF_NODE: &str = "10.0.2.2";
 
 /// The server's certificate on the node.
-pub(super) const AUTHORITY: &str = "/etc/kubernetes/cert.pem";
+pub(crate) const AUTHORITY: &str = "/etc/kubernetes/cert.pem";
 
 const MANIFESTS: &str = include_str!("manifests.yaml");
 
 /// A running control plane; it ends with its owner.
 #[derive(Debug)]
-pub(in crate::lab) struct ControlPlane {
+pub(crate) struct ControlPlane {
     dir: PathBuf,
     kubectl: PathBuf,
     /// Address of the proxy, as the node sees it.
-    pub(super) api: String,
+    pub(crate) api: String,
     services: Vec<Service>,
 }
 
@@ -48,7 +48,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When a part does not come up; its log is quoted.
-    pub(super) fn start(debian: &Path, programs: &Programs, dir: &Path) -> Result<Self> {
+    pub(crate) fn start(debian: &Path, programs: &Programs, dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let [client, peer, secure, proxy] = free_ports()?;
         let mut plane = Self {
@@ -130,12 +130,12 @@ impl ControlPlane {
     }
 
     /// The kubeconfig of a user, for the node.
-    pub(super) fn kubeconfig(&self, user: &str) -> PathBuf {
+    pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
         self.dir.join(format!("{user}.kubeconfig"))
     }
 
     /// The server's certificate, which belongs at [`AUTHORITY`] of the node.
-    pub(super) fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.dir.join("cert.pem")
     }
 

@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::super::cache::Cache;
-use super::super::fetch;
-use super::super::image::{command_in, first_of};
+use crate::cache::Cache;
+use crate::debian;
+use crate::debian::first_of;
+use crate::image::command_in;
 
 /// Version of the parts in the cache.
 const LAYOUT: &str = "disk-v1";
@@ -19,8 +20,8 @@ const SIZE: u64 = 4 << 30;
 ///
 /// # Errors
 /// When Debian's tools cannot be had, or fail: then with what they say.
-pub(super) fn make(cache: &Cache, file: &Path) -> Result<PathBuf> {
-    let root = fetch::packages(cache, LAYOUT, &["e2fsprogs"])?;
+pub(crate) fn make(cache: &Cache, file: &Path) -> Result<PathBuf> {
+    let root = debian::packages(cache, LAYOUT, &["e2fsprogs"])?;
     std::fs::File::create(file)?.set_len(SIZE)?;
     let [loader, words @ ..] = &command_in(&root)?[..] else {
         bail!("no loader of programs");

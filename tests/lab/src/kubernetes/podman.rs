@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use super::super::cache::Cache;
-use super::super::fetch;
-use super::super::image::first_of;
-use super::super::qemu::Node;
+use super::files::{add_texts, add_with_libraries};
+use crate::cache::Cache;
+use crate::debian;
+use crate::debian::first_of;
+use crate::qemu::Node;
 
 /// Version of the parts in the cache.
 const LAYOUT: &str = "podman-v1";
@@ -37,11 +38,11 @@ const FILES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// When its packages cannot be had, or a file cannot be written.
-pub(super) fn add(cache: &Cache, node: &mut Node) -> Result<()> {
-    let root = fetch::packages(cache, LAYOUT, &["podman"])?;
+pub(crate) fn add(cache: &Cache, node: &mut Node) -> Result<()> {
+    let root = debian::packages(cache, LAYOUT, &["podman"])?;
     for (from, to) in PROGRAMS {
         let program = first_of(&root, from)?;
-        super::add_with_libraries(node, &root, &program, to)?;
+        add_with_libraries(node, &root, &program, to)?;
     }
-    super::add_texts(node, FILES)
+    add_texts(node, FILES)
 }

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::super::build::workspace;
-use super::super::cache::Cache;
-use super::go;
+use crate::cache::Cache;
+use crate::checkout::workspace;
+use crate::go;
 use crate::manifests::{BASE, CHART, GOLDEN, Golden, chart_digest};
 
 /// The oldest Kubernetes for which the chart is rendered.

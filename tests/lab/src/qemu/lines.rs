@@ -9,7 +9,7 @@ pub const POWER_CUT: &str = "::power-cut";
 
 /// One line of the job port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// The node is up.
     Ready,
     /// A job wants the power cut.
@@ -22,14 +22,14 @@ pub(super) enum Line {
 
 /// The job port.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     lines: Receiver<Line>,
     is_over: bool,
 }
 
 impl Lines {
     /// Reads the port on a thread of its own, which ends with QEMU.
-    pub(super) fn new(port: impl Read + Send + 'static) -> Self {
+    pub(crate) fn new(port: impl Read + Send + 'static) -> Self {
         let (send, lines) = channel();
         std::thread::spawn(move || {
             let mut port = BufReader::new(port);
@@ -52,7 +52,7 @@ impl Lines {
     }
 
     /// The next line, or nothing at the deadline or at the end.
-    pub(super) fn next_before(&mut self, deadline: Instant) -> Option<Line> {
+    pub(crate) fn next_before(&mut self, deadline: Instant) -> Option<Line> {
         match self
             .lines
             .recv_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -67,7 +67,7 @@ impl Lines {
     }
 
     /// Whether QEMU closed the port.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 }

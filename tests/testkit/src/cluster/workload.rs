@@ -4,11 +4,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 /// The example of a network on VLAN 100 with addresses, for `example.com/trading`.
-pub const TRADING: &str = include_str!("../../../deploy/examples/nad-vlan.yaml");
+pub const TRADING: &str = include_str!("../../../../deploy/examples/nad-vlan.yaml");
 /// The example of a network on VLAN 200 without addresses, for `example.com/storage`.
-pub const STORAGE: &str = include_str!("../../../deploy/examples/nad-other-vlan.yaml");
+pub const STORAGE: &str = include_str!("../../../../deploy/examples/nad-other-vlan.yaml");
 /// The example's resource lists: VFs 0 to 3 of the first PF, all VFs of the second.
-const CONFIG: &str = include_str!("../../../deploy/examples/configmap.yaml");
+const CONFIG: &str = include_str!("../../../../deploy/examples/configmap.yaml");
 
 /// The resource lists of the examples.
 pub(super) fn example_config() -> Result<String> {

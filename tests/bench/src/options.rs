@@ -1,0 +1,100 @@
+//! The command line of the bench.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// What can be measured alone, in the order of the document.
+pub const PARTS: [&str; 5] = ["cni", "counts", "node", "ports", "device-plugin"];
+/// PFs of the part `ports`.
+pub const PORTS: u8 = 16;
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the data is written.
+    pub json: Option<PathBuf>,
+    /// Another CNI plugin.
+    pub peer_cni: Option<PathBuf>,
+    /// Another device plugin.
+    pub peer_device_plugin: Option<PathBuf>,
+    /// The Go plugins, where no other peer is named.
+    pub has_peers: bool,
+    /// All parts when there is none.
+    pub only: Vec<String>,
+    /// How long the idle device plugin is watched.
+    pub idle: Duration,
+    /// Whether `docs/benchmarks` is written.
+    pub into_docs: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            json: None,
+            peer_cni: None,
+            peer_device_plugin: None,
+            has_peers: false,
+            only: Vec::new(),
+            idle: Duration::from_mins(1),
+            into_docs: false,
+        }
+    }
+}
+
+impl Options {
+    /// Reads the words.
+    pub fn parse(words: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || {
+                let value = words.next();
+                value.with_context(|| format!("{word} needs a value"))
+            };
+            match word.as_str() {
+                "--json" => options.json = Some(value()?.into()),
+                "--peer-cni" => options.peer_cni = Some(value()?.into()),
+                "--peer-device-plugin" => options.peer_device_plugin = Some(value()?.into()),
+                "--peers" => options.has_peers = true,
+                "--docs" => options.into_docs = true,
+                "--idle" => {
+                    let seconds = value()?.parse().context("--idle needs seconds")?;
+                    options.idle = Duration::from_secs(seconds);
+                }
+                "--only" => {
+                    for part in value()?.split(',') {
+                        if !PARTS.contains(&part) {
+                            bail!("--only `{part}` is not one of {}", PARTS.join(", "));
+                        }
+                        options.only.push(part.to_owned());
+                    }
+                }
+                other => bail!("`{other}` is no option of bench; `cargo lab help` lists them"),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The command that repeats a part; where a peer's program lies is everybody's own business.
+    pub fn command(&self, part: &str) -> String {
+        let mut command = format!("cargo lab bench --only {part}");
+        if self.has_peers {
+            command.push_str(" --peers");
+        } else if self.peer_cni.is_some() && part != "device-plugin" {
+            command.push_str(" --peer-cni FILE");
+        }
+        if !self.has_peers
+            && self.peer_device_plugin.is_some()
+            && ["node", "ports", "device-plugin"].contains(&part)
+        {
+            command.push_str(" --peer-device-plugin FILE");
+        }
+        let seconds = self.idle.as_secs();
+        if part == "device-plugin" && seconds != Options::default().idle.as_secs() {
+            command = format!("{command} --idle {seconds}");
+        }
+        command
+    }
+}

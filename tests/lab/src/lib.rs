@@ -1,0 +1,31 @@
+//! `cargo lab`: an emulated SR-IOV node on which the real programs run, and the gate that uses it.
+//!
+//! Start at [`command`], which maps words to work. `debian` gets the parts of the node, `image` makes its initramfs, `qemu` boots it and runs jobs.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line tool for people: printing is its job"
+)]
+
+pub mod build;
+pub mod cache;
+pub mod checkout;
+pub mod command;
+pub mod cpio;
+pub mod debian;
+pub mod digest;
+pub mod gate;
+pub mod go;
+pub mod image;
+pub mod kubernetes;
+pub mod manifests;
+pub mod oci;
+pub mod peers;
+pub mod plain;
+pub mod progress;
+pub mod qemu;
+pub mod report;
+pub mod ship;
+pub mod suites;
+pub mod wait;

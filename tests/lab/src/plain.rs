@@ -1,0 +1,18 @@
+//! The plain node: the emulated machine with the two programs that ship and nothing of Kubernetes.
+
+use anyhow::Result;
+
+use crate::cache::Cache;
+use crate::qemu::Node;
+use crate::{build, debian};
+
+/// The parts that every use of the node needs: downloads and the binaries that ship.
+pub fn prepare() -> Result<(Cache, Node)> {
+    let cache = Cache::open()?;
+    let parts = debian::node_parts(&cache)?;
+    let binaries = build::dist()?;
+    let mut node = Node::new(&cache, &parts)?;
+    node.add_file("opt/cni/bin/sriov", &binaries.cni)?;
+    node.add_file("opt/virtfn/sriov-device-plugin", &binaries.device_plugin)?;
+    Ok((cache, node))
+}

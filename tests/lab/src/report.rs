@@ -1,0 +1,80 @@
+//! What was checked and whether it passed; runs commands and the suites of nodes.
+
+use std::panic::resume_unwind;
+use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
+
+use anyhow::{Context, Result};
+
+use crate::progress;
+use crate::qemu::{Job, Node};
+
+/// Suites and the node that runs them.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// Name of the node in the output.
+    pub(crate) name: &'static str,
+    pub(crate) node: Node,
+    pub(crate) jobs: Vec<Job>,
+}
+
+/// What was checked, and whether it passed.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    checks: Vec<(String, bool)>,
+}
+
+impl Report {
+    pub(crate) fn command(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        let output = progress::step(name, || command.output())
+            .with_context(|| format!("cannot start the check `{name}`"))?;
+        if !output.status.success() {
+            println!(
+                "{}\n{}",
+                String::from_utf8_lossy(&output.stdout).trim_end(),
+                String::from_utf8_lossy(&output.stderr).trim_end()
+            );
+        }
+        self.add(name, output.status.success());
+        Ok(())
+    }
+
+    /// Runs the suites of all nodes, side by side: each is emulated by one thread.
+    pub(crate) fn nodes(&mut self, mut all: Vec<Planned>) -> Result<()> {
+        if all.len() > 1 {
+            for Planned { name, node, .. } in &mut all {
+                node.set_prefix(format!("{name}: "));
+            }
+        }
+        let run = |Planned { node, jobs, .. }: &Planned| node.run(jobs);
+        let ended: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = all.iter().map(|it| scope.spawn(|| run(it))).collect();
+            running.into_iter().map(ScopedJoinHandle::join).collect()
+        });
+        for (planned, outcomes) in all.iter().zip(ended) {
+            let outcomes = outcomes.unwrap_or_else(|panic| resume_unwind(panic))?;
+            for outcome in outcomes {
+                let name = format!("suite {} on the {}", outcome.name, planned.name);
+                self.add(&name, outcome.code == 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a check.
+    pub(crate) fn add(&mut self, name: &str, has_passed: bool) {
+        self.checks.push((name.to_owned(), has_passed));
+    }
+
+    /// Prints what passed and what failed; true when all passed.
+    pub(crate) fn print(&self) -> bool {
+        println!();
+        for (name, passed) in &self.checks {
+            println!("{} {name}", if *passed { "ok    " } else { "FAILED" });
+        }
+        let passed = self.checks.iter().filter(|(_, passed)| *passed).count();
+        let failed = self.checks.len() - passed;
+        println!("{passed} passed, {failed} failed");
+        failed == 0
+    }
+}

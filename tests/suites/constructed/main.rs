@@ -1,0 +1,19 @@
+//! The real device plugin on constructed machines, with the kubelet double: for devices and changes that the emulated NIC lacks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+mod allocate;
+mod corpus;
+mod device_plugin;
+mod health;
+mod metrics;
+mod reconnects;
+mod subfunctions;
+mod tool;

@@ -1,0 +1,30 @@
+//! Suites on the plain node: real VFs, a real kernel, as root.
+//!
+//! Each module is a suite: `cargo lab test NAME`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+mod allocate;
+mod allocate_counts;
+mod cni;
+mod cni_counts;
+mod cni_go;
+mod cni_kill;
+mod cni_random;
+mod cni_release;
+mod cni_userspace;
+mod cni_verbs;
+mod cni_wire;
+mod device_plugin;
+mod host;
+mod install;
+mod live;
+mod smoke;
+mod tool;

@@ -1,0 +1,16 @@
+//! Rules that the checkout keeps and no lint checks: sources, packages, documents, examples, manifests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+mod arrows;
+mod docs;
+mod examples;
+mod manifests;
+mod tidy;

@@ -1,0 +1,23 @@
+//! Suites on the Kubernetes node: pods on kubelet, containerd and Multus.
+//!
+//! Each module is a suite: `cargo lab kubernetes NAME`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking"
+)]
+
+mod bond;
+mod cnitool;
+mod devices;
+mod dropin;
+mod install;
+mod life;
+mod podman;
+mod pods;
+mod reboot;
+mod wrong;
