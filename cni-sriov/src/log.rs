@@ -13,13 +13,13 @@ use tracing::Level;
 
 use crate::request::Environment;
 
-/// Size in bytes from which a file is put aside; the Go plugin's.
+/// Size in bytes from which a file is rotated; the Go plugin has the same.
 const FULL: u64 = 100 << 20;
-/// Files that are kept beside the one in use; the Go plugin's.
+/// Rotated files that are kept; the Go plugin keeps as many.
 const KEPT: u32 = 5;
 
-/// Starts logging as standard input asks for, which may be no configuration at all.
-pub fn start(stdin: &str) {
+/// Starts logging as the configuration on standard input says; without a configuration, to standard error.
+pub(crate) fn start(stdin: &str) {
     let conf = NetConf::parse_for_release(stdin).ok().map(|(conf, _)| conf);
     let level = match conf.as_ref().and_then(|conf| conf.log_level) {
         Some(LogLevel::Error) => Level::ERROR,
@@ -37,14 +37,14 @@ pub fn start(stdin: &str) {
             Ok(file) => lines.with_writer(Mutex::new(file)).init(),
             Err(error) => {
                 lines.with_writer(io::stderr).init();
-                tracing::warn!("logFile `{}`: {error}", path.display());
+                tracing::warn!(path = %path.display(), %error, "cannot open logFile");
             }
         },
     }
 }
 
-/// What each line is about: files hold the lines of many calls.
-pub fn call(environment: &Environment, stdin: &str) -> tracing::Span {
+/// The call that each line is about, because a file has the lines of many calls.
+pub(crate) fn call(environment: &Environment, stdin: &str) -> tracing::Span {
     let network = serde_json::from_str::<Value>(stdin).ok();
     let network = network
         .as_ref()
@@ -61,7 +61,7 @@ pub fn call(environment: &Environment, stdin: &str) -> tracing::Span {
 
 fn open(path: &Path) -> io::Result<File> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.len() >= FULL) {
-        put_aside(path)?;
+        rotate(path)?;
     }
     let mut options = File::options();
     options.append(true).create(true).mode(0o600);
@@ -69,7 +69,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// `x.4` becomes `x.5`, and so on; `x` becomes `x.1`.
-fn put_aside(path: &Path) -> io::Result<()> {
+fn rotate(path: &Path) -> io::Result<()> {
     let numbered = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{number}"));
@@ -91,12 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_file_is_put_aside() {
+    fn full_file_is_rotated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sriov.log");
         fs::write(&path, "old").unwrap();
         fs::write(dir.path().join("sriov.log.1"), "older").unwrap();
-        put_aside(&path).unwrap();
+        rotate(&path).unwrap();
         open(&path).unwrap().write_all(b"new\n").unwrap();
         open(&path).unwrap().write_all(b"newer\n").unwrap();
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();

@@ -84,7 +84,7 @@ fn it_says_what_it_found_and_did() {
     node.assert_installed();
     assert_eq!(
         node.install(&[]),
-        format!("left DIR/sriov alone: it is equal (version {VERSION})\n")
+        format!("left DIR/sriov alone: it is identical (version {VERSION})\n")
     );
     fs::write(node.plugin(), "another plugin").unwrap();
     assert_eq!(

@@ -16,9 +16,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use serde_json::{Value, json};
-use sriov_cni::failure::Failure;
-use sriov_cni::request::{Environment, Verb};
-use sriov_cni::{OpenHost, Setup};
+use sriov_cni::{Environment, Failure, OpenHost, Setup, Verb};
 use sriov_host::netlink::fake::{Failure as Refusal, FakeKernel, Request};
 use sriov_host::netlink::{Link, Netlink};
 use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};

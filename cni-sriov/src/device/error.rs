@@ -1,0 +1,119 @@
+//! Why a device cannot be attached, or not be read.
+
+use std::io;
+use std::path::PathBuf;
+
+use sriov_device_info::StoreError;
+use sriov_host::PciAddress;
+use sriov_host::ifname::InvalidIfName;
+use sriov_host::netlink::NetlinkError;
+use sriov_host::sysfs::ScanError;
+
+use crate::model::Driver;
+
+/// A device that cannot be attached, or not be read; each reason is a sentence of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Nothing names a device.
+    #[error(
+        "no device: the configuration has neither deviceID nor a CNIDeviceInfoFile; does the network's resourceName match what the pod asks for?"
+    )]
+    Unnamed,
+    /// Two sources name different devices.
+    #[error("deviceID is `{named}`, the device-info file says `{in_file}`")]
+    Disagree {
+        /// Address in the configuration.
+        named: PciAddress,
+        /// Address in the file.
+        in_file: PciAddress,
+    },
+    /// The device-info file names no PCI function.
+    #[error("the device-info file names no PCI function")]
+    NotPci,
+    /// There is no such device.
+    #[error("there is no PCI device `{0}`")]
+    Missing(PciAddress),
+    /// The device is a PF.
+    #[error("`{0}` is a PF, not a VF")]
+    IsPf(PciAddress),
+    /// The device is neither PF nor VF.
+    #[error("`{0}` is not a VF")]
+    NotVf(PciAddress),
+    /// The PF is gone or does not list the VF.
+    #[error("the PF `{pf}` does not list the VF `{vf}`")]
+    NotListed {
+        /// The VF.
+        vf: PciAddress,
+        /// The PF.
+        pf: PciAddress,
+    },
+    /// The PF has no network device on the host.
+    #[error(
+        "the PF `{0}` has no network device on the host: it was moved to another network namespace, or its driver makes none"
+    )]
+    PfWithoutNetdev(PciAddress),
+    /// The PF is down.
+    #[error("the PF `{pf}` (`{name}`) is down: set it up, its VFs have no link")]
+    PfDown {
+        /// The PF.
+        pf: PciAddress,
+        /// Its network device.
+        name: String,
+    },
+    /// The PF is in switchdev mode.
+    #[error(
+        "the PF `{0}` is in switchdev mode: its VFs are configured through their representors, not by this plugin"
+    )]
+    Switchdev(PciAddress),
+    /// No driver is bound.
+    #[error("no driver is bound to the VF `{0}`")]
+    NoDriver(PciAddress),
+    /// The network device of the VF is not on the host.
+    #[error(
+        "the network device of the VF `{0}` (driver {1}) is not on the host: it is in another network namespace, or its driver makes none"
+    )]
+    Away(PciAddress, Driver),
+    /// The network device of the VF has a name that it could not get back.
+    #[error("the network device of the VF `{device}` has an unusable name")]
+    Name {
+        /// The VF.
+        device: PciAddress,
+        /// The rule that the name breaks.
+        source: InvalidIfName,
+    },
+    /// A key of the configuration does not apply to this kind of VF.
+    #[error("{key}: the VF `{vf}` {kind}, which has no such setting")]
+    NotOfKind {
+        /// Key of the configuration.
+        key: &'static str,
+        /// The VF.
+        vf: PciAddress,
+        /// Kind of the VF, as a predicate.
+        kind: &'static str,
+    },
+    /// Several reasons.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<DeviceError>),
+    /// A device-info file could not be read or written.
+    #[error(transparent)]
+    InfoFile(#[from] StoreError),
+    /// An attribute in sysfs could not be read.
+    #[error(transparent)]
+    Sysfs(#[from] ScanError),
+    /// The list of PCI devices cannot be read.
+    #[error("cannot list `{}`: is sysfs mounted?", path.display())]
+    NoSysfs {
+        /// The directory.
+        path: PathBuf,
+        /// Error of the system call.
+        source: io::Error,
+    },
+    /// The kernel refused to report the VF or its PF.
+    #[error("cannot read the VF `{device}` or its PF by netlink")]
+    Netlink {
+        /// The VF.
+        device: PciAddress,
+        /// The request and its answer.
+        source: NetlinkError,
+    },
+}

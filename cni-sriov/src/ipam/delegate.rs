@@ -1,0 +1,119 @@
+//! The IPAM call of a request, of a network, or of a saved attachment.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::call::{Call, CallSubject};
+use super::error::IpamError;
+use crate::model::{SavedAttachmentV1, SavedIpam};
+use crate::request::{NetworkRequest, Request};
+
+/// A call that can be made; nothing is called when the configuration has no IPAM.
+#[derive(Clone, Debug)]
+pub(crate) struct Ipam {
+    call: Option<Call>,
+}
+
+impl Ipam {
+    /// The call for a request.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self::of_request_or(request, None)
+    }
+
+    /// The call for a request; a request without IPAM repeats the saved call.
+    pub(crate) fn of_request_or(request: &Request, saved: Option<&SavedIpam>) -> Self {
+        let named = request.conf().ipam.clone().map(|plugin| SavedIpam {
+            plugin,
+            stdin: request.network.stdin.clone(),
+            args: request.args.clone(),
+        });
+        let call = named.or(saved.cloned()).map(|ipam| Call {
+            ipam,
+            cni_path: request.network.cni_path.clone(),
+            subject: Some(CallSubject {
+                container_id: request.container_id.clone(),
+                ifname: request.ifname.clone(),
+                netns: request.netns_path().to_string_lossy().into_owned(),
+            }),
+        });
+        Self { call }
+    }
+
+    /// The call for a network as a whole.
+    pub(crate) fn of_network(request: &NetworkRequest) -> Self {
+        let call = request.conf.ipam.clone().map(|plugin| Call {
+            ipam: SavedIpam {
+                plugin,
+                stdin: request.stdin.clone(),
+                args: None,
+            },
+            cni_path: request.cni_path.clone(),
+            subject: None,
+        });
+        Self { call }
+    }
+
+    /// The call for a saved attachment.
+    pub(crate) fn of_saved(saved: &SavedAttachmentV1, cni_path: &[PathBuf]) -> Self {
+        let call = saved.ipam.clone().map(|ipam| Call {
+            ipam,
+            cni_path: cni_path.to_vec(),
+            subject: Some(CallSubject {
+                container_id: saved.container_id.clone(),
+                ifname: saved.ifname.clone(),
+                netns: saved.netns.path.clone(),
+            }),
+        });
+        Self { call }
+    }
+
+    /// The call in the form in which it is saved and repeated.
+    pub(crate) fn to_saved(&self) -> Option<SavedIpam> {
+        self.call.as_ref().map(|call| call.ipam.clone())
+    }
+
+    /// Fails when the plugin is not in `CNI_PATH`.
+    pub(crate) fn ensure_there(&self) -> Result<(), IpamError> {
+        self.call
+            .as_ref()
+            .map_or(Ok(()), |call| call.program().map(|_| ()))
+    }
+
+    /// Requests addresses; `None` without IPAM.
+    pub(crate) fn add(&self) -> Result<Option<Value>, IpamError> {
+        let Some(call) = &self.call else {
+            return Ok(None);
+        };
+        let output = call.run("ADD")?;
+        let result = serde_json::from_slice(&output.stdout)
+            .map_err(|error| call.unusable(format!("no JSON: {error}")))?;
+        Ok(Some(result))
+    }
+
+    /// Releases the addresses.
+    pub(crate) fn del(&self) -> Result<(), IpamError> {
+        self.run("DEL")
+    }
+
+    /// Checks that the addresses still belong to the attachment.
+    pub(crate) fn check(&self) -> Result<(), IpamError> {
+        self.run("CHECK")
+    }
+
+    /// Checks that addresses are available.
+    pub(crate) fn status(&self) -> Result<(), IpamError> {
+        self.run("STATUS")
+    }
+
+    /// Reports the attachments that still exist.
+    pub(crate) fn gc(&self) -> Result<(), IpamError> {
+        self.run("GC")
+    }
+
+    fn run(&self, verb: &str) -> Result<(), IpamError> {
+        self.call
+            .as_ref()
+            .map_or(Ok(()), |call| call.run(verb).map(|_| ()))
+    }
+}

@@ -1,0 +1,54 @@
+//! Why the state directory cannot be used, or a VF not be taken.
+
+use std::io;
+use std::path::PathBuf;
+
+use sriov_host::{IfName, PciAddress};
+
+/// The state directory cannot be used, or shows that a VF is not the caller's.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Error of the system call.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Error of the system call.
+        source: io::Error,
+    },
+    /// A file is torn or holds something else.
+    #[error("`{}` is not a saved attachment", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Place and reason.
+        source: serde_json::Error,
+    },
+    /// Another call works on the VF.
+    #[error("VF {0} is locked by another call")]
+    Locked(PciAddress),
+    /// The VF belongs to another attachment.
+    #[error("VF {device} is attached to container `{container_id}` as `{ifname}`")]
+    Busy {
+        /// The VF.
+        device: PciAddress,
+        /// Id of the container that has it.
+        container_id: String,
+        /// Name of its interface in that container.
+        ifname: IfName,
+    },
+    /// The VF belongs to an attachment of the Go plugin.
+    #[error("VF {0} is attached by another plugin to a network namespace that still exists")]
+    BusyElsewhere(PciAddress),
+    /// The VF is not attached as the caller says.
+    #[error("VF {0} is not attached to this container under this name")]
+    NotAttached(PciAddress),
+}

@@ -1,0 +1,64 @@
+//! The lock of a VF, shared with the Go plugin.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sriov_host::PciAddress;
+
+use super::error::JournalError;
+use super::files::open_in;
+use super::store::Journal;
+
+/// Time between two attempts to take a lock.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
+
+/// The lock of a VF; the kernel releases it at the latest when the process ends.
+#[derive(Debug)]
+pub(crate) struct VfLock {
+    _file: File,
+    /// Whether another call had the lock first: what was read before may have changed.
+    pub(crate) was_contended: bool,
+}
+
+impl Journal {
+    /// Takes the lock of a VF.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] when another call has the lock for too long.
+    pub(crate) fn lock(&self, device: PciAddress) -> Result<VfLock, JournalError> {
+        let dir = self.dir.locks();
+        let path = dir.join(format!("{device}.lock"));
+        let file = open(&dir, &path)?;
+        let deadline = Instant::now() + self.lock_deadline;
+        let mut was_contended = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => {
+                    return Ok(VfLock {
+                        _file: file,
+                        was_contended,
+                    });
+                }
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    was_contended = true;
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(device)),
+                Err(TryLockError::Error(source)) => {
+                    return Err(JournalError::Write { path, source });
+                }
+            }
+        }
+    }
+}
+
+fn open(dir: &Path, path: &Path) -> Result<File, JournalError> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    open_in(dir, path, &options).map_err(|source| JournalError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}

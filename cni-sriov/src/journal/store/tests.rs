@@ -1,0 +1,180 @@
+//! The journal on a real directory.
+
+use std::fs::File;
+
+use super::*;
+use crate::journal::go_state;
+use crate::model::examples;
+
+fn journal(dir: &Path) -> Journal {
+    Journal::new(dir.join("sriov"), Duration::from_millis(20))
+}
+
+fn state_files(dir: &Path) -> Vec<String> {
+    let mut names = files::names(&dir.join("sriov")).unwrap();
+    names.retain(|name| name != "pci" && name != "owed");
+    names.sort();
+    names
+}
+
+#[test]
+fn saved_attachment_is_found_until_it_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let saved = examples::saved();
+    assert!(journal.entries().unwrap().is_empty());
+    let _lock = journal.lock(saved.device).unwrap();
+    journal.write(&saved).unwrap();
+    assert_eq!(journal.read(saved.device).unwrap(), Some(saved.clone()));
+    journal.write_go_copy(&saved, "{}").unwrap();
+    assert_eq!(state_files(dir.path()), ["0000:01:10.0.json", "c-net1"]);
+    assert_eq!(journal.entries().unwrap().len(), 1);
+    journal.remove(&saved).unwrap();
+    journal.remove(&saved).unwrap();
+    assert_eq!(journal.read(saved.device).unwrap(), None);
+    assert!(!dir.path().join("sriov/pci/0000:01:10.0").exists());
+    assert!(state_files(dir.path()).is_empty());
+}
+
+#[test]
+fn owed_ipam_call_does_not_hold_the_vf() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let saved = examples::saved();
+    journal.write(&saved).unwrap();
+    journal.owe(&saved).unwrap();
+    assert_eq!(journal.read(saved.device).unwrap(), None);
+    let entries = journal.entries().unwrap();
+    assert!(entries.len() == 1 && entries[0].is_owed);
+    assert_eq!(entries[0].saved.as_ref().unwrap(), &saved);
+    entries[0].settle().unwrap();
+    assert!(journal.entries().unwrap().is_empty());
+}
+
+#[test]
+fn torn_file_is_refused_by_name_and_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let device = "0000:01:10.0".parse().unwrap();
+    let _lock = journal.lock(device).unwrap();
+    fs::write(dir.path().join("sriov/0000:01:10.0.json"), "{").unwrap();
+    fs::write(dir.path().join("sriov/.0000:01:10.0.json.new"), "{").unwrap();
+    let error = journal.read(device).unwrap_err();
+    assert!(error.to_string().contains("0000:01:10.0.json"));
+    assert!(journal.entries().unwrap()[0].saved.is_err());
+    journal.sweep(device).unwrap();
+    assert!(state_files(dir.path()).is_empty());
+}
+
+#[test]
+fn whole_file_is_not_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let saved = examples::saved();
+    journal.write(&saved).unwrap();
+    journal.sweep(saved.device).unwrap();
+    assert_eq!(journal.read(saved.device).unwrap(), Some(saved));
+}
+
+#[test]
+fn wait_for_a_lock_has_a_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let device = "0000:01:10.0".parse().unwrap();
+    let lock = journal.lock(device).unwrap();
+    assert!(matches!(journal.lock(device), Err(JournalError::Locked(_))));
+    drop(lock);
+    journal.lock(device).unwrap();
+}
+
+#[test]
+fn allocation_counts_while_its_namespace_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let mut saved = examples::saved();
+    let _lock = journal.lock(saved.device).unwrap();
+    saved.netns.path = "/proc/self/ns/net".into();
+    journal.write_go_copy(&saved, "{}").unwrap();
+    assert!(journal.allocated_to(saved.device).is_some());
+    saved.netns.path = "/run/netns/nobody".into();
+    journal.write_go_copy(&saved, "{}").unwrap();
+    assert!(journal.allocated_to(saved.device).is_none());
+}
+
+#[test]
+fn unwritable_directory_fails_the_probe() {
+    let dir = tempfile::tempdir().unwrap();
+    journal(dir.path()).probe().unwrap();
+    assert!(state_files(dir.path()).is_empty());
+    fs::write(dir.path().join("file"), "").unwrap();
+    let refused = Journal::new(dir.path().join("file"), Duration::ZERO).probe();
+    assert!(matches!(refused, Err(JournalError::Write { .. })));
+}
+
+#[test]
+fn vf_is_passed_on_by_a_newer_state_of_another_pod() {
+    let now = SystemTime::now();
+    let (before, after) = (now - Duration::from_secs(9), now + Duration::from_secs(9));
+    let own = ("c-net1", "0000:01:10.0", after);
+    for (states, is_passed_on) in [
+        (vec![], false),
+        (vec![own], false),
+        (vec![("d-net1", "0000:01:10.0", after)], true),
+        (vec![("d-net1", "0000:01:10.0", after), own], false),
+        (vec![("d-net1", "0000:01:10.0", before)], false),
+        (vec![("d-net1", "0000:01:10.2", after)], false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let saved = examples::saved();
+        journal.write(&saved).unwrap();
+        for (name, device, modified) in &states {
+            let text = format!(
+                r#"{{"cniVersion":"0.3.1","name":"n","type":"sriov","deviceID":"{device}","VFID":0,"HostIFNames":"eth2"}}"#
+            );
+            let path = dir.path().join("sriov").join(name);
+            fs::write(&path, text).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(*modified).unwrap();
+        }
+        assert_eq!(
+            journal.is_passed_on(&saved).unwrap(),
+            is_passed_on,
+            "{states:?}"
+        );
+    }
+}
+
+#[test]
+fn forgetting_keeps_the_allocation_of_another_pod() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let saved = examples::saved();
+    let _lock = journal.lock(saved.device).unwrap();
+    let hold = dir.path().join("sriov/pci/0000:01:10.0");
+    for (netns, is_kept) in [("/run/netns/p", false), ("/run/netns/q", true)] {
+        journal.write(&saved).unwrap();
+        fs::write(&hold, netns).unwrap();
+        journal.forget(&saved).unwrap();
+        journal.forget(&saved).unwrap();
+        assert_eq!(journal.read(saved.device).unwrap(), None);
+        assert_eq!(hold.exists(), is_kept, "{netns}");
+    }
+}
+
+#[test]
+fn state_removed_while_it_is_read_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c-net1");
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            for _ in 0..5000 {
+                fs::write(&path, "{}").unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        });
+        while !others.is_finished() {
+            assert_eq!(go_state::read(&path).unwrap(), None);
+        }
+    });
+}

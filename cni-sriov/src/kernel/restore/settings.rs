@@ -1,0 +1,88 @@
+//! The settings at the PF: observed, restored, and read back.
+
+use nix::errno::Errno;
+use sriov_host::netlink::Netlink;
+use sriov_host::vf::{VfChange, VfSettings};
+
+use crate::kernel::error::KernelError;
+use crate::kernel::target::Target;
+use crate::model::SavedAttachmentV1;
+use crate::plan::restore::{SettingsPlan, plan_settings, settings_to_verify};
+use crate::setup::Setup;
+
+/// The part of a restoration that is the PF's; empty when the attachment set nothing at the PF.
+#[derive(Default)]
+pub(super) struct SettingsRestore {
+    target: Option<Target>,
+    now: VfSettings,
+    plan: SettingsPlan,
+}
+
+impl SettingsRestore {
+    /// Reads the settings and plans their restoration.
+    pub(super) async fn observe(
+        setup: &Setup,
+        saved: &SavedAttachmentV1,
+        host: &Netlink,
+    ) -> Result<Self, KernelError> {
+        if saved.wanted.is_empty() {
+            return Ok(Self::default());
+        }
+        let target = Target::of_saved(&setup.host, saved)?;
+        let now = target.settings(host).await?.unwrap_or_default();
+        let plan = plan_settings(&saved.wanted, &saved.baseline, &now, &target.pf.driver);
+        Ok(Self {
+            target: Some(target),
+            now,
+            plan,
+        })
+    }
+
+    /// The changes that restore the settings.
+    pub(super) fn plan(&self) -> &SettingsPlan {
+        &self.plan
+    }
+
+    /// Executes changes; goes on after a refusal and returns all of them.
+    pub(super) async fn set(&self, host: &Netlink, changes: &[VfChange]) -> Vec<KernelError> {
+        let mut errors = Vec::new();
+        let Some(target) = &self.target else {
+            return errors;
+        };
+        for change in changes {
+            match target.set(host, change).await {
+                Ok(()) => {}
+                // The driver neither knows nor reports the setting: ADD was refused it too, so that it has not changed.
+                Err(error) if is_unsupported(&error) && change.found(&self.now).is_none() => {
+                    tracing::debug!(%error, "the setting cannot have changed");
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+
+    /// Reads the VF back: it is free only when each touched setting has its baseline value again.
+    pub(super) async fn verify(
+        &self,
+        saved: &SavedAttachmentV1,
+        host: &Netlink,
+    ) -> Result<(), KernelError> {
+        let Some(target) = &self.target else {
+            return Ok(());
+        };
+        let wanted = settings_to_verify(&saved.wanted, &saved.baseline);
+        match target.verify(host, &wanted).await {
+            Err(KernelError::NotKept { wanted, found, .. }) => Err(KernelError::Dirty {
+                device: saved.device,
+                what: format!("it had {wanted}, its PF reports {found}"),
+            }),
+            done => done,
+        }
+    }
+}
+
+/// Whether the driver does not know the setting at all.
+fn is_unsupported(error: &KernelError) -> bool {
+    matches!(error, KernelError::Setting { source, .. } if source.errno() == Some(Errno::EOPNOTSUPP))
+}

@@ -1,0 +1,154 @@
+//! What a clean VF looks like: the state that an attachment found, and that its release brings back.
+//!
+//! Where nothing was recorded, [`driver_defaults`] takes its place. `plan::restore` compares with it and plans the way back.
+
+use serde::{Deserialize, Serialize};
+use sriov_host::ifname::InvalidIfName;
+use sriov_host::netlink::Link;
+use sriov_host::vf::{VfLinkState, VfRate, VfSettings};
+use sriov_host::vlan::Vlan;
+use sriov_host::{IfName, MacAddr, PciAddress};
+
+use super::view::VfView;
+
+/// Prefix of an alternative name that reserves a name: the device had `<name>`, and another device had taken it when this one returned to the host.
+const CLAIM: &str = "was.";
+
+/// State of a VF before its attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Baseline {
+    /// Settings at the PF; absent when the driver does not report them.
+    pub(crate) settings: Option<VfSettings>,
+    /// Its network device; absent with a driver for user space.
+    pub(crate) link: Option<SavedLink>,
+}
+
+/// A network device on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedLink {
+    /// Name.
+    pub(crate) name: IfName,
+    /// Alternative names; absent when they are not known.
+    pub(crate) altnames: Option<Vec<String>>,
+    /// MAC address; absent when it is not known or not an Ethernet address.
+    pub(crate) mac: Option<MacAddr>,
+    /// MTU in bytes; absent when it is not known.
+    pub(crate) mtu: Option<u32>,
+    /// Whether it was up.
+    pub(crate) is_up: bool,
+}
+
+impl Baseline {
+    /// The state that the VF has now.
+    ///
+    /// # Errors
+    /// When the network device has a name that the kernel would refuse, so that it could not be renamed back.
+    pub(crate) fn of(view: &VfView) -> Result<Self, InvalidIfName> {
+        let link = view.link().map(SavedLink::of).transpose()?;
+        // Kernels before Linux 5.12 report GUIDs only in the address of the network device.
+        let guid = view.link().and_then(|link| link.guid);
+        let settings = view.settings.map(|settings| VfSettings {
+            node_guid: settings.node_guid.or(guid),
+            port_guid: settings.port_guid.or(guid),
+            ..settings
+        });
+        Ok(Self { settings, link })
+    }
+}
+
+impl SavedLink {
+    /// The device as it is, under the name that it has a claim to.
+    fn of(link: &Link) -> Result<Self, InvalidIfName> {
+        let claimed = link.altnames.iter().find_map(|name| claimed_name(name));
+        let altnames = link.altnames.iter().filter(|name| !is_claim(name));
+        Ok(Self {
+            name: claimed.map_or_else(|| link.name.parse(), Ok)?,
+            altnames: Some(altnames.cloned().collect()),
+            mac: link.mac,
+            mtu: Some(link.mtu),
+            is_up: link.is_up,
+        })
+    }
+}
+
+/// The alternative name by which a device reserves `name`.
+pub(crate) fn claim_to(name: &IfName) -> String {
+    format!("{CLAIM}{name}")
+}
+
+/// A name that says which device it is, for a device whose own name is taken or lost.
+///
+/// At most 15 bytes long, as the kernel requires, for domains of up to seven hexadecimal digits.
+pub(crate) fn spare_name(device: PciAddress) -> Option<IfName> {
+    let name = format!(
+        "vf{:x}-{:02x}{:02x}{}",
+        device.domain(),
+        device.bus(),
+        device.device(),
+        device.function()
+    );
+    name.parse().ok()
+}
+
+/// Settings that a driver gives a new VF; GUIDs are absent because each driver chooses its own.
+pub(crate) fn driver_defaults() -> VfSettings {
+    VfSettings {
+        mac: Some(MacAddr::ZERO),
+        vlan: Some(Vlan::default()),
+        spoofchk: Some(true),
+        trust: Some(false),
+        rate: Some(VfRate::default()),
+        link_state: Some(VfLinkState::Auto),
+        node_guid: None,
+        port_guid: None,
+    }
+}
+
+fn is_claim(altname: &str) -> bool {
+    altname.starts_with(CLAIM)
+}
+
+/// A pod with privileges can write any alternative name: what is not an interface name claims nothing.
+fn claimed_name(altname: &str) -> Option<IfName> {
+    altname.strip_prefix(CLAIM)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::examples;
+
+    fn saved(altnames: &[&str]) -> (String, Option<Vec<String>>) {
+        let link = Link {
+            altnames: altnames.iter().map(|&name| name.to_owned()).collect(),
+            ..examples::link()
+        };
+        let saved = SavedLink::of(&link).unwrap();
+        (saved.name.to_string(), saved.altnames)
+    }
+
+    #[test]
+    fn claimed_name_is_saved_instead_of_the_current_one() {
+        let others = Some(vec!["a".to_owned()]);
+        assert_eq!(saved(&["a", "was.eth7"]), ("eth7".into(), others.clone()));
+        assert_eq!(saved(&["a"]), ("eth2".into(), others));
+    }
+
+    #[test]
+    fn claim_to_an_impossible_name_is_ignored() {
+        for claim in ["was.", "was.a/b", "was.12345678901234567890"] {
+            assert_eq!(saved(&[claim]), ("eth2".into(), Some(vec![])), "{claim}");
+        }
+    }
+
+    #[test]
+    fn spare_name_is_an_interface_name() {
+        for (device, name) in [
+            ("0000:01:10.0", "vf0-01100"),
+            ("ffff:ff:1f.7", "vfffff-ff1f7"),
+        ] {
+            let spare = spare_name(device.parse().unwrap()).unwrap();
+            assert_eq!(spare.as_str(), name);
+        }
+    }
+}

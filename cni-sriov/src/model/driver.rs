@@ -1,0 +1,65 @@
+//! A kernel driver by name, and what this plugin must know about some of them.
+
+use std::fmt;
+
+/// PF drivers that pin an address: once the PF has set an address, the VF's driver may set none while trust is off, not even the same address.
+/// Zero unpins it (`drivers/net/ethernet/intel/igb/igb_main.c`, `igb_ndo_set_vf_mac` and `igb_set_vf_mac_filter`); seen on an 82576.
+const PINNING: &[&str] = &["igb"];
+
+/// Name of a kernel driver, as sysfs has it; empty for a device without a driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Driver(String);
+
+impl Driver {
+    /// Takes the name that sysfs has.
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this driver of a PF pins the addresses that the PF sets for its VFs.
+    pub(crate) fn pins_addresses(&self) -> bool {
+        PINNING.contains(&self.0.as_str())
+    }
+
+    /// Whether this driver gives its device to user space: vfio-pci, its vendor variants, and the drivers of UIO.
+    pub(crate) fn is_userspace(&self) -> bool {
+        self.0.contains("vfio") || matches!(self.0.as_str(), "uio_pci_generic" | "igb_uio")
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn userspace_drivers_are_recognised() {
+        for (driver, is_userspace) in [
+            ("vfio-pci", true),
+            ("mlx5_vfio_pci", true),
+            ("uio_pci_generic", true),
+            ("igbvf", false),
+            ("mlx5_core", false),
+            ("", false),
+        ] {
+            assert_eq!(Driver::new(driver).is_userspace(), is_userspace, "{driver}");
+        }
+    }
+
+    #[test]
+    fn only_igb_pins_addresses() {
+        assert!(Driver::new("igb").pins_addresses());
+        assert!(!Driver::new("igbvf").pins_addresses());
+        assert!(!Driver::default().pins_addresses());
+    }
+}

@@ -1,0 +1,131 @@
+//! The format of the journal on disk, version 1: who has a VF, what it was like before, and how far the attachment is.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sriov_host::netns::NetnsId;
+use sriov_host::vf::VfChange;
+use sriov_host::{IfName, PciAddress, VfIndex};
+
+use super::baseline::Baseline;
+
+/// One attachment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedAttachmentV1 {
+    /// Always 1.
+    pub(crate) version: u32,
+    /// How far the attachment is.
+    pub(crate) phase: Phase,
+    /// Boot on which the attachment was made: the settings of a VF end with the boot.
+    pub(crate) boot_id: String,
+    /// Name of the network.
+    pub(crate) network: String,
+    /// Id of the container.
+    pub(crate) container_id: String,
+    /// Name of the interface in the pod.
+    pub(crate) ifname: IfName,
+    /// The pod's network namespace.
+    pub(crate) netns: SavedNetns,
+    /// PCI address of the VF.
+    pub(crate) device: PciAddress,
+    /// Identity of the VF on that boot: a VF that is created again has another one, and nothing is restored onto it.
+    pub(crate) incarnation: u64,
+    /// PCI address of the PF.
+    pub(crate) pf: PciAddress,
+    /// Index of the VF at the PF.
+    pub(crate) vf: VfIndex,
+    /// State of the VF before the attachment.
+    pub(crate) baseline: Baseline,
+    /// Settings that the attachment made at the PF, in order.
+    pub(crate) wanted: Vec<VfChange>,
+    /// The IPAM call that DEL repeats; absent without IPAM.
+    pub(crate) ipam: Option<SavedIpam>,
+    /// The CNI result; absent before the attachment is complete.
+    pub(crate) result: Option<Value>,
+}
+
+/// How far an attachment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    /// Before the first change, or among the changes.
+    Prepared,
+    /// Complete: the runtime has the result.
+    Attached,
+    /// The VF could not be restored to its baseline: it is held back and the restoration is tried again.
+    Dirty,
+    /// The VF is restored; its addresses are not released yet.
+    Released,
+}
+
+/// A network namespace by path and by identity, because paths are reused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedNetns {
+    /// `CNI_NETNS`.
+    pub(crate) path: String,
+    /// Device and inode number on that boot.
+    pub(crate) id: NetnsId,
+}
+
+impl SavedAttachmentV1 {
+    /// Whether this is the attachment of the container to the network under the interface name, which is its key (CNI specification 0.4.0, "Parameters").
+    pub(crate) fn is_of(&self, network: &str, container_id: &str, ifname: &str) -> bool {
+        self.network == network
+            && self.container_id == container_id
+            && self.ifname.as_str() == ifname
+    }
+}
+
+/// A call of an IPAM plugin that can be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedIpam {
+    /// Name of the plugin.
+    pub(crate) plugin: String,
+    /// The whole standard input.
+    pub(crate) stdin: String,
+    /// `CNI_ARGS`: some IPAM plugins identify pods by the names in it.
+    pub(crate) args: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::examples::SAVED;
+
+    #[test]
+    fn format_is_unchanged() {
+        let saved: SavedAttachmentV1 = serde_json::from_str(SAVED).unwrap();
+        assert_eq!(serde_json::to_string(&saved).unwrap(), SAVED);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
+            let _ = serde_json::from_str::<SavedAttachmentV1>(&text);
+        }
+
+        #[test]
+        fn golden_file_with_another_value_is_read_or_refused(
+            field in 0_usize..16,
+            value in r#"null|-1|0|1[.]5|1e99|""|"x"|\[\]|\{\}|\[null\]|true"#,
+        ) {
+            let mut golden: Value = serde_json::from_str(SAVED).unwrap();
+            let fields = golden.as_object_mut().unwrap();
+            let key = fields.keys().nth(field % fields.len()).unwrap().clone();
+            fields.insert(key, serde_json::from_str(&value).unwrap());
+            if let Ok(saved) = serde_json::from_value::<SavedAttachmentV1>(golden) {
+                let text = serde_json::to_string(&saved).unwrap();
+                prop_assert_eq!(serde_json::from_str::<SavedAttachmentV1>(&text).unwrap(), saved);
+            }
+        }
+    }
+
+    #[test]
+    fn torn_file_is_refused() {
+        for length in 0..SAVED.len() {
+            assert!(serde_json::from_str::<SavedAttachmentV1>(&SAVED[..length]).is_err());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! ADD: judge, lock, observe, plan, save, change, save again. A failure undoes all of it.
+
+use serde_json::Value;
+use sriov_host::netlink::{Link, Netlink};
+use sriov_host::netns::NetnsId;
+
+use super::release::{release_leftovers, undo};
+use crate::device::{self, Candidate, DeviceError};
+use crate::failure::Failure;
+use crate::ipam::Ipam;
+use crate::journal::{Journal, VfLock, encode_go_state};
+use crate::kernel::{self, Attachment, KernelError, Target};
+use crate::model::{Baseline, Phase, SavedAttachmentV1, SavedNetns, VfView};
+use crate::plan::plan_attach;
+use crate::request::Request;
+use crate::result::{Attached, Interface};
+use crate::setup::Setup;
+
+/// Attaches the VF and returns the result in the version of the configuration.
+///
+/// # Errors
+/// Nothing of the attachment remains then, or [`Failure::Several`] says what remains.
+pub(crate) async fn add(
+    setup: &Setup,
+    journal: &Journal,
+    request: &Request,
+) -> Result<Value, Failure> {
+    let conf = request.conf();
+    let previous = Attached::previous(conf)?;
+    previous.ensure_expressible(conf)?;
+    let ipam = Ipam::of(request);
+    ipam.ensure_there()?;
+    let netns = kernel::open_pod_netns(request.netns_path(), request.netns_override)?;
+    let (candidate, _lock) = lock_free_vf(setup, journal, request).await?;
+
+    let host = setup.host_netlink().map_err(KernelError::from)?;
+    let view = device::observe(&host, candidate, &conf.wanted).await?;
+    let plan = plan_attach(&conf.wanted, &view);
+    let mut saved = prepared(setup, request, &view, netns.id())?;
+    saved.wanted = plan.lasting();
+    saved.ipam = ipam.to_saved();
+    let attachment = Attachment::prepare(setup, plan, netns, &request.ifname)?;
+
+    journal.write(&saved)?;
+    let call = Call {
+        setup,
+        request,
+        host: &host,
+        view: &view,
+        ipam: &ipam,
+    };
+    match attach_and_save(&call, journal, &attachment, &saved, previous).await {
+        Ok(result) => {
+            complete_info_file(&call);
+            Ok(result)
+        }
+        Err(failure) => match undo(setup, journal, &saved, &ipam).await {
+            Ok(()) => Err(failure),
+            Err(remains) => Err(Failure::Several(vec![failure, remains])),
+        },
+    }
+}
+
+/// What all steps of the change share.
+struct Call<'a> {
+    setup: &'a Setup,
+    request: &'a Request,
+    host: &'a Netlink,
+    view: &'a VfView,
+    ipam: &'a Ipam,
+}
+
+/// Finds the VF and takes its lock; a dead attachment of the VF is released.
+async fn lock_free_vf(
+    setup: &Setup,
+    journal: &Journal,
+    request: &Request,
+) -> Result<(Candidate, VfLock), Failure> {
+    let conf = request.conf();
+    let address = device::address(&conf.device)?;
+    let candidate = device::identify(&setup.host, address, &conf.wanted)?;
+    let lock = journal.lock(address)?;
+    let was_released = release_leftovers(setup, journal, request, address).await?;
+    if lock.was_contended || was_released {
+        // Whoever had the lock, or the release, may have changed the VF.
+        let candidate = device::identify(&setup.host, address, &conf.wanted)?;
+        return Ok((candidate, lock));
+    }
+    Ok((candidate, lock))
+}
+
+/// The attachment as it is saved before the first change.
+fn prepared(
+    setup: &Setup,
+    request: &Request,
+    view: &VfView,
+    netns: NetnsId,
+) -> Result<SavedAttachmentV1, DeviceError> {
+    let baseline = Baseline::of(view).map_err(|source| DeviceError::Name {
+        device: view.address,
+        source,
+    })?;
+    Ok(SavedAttachmentV1 {
+        version: 1,
+        phase: Phase::Prepared,
+        boot_id: device::boot_id(&setup.host)?,
+        network: request.conf().name.clone(),
+        container_id: request.container_id.clone(),
+        ifname: request.ifname.clone(),
+        netns: SavedNetns {
+            path: request.netns_path().to_string_lossy().into_owned(),
+            id: netns,
+        },
+        device: view.address,
+        incarnation: view.incarnation,
+        pf: view.pf.address,
+        vf: view.index,
+        baseline,
+        wanted: Vec::new(),
+        ipam: None,
+        result: None,
+    })
+}
+
+/// Everything between the first save and the last.
+async fn attach_and_save(
+    call: &Call<'_>,
+    journal: &Journal,
+    attachment: &Attachment,
+    saved: &SavedAttachmentV1,
+    previous: Attached,
+) -> Result<Value, Failure> {
+    let Call { request, view, .. } = call;
+    let go_state = encode_go_state(
+        &request.network.stdin,
+        request.conf(),
+        view,
+        &request.ifname,
+    );
+    journal.write_go_copy(saved, &go_state)?;
+    let result = attach(call, attachment, saved, previous).await?;
+    journal.write(&SavedAttachmentV1 {
+        phase: Phase::Attached,
+        result: Some(result.clone()),
+        ..saved.clone()
+    })?;
+    Ok(result)
+}
+
+/// Changes the VF, gets addresses from IPAM, and configures the interface.
+async fn attach(
+    call: &Call<'_>,
+    attachment: &Attachment,
+    saved: &SavedAttachmentV1,
+    mut result: Attached,
+) -> Result<Value, Failure> {
+    let Call {
+        setup,
+        request,
+        host,
+        view,
+        ipam,
+    } = call;
+    let target = Target::of_view(view);
+    let link = kernel::attach(&target, &setup.host, host, attachment, &request.ifname).await?;
+    target.verify(host, &saved.wanted).await?;
+    let position = result.add_interface(interface(request, view, link.as_ref()));
+    if let Some(document) = ipam.add()? {
+        let addresses = result.add_addresses(&document, position)?;
+        if let (Some(link), Some(pod)) = (&link, attachment.pod()) {
+            kernel::configure(&target, pod, link, &addresses).await?;
+        }
+    }
+    Ok(result.document(request.conf()))
+}
+
+/// The interface of the result; `link` is the network device in the pod.
+fn interface(request: &Request, view: &VfView, link: Option<&Link>) -> Interface {
+    let admin = view.settings.and_then(|settings| settings.mac);
+    let mac = match link {
+        Some(link) => link.mac,
+        None => request
+            .conf()
+            .wanted
+            .mac
+            .or(admin.filter(|mac| !mac.is_zero())),
+    };
+    let sandbox = request.netns.as_ref();
+    Interface {
+        name: request.ifname.to_string(),
+        mac: mac.map(|mac| mac.to_string()),
+        mtu: link.map(|link| link.mtu),
+        sandbox: sandbox.map(|path| path.to_string_lossy().into_owned()),
+        pci_id: Some(view.address.to_string()),
+        rest: serde_json::Map::new(),
+    }
+}
+
+/// The attachment is complete without the file: a failure is only logged.
+fn complete_info_file(call: &Call<'_>) {
+    let source = &call.request.conf().device;
+    if let Err(error) = device::complete_info_file(call.setup, source, call.view) {
+        tracing::warn!(%error, "the device-info file does not name the PF");
+    }
+}

@@ -1,0 +1,55 @@
+//! The one undo of an attachment: restores the VF, releases the addresses, forgets the attachment. It works from the journal alone.
+
+use crate::failure::Failure;
+use crate::ipam::Ipam;
+use crate::journal::{Entry, Journal};
+use crate::kernel::restore;
+use crate::model::{Phase, SavedAttachmentV1};
+use crate::setup::Setup;
+
+/// Restores a VF, releases its addresses and forgets the attachment; does all it can and returns what it could not do.
+///
+/// A VF that the Go plugin has given to another pod is not touched. The caller has the lock of the VF.
+///
+/// # Errors
+/// The attachment stays in the journal: as dirty when the VF is not restored, otherwise as released.
+pub(crate) async fn undo(
+    setup: &Setup,
+    journal: &Journal,
+    saved: &SavedAttachmentV1,
+    ipam: &Ipam,
+) -> Result<(), Failure> {
+    if journal.is_passed_on(saved)? {
+        ipam.del()?;
+        return Ok(journal.forget(saved)?);
+    }
+    let mut failures: Vec<Failure> = Vec::new();
+    let mut phase = Phase::Released;
+    if saved.phase != Phase::Released
+        && let Err(errors) = restore(setup, saved).await
+    {
+        failures.extend(errors.into_iter().map(Failure::from));
+        phase = Phase::Dirty;
+    }
+    failures.extend(ipam.del().err().map(Failure::from));
+    if failures.is_empty() {
+        return Ok(journal.remove(saved)?);
+    }
+    if saved.phase != phase {
+        let now = SavedAttachmentV1 {
+            phase,
+            ..saved.clone()
+        };
+        failures.extend(journal.write(&now).err().map(Failure::from));
+    }
+    Failure::all(failures)
+}
+
+/// Releases addresses whose VF is free already.
+///
+/// # Errors
+/// The entry stays then.
+pub(crate) fn settle(entry: &Entry, ipam: &Ipam) -> Result<(), Failure> {
+    ipam.del()?;
+    Ok(entry.settle()?)
+}
