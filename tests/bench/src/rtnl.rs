@@ -23,7 +23,7 @@ const WORK: [(&str, &str); 7] = [
         "igb:igb_ndo_set_vf_spoofchk",
     ),
     ("the driver sets the trust", "igb:igb_ndo_set_vf_trust"),
-    ("the driver tells a VF", "igb:igb_ndo_get_vf_config"),
+    ("the driver reports a VF", "igb:igb_ndo_get_vf_config"),
     (
         "the move into another namespace",
         "__dev_change_net_namespace",
