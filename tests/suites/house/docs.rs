@@ -1,5 +1,7 @@
 //! The documentation for operators: links lead somewhere, files and commands that it names are there, its examples are well-formed.
 
+mod quotes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

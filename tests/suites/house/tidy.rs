@@ -1,12 +1,16 @@
-//! House rules that no lint checks: each file says what lives in it, stays readable in one sitting, and has a name of the domain.
+//! House rules that no lint checks: each file begins with its content, stays readable in one sitting, and has a name of the domain.
 //!
 //! Only files of the checkout are read, and none is changed.
+
+mod kit;
+mod prose;
+mod words;
 
 use std::path::{Path, PathBuf};
 
 use sriov_lab::checkout::workspace;
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe the content.
 const EMPTY_NAMES: &[&str] = &["utils", "helpers", "common", "misc", "types", "manager"];
 
 /// Marks of work that was left undone. Put together here, so that this file has none.
@@ -37,13 +41,13 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
-/// What is wrong with one file, in sentences.
+/// Broken rules of one file, in sentences.
 fn complaints(path: &Path, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     if !text.starts_with("//! ") {
-        complaints.push("does not start with a `//!` line that says what lives here".to_owned());
+        complaints.push("does not start with a `//!` line that describes its content".to_owned());
     }
-    // Generated files say so in their first lines, and are as long as they are.
+    // Generated files are marked in their first lines, and have no limit of length.
     let is_generated = text.lines().take(3).any(|line| line.contains("@generated"));
     let lines = text.lines().count();
     if lines > LONGEST && !is_generated {
@@ -55,7 +59,9 @@ fn complaints(path: &Path, text: &str) -> Vec<String> {
     let parts = path.iter().map(|part| part.to_str().unwrap());
     for part in parts.map(|part| part.trim_end_matches(".rs")) {
         if EMPTY_NAMES.contains(&part) {
-            complaints.push(format!("is called `{part}`, which says nothing"));
+            complaints.push(format!(
+                "is called `{part}`, which does not describe its content"
+            ));
         }
     }
     for mark in UNFINISHED {
@@ -90,7 +96,7 @@ fn the_sources_keep_the_house_rules() {
 #[test]
 fn each_rule_is_noticed_when_it_is_broken() {
     let long = format!("//! Long.\n{}", "\n".repeat(LONGEST));
-    let unfinished = format!("//! Says so.\n// {} later\n", UNFINISHED[0]);
+    let unfinished = format!("//! Begins well.\n// {} later\n", UNFINISHED[0]);
     let generated = format!(
         "//! Messages.\n// This is @generated.\n{}",
         "\n".repeat(LONGEST)
