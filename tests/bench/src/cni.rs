@@ -45,7 +45,7 @@ pub(super) fn cases() -> [(&'static str, Value); 5] {
         fields
     };
     [
-        ("nothing asked", json!({})),
+        ("no settings", json!({})),
         ("vlan", vlan.clone()),
         ("vlan and IPAM", with_ipam(&vlan)),
         ("vlan, mac, spoofchk, trust", full.clone()),

@@ -42,9 +42,9 @@ pub fn measure(
     let first = pfs.first().context("no PF")?;
     let name = |what: &str| format!("{functions} real VFs: {what}");
     let mut start = Figure::of(&name("start to list"), "ms", Vec::new());
-    let changes = ["a VF that went", "a VF that came"];
+    let changes = ["a VF removed", "a VF added"];
     let mut changes = changes.map(|what| {
-        let what = name(&format!("{what}, from the kernel's word to kubelet's list"));
+        let what = name(&format!("{what}: from the kernel's notice to the kubelet's list"));
         Figure::of(&what, "ms", Vec::new())
     });
     let ways = [
