@@ -27,7 +27,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.config.existing | default "sriovdp-config" }}
 {{- end }}
 
-{{- /* Security context of each container: root without capabilities. */ -}}
+{{- /* What each container may do: nothing but what root may without capabilities. */ -}}
 {{- define "virtfn.security" -}}
 privileged: false
 allowPrivilegeEscalation: false
@@ -36,7 +36,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* The kubelet probes the node's address by default; `host` makes it probe loopback. */ -}}
+{{- /* kubelet asks on the node's address unless it is told to ask on loopback. */ -}}
 {{- define "virtfn.probe" -}}
 {{- if eq .Values.metrics.host "127.0.0.1" }}
 host: 127.0.0.1

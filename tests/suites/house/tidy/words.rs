@@ -16,7 +16,8 @@ const DONE: &[&str] = &[
     ".vscode/",
     "CONTRIBUTING.md",
     "README.md",
-    "deploy/",
+    "deploy/examples/",
+    "deploy/systemd/",
     "docs/",
     "tests/suites/house/docs",
     "tests/suites/house/tidy",
@@ -116,8 +117,9 @@ fn begins_at(words: &[Word], at: usize, pattern: &str) -> bool {
             let word = place.and_then(|place| words.get(place));
             !word.is_some_and(|word| is_one_of(&word.text, others))
         } else if element == "^" {
-            // A list of names has no articles: `kubelet, containerd and runc`.
-            word.is_some_and(|word| word.is_first && !word.is_before_break)
+            // A list of names has no articles: `kubelet, containerd and runc`; nor has a cell of one word.
+            let is_alone = words.get(next + 1).is_some_and(|word| word.is_first);
+            word.is_some_and(|word| word.is_first && !word.is_before_break && !is_alone)
         } else {
             next += 1;
             word.is_some_and(|word| is_one_of(&word.text, element))
@@ -240,6 +242,7 @@ fn each_pattern_is_noticed_and_plain_words_are_not() {
         ("kubelet, containerd and Multus run.", 0),
         ("The list grows when kubelet reads it.", 1),
         ("| a cell | kubelet is there now |", 1),
+        ("| a platform | kubelet | values |", 0),
         ("What is in the file.", 1),
         ("It reads what is in the file.", 0),
         ("The device falls ill.", 1),
