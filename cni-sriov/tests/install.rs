@@ -1,4 +1,4 @@
-//! `sriov install`, by exec in directories of our own: what it says and leaves, and that nobody ever sees half a program.
+//! `sriov install`, by exec in directories of our own: its output and its files, and that no reader ever sees half a program.
 
 #![allow(
     clippy::unwrap_used,
@@ -50,11 +50,11 @@ impl Node {
         command
     }
 
-    /// What it says, when it succeeds; the directory is called DIR.
+    /// The output of a successful installation; the directory is printed as DIR.
     fn install(&self, words: &[&str]) -> String {
-        let (code, said) = said(self.command(words).arg("--no-sleep"));
-        assert_eq!(code, Some(0), "{said}");
-        said.replace(&self.dir().display().to_string(), "DIR")
+        let (code, text) = output(self.command(words).arg("--no-sleep"));
+        assert_eq!(code, Some(0), "{text}");
+        text.replace(&self.dir().display().to_string(), "DIR")
     }
 
     /// The plugin is whole and nothing else is there.
@@ -68,14 +68,14 @@ impl Node {
 }
 
 /// Exit code, and both outputs.
-fn said(command: &mut Command) -> (Option<i32>, String) {
+fn output(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
 #[test]
-fn it_says_what_it_found_and_did() {
+fn output_names_what_was_found_and_done() {
     let node = Node::new();
     assert_eq!(
         node.install(&[]),
@@ -113,7 +113,7 @@ fn it_says_what_it_found_and_did() {
 }
 
 #[test]
-fn what_is_no_plain_program_with_its_mode_is_replaced() {
+fn symbolic_link_or_wrong_mode_is_replaced() {
     let node = Node::new();
     node.install(&[]);
     fs::set_permissions(node.plugin(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -123,7 +123,7 @@ fn what_is_no_plain_program_with_its_mode_is_replaced() {
     symlink("/nowhere/sriov", node.plugin()).unwrap();
     assert!(node.install(&[]).starts_with("replaced"));
     node.assert_installed();
-    // What a killed installation left goes with the next one, also when that has nothing to do.
+    // The next installation removes what a killed one left, even if it has nothing else to do.
     fs::write(node.dir().join(".sriov.new"), "half").unwrap();
     assert!(node.install(&[]).starts_with("left"));
     node.assert_installed();
@@ -141,9 +141,9 @@ fn another_program_keeps_its_name() {
 }
 
 #[test]
-fn a_running_plugin_is_replaced() {
+fn running_plugin_is_replaced() {
     let node = Node::new();
-    // By a process of its own: a file that this one has written may still be open in a child of another test, and is not run then.
+    // Copied by another process: a file that this process wrote may still be open in a child of another test, and cannot be run then.
     let copied = Command::new("cp")
         .arg("/bin/cat")
         .arg(node.plugin())
@@ -161,7 +161,7 @@ fn a_running_plugin_is_replaced() {
 }
 
 #[test]
-fn what_cannot_be_done_is_one_sentence_and_changes_nothing() {
+fn failure_is_one_sentence_and_changes_nothing() {
     let node = Node::new();
     for (words, code, sentence) in [
         (
@@ -185,16 +185,16 @@ fn what_cannot_be_done_is_one_sentence_and_changes_nothing() {
             "sriov: invalid option '--nonsense'\n",
         ),
     ] {
-        let done = said(node.command(&words).arg("--no-sleep"));
+        let done = output(node.command(&words).arg("--no-sleep"));
         assert_eq!(done, (Some(code), sentence.to_owned()));
     }
     fs::create_dir_all(node.plugin().join("inner")).unwrap();
-    let (code, text) = said(&mut node.command(&["--no-sleep"]));
+    let (code, text) = output(&mut node.command(&["--no-sleep"]));
     assert!(code == Some(1) && text.contains("Is a directory"), "{text}");
     assert_eq!(fs::read_dir(node.dir()).unwrap().count(), 1);
 }
 
-/// The child, after it said that it stays.
+/// The child, after it printed that it stays.
 fn staying(node: &Node) -> Child {
     let mut child = node.command(&[]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -204,7 +204,7 @@ fn staying(node: &Node) -> Child {
 }
 
 #[test]
-fn without_no_sleep_it_stays_until_it_is_told_to_end() {
+fn without_no_sleep_it_runs_until_a_signal() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let node = Node::new();
         let mut child = staying(&node);
@@ -217,7 +217,7 @@ fn without_no_sleep_it_stays_until_it_is_told_to_end() {
 
 /// Old and new programs take turns under eight installers, some of which are killed: a reader never sees anything else.
 #[test]
-fn a_reader_sees_one_program_or_the_other_whoever_is_killed() {
+fn reader_sees_a_whole_program_whoever_is_killed() {
     let node = Node::new();
     let (old, new) = (vec![7; 1 << 20], vec![9; 2 << 20]);
     let sources = [&old, &new].map(|text| {

@@ -166,7 +166,7 @@ fn everything() -> Value {
 }
 
 #[test]
-fn what_igb_refuses_is_set_read_back_and_restored() {
+fn settings_that_igb_refuses_are_set_and_restored() {
     let machine = Machine::new(1, before());
     machine.call(Verb::Add, &everything()).unwrap();
     let now = machine.settings();
@@ -215,7 +215,7 @@ fn guids_are_set_for_node_and_port_and_restored() {
 }
 
 #[test]
-fn an_error_at_any_request_of_add_leaves_nothing() {
+fn error_at_any_request_of_add_leaves_nothing() {
     let requests = {
         let machine = Machine::new(1, before());
         machine.call(Verb::Add, &everything()).unwrap();
@@ -252,7 +252,7 @@ fn an_error_at_any_request_of_add_leaves_nothing() {
 }
 
 #[test]
-fn an_error_at_any_request_of_del_holds_the_vf_until_the_next_one() {
+fn error_at_any_request_of_del_holds_the_vf_back() {
     let requests = {
         let machine = Machine::new(1, before());
         machine.call(Verb::Add, &everything()).unwrap();
@@ -269,7 +269,7 @@ fn an_error_at_any_request_of_del_holds_the_vf_until_the_next_one() {
         );
         let failure = machine.call(Verb::Del, &everything()).unwrap_err();
         assert_eq!(failure.code(), 100, "{failing}: {failure}");
-        // It is not handed out as it is: the next ADD heals it first, and so does a DEL.
+        // The VF is not attached in this state: the next ADD restores it first, and so does a DEL.
         assert!(machine.state().contains(&"0000:01:10.0.json".to_owned()));
         machine.call(Verb::Del, &everything()).unwrap();
         assert_eq!(machine.settings(), before(), "{failing}");
@@ -278,7 +278,7 @@ fn an_error_at_any_request_of_del_holds_the_vf_until_the_next_one() {
 }
 
 #[test]
-fn a_setting_that_is_refused_is_named_and_not_asked_for_again() {
+fn refused_setting_is_named_and_not_set_again() {
     let machine = Machine::new(1, before());
     machine.kernel.fail_when(
         |_, request| {
@@ -297,17 +297,17 @@ fn a_setting_that_is_refused_is_named_and_not_asked_for_again() {
         failure.to_string(),
         "link_state: mlx5_core on 0000:01:00.0 refuses it for VF 0"
     );
-    let asked = machine
+    let attempts = machine
         .changes()
         .iter()
         .filter(|change| matches!(change, VfChange::LinkState(_)))
         .count();
-    assert_eq!(asked, 1);
+    assert_eq!(attempts, 1);
     assert_eq!(machine.settings(), before());
 }
 
 #[test]
-fn a_busy_driver_is_asked_again_and_a_pf_that_does_not_answer_is_not_waited_for() {
+fn busy_driver_is_retried_and_silent_pf_is_not() {
     let machine = Machine::new(1, before());
     let mut times = 0;
     machine.kernel.fail_when(
@@ -342,7 +342,7 @@ fn a_busy_driver_is_asked_again_and_a_pf_that_does_not_answer_is_not_waited_for(
 }
 
 #[test]
-fn what_a_pf_does_not_report_goes_back_to_what_a_new_vf_has() {
+fn unreported_settings_go_back_to_the_driver_defaults() {
     let machine = Machine::new(1, before());
     for setting in ["spoofchk", "trust", "link_state"] {
         machine.kernel.hide(PF, setting);
@@ -356,7 +356,7 @@ fn what_a_pf_does_not_report_goes_back_to_what_a_new_vf_has() {
 }
 
 #[test]
-fn the_device_info_of_an_attachment_is_completed_and_no_other_file_is_touched() {
+fn only_device_info_of_the_attachment_is_completed() {
     let machine = Machine::new(1, before());
     let dir = machine.root.path().join("devinfo/cni");
     fs::create_dir_all(&dir).unwrap();
@@ -391,7 +391,7 @@ fn the_device_info_of_an_attachment_is_completed_and_no_other_file_is_touched() 
 }
 
 #[test]
-fn a_setting_that_a_driver_neither_knows_nor_tells_does_not_hold_the_vf() {
+fn unsupported_unreported_setting_does_not_hold_the_vf() {
     let machine = Machine::new(
         1,
         VfSettings {

@@ -16,11 +16,11 @@ use crate::model::Driver;
 pub enum DeviceError {
     /// Nothing names a device.
     #[error(
-        "no device: the configuration has neither deviceID nor a CNIDeviceInfoFile; does the network's resourceName match what the pod asks for?"
+        "no device: the configuration has neither deviceID nor a CNIDeviceInfoFile; does the network's resourceName match the resource that the pod requests?"
     )]
     Unnamed,
     /// Two sources name different devices.
-    #[error("deviceID is `{named}`, the device-info file says `{in_file}`")]
+    #[error("deviceID is `{named}`, the device-info file names `{in_file}`")]
     Disagree {
         /// Address in the configuration.
         named: PciAddress,
@@ -49,7 +49,7 @@ pub enum DeviceError {
     },
     /// The PF has no network device on the host.
     #[error(
-        "the PF `{0}` has no network device on the host: it was moved to another network namespace, or its driver makes none"
+        "the PF `{0}` has no network device on the host: it was moved to another network namespace, or its driver creates none"
     )]
     PfWithoutNetdev(PciAddress),
     /// The PF is down.
@@ -70,7 +70,7 @@ pub enum DeviceError {
     NoDriver(PciAddress),
     /// The network device of the VF is not on the host.
     #[error(
-        "the network device of the VF `{0}` (driver {1}) is not on the host: it is in another network namespace, or its driver makes none"
+        "the network device of the VF `{0}` (driver {1}) is not on the host: it is in another network namespace, or its driver creates none"
     )]
     Away(PciAddress, Driver),
     /// The network device of the VF has a name that it could not get back.

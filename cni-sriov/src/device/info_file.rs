@@ -1,4 +1,4 @@
-//! The device-info file of an attachment: names the VF, and is completed by what this plugin knows of it.
+//! The device-info file of an attachment: names the VF, and gets the PF added.
 
 use std::path::{Component, Path};
 

@@ -42,10 +42,10 @@ impl fmt::Display for Outcome {
 
 /// Installs the program.
 ///
-/// The directory is locked meanwhile, so that there is one temporary name, and a killed installation leaves nothing that the next one does not remove.
+/// The directory is locked in the meantime, so that one temporary name suffices; the next installation removes what a killed one left.
 ///
 /// # Errors
-/// All of [`InstallError`] but those of arguments and signals.
+/// All of [`InstallError`] except those of arguments and signals.
 pub(super) fn put(install: &Install) -> Result<Outcome, InstallError> {
     let program = program(install)?;
     let text = read(&program)?;

@@ -48,7 +48,7 @@ pub enum JournalError {
     /// The VF belongs to an attachment of the Go plugin.
     #[error("VF {0} is attached by another plugin to a network namespace that still exists")]
     BusyElsewhere(PciAddress),
-    /// The VF is not attached as the caller says.
+    /// The VF is not attached to this container under this name.
     #[error("VF {0} is not attached to this container under this name")]
     NotAttached(PciAddress),
 }

@@ -41,7 +41,7 @@ pub enum KernelError {
     },
     /// A setting was accepted, and another value is reported.
     #[error(
-        "{setting}: {driver} on {pf} accepted it for VF {vf} and reports {found}, wanted {wanted}"
+        "{setting}: {driver} on {pf} accepted it for VF {vf} but reports {found}, wanted {wanted}"
     )]
     NotKept {
         /// The setting, as in the configuration.

@@ -1,4 +1,4 @@
-//! A kernel driver by name, and what this plugin must know about some of them.
+//! A kernel driver by name, and the peculiarities of some drivers.
 
 use std::fmt;
 

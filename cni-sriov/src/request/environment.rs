@@ -46,7 +46,7 @@ impl Environment {
     /// The requested verb.
     ///
     /// # Errors
-    /// [`RequestError::Environment`].
+    /// When `CNI_COMMAND` is missing or unknown.
     pub fn verb(&self) -> Result<Verb, RequestError> {
         let Some(command) = self.get("CNI_COMMAND") else {
             return Err(RequestError::missing(&["CNI_COMMAND"]));

@@ -47,7 +47,7 @@ async fn release_recorded(
     let mut failures = Vec::new();
     let mut is_known = false;
     for entry in journal.entries()? {
-        // Nobody can tell whose a torn file is; ADD on its VF reports it.
+        // The owner of a torn file is unknown; ADD on its VF reports the file.
         let Ok(saved) = &entry.saved else { continue };
         if !is_meant(request, saved) {
             continue;
@@ -85,7 +85,7 @@ async fn release_locked(
     device: PciAddress,
 ) -> Result<(), Failure> {
     let _lock = journal.lock(device)?;
-    // Another DEL and ADD may have come first: only under the lock is it certain whose VF it is.
+    // Another DEL and ADD may have come first: the owner of the VF is certain only under the lock.
     match journal.read(device)? {
         Some(saved) if is_meant(request, &saved) => {
             undo(setup, journal, &saved, &ipam(request, &saved)).await

@@ -72,7 +72,7 @@ async fn reap_entry(
     }
     let device = saved.device;
     let _lock = journal.lock(device)?;
-    // Another call may have come first: only under the lock is it certain.
+    // Another call may have come first: the owner of the VF is certain only under the lock.
     match journal.read(device)? {
         Some(saved) if is_stale(&request.conf.name, &saved, listed) => {
             tracing::info!(%device, container = saved.container_id, "the container is gone");

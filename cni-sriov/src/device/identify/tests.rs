@@ -132,7 +132,7 @@ fn each_unusable_device_has_its_sentence() {
         &tree,
         VF,
         &nothing,
-        "the PF `0000:01:00.0` has no network device on the host: it was moved to another network namespace, or its driver makes none",
+        "the PF `0000:01:00.0` has no network device on the host: it was moved to another network namespace, or its driver creates none",
     );
 }
 

@@ -52,7 +52,7 @@ impl SettingsRestore {
         for change in changes {
             match target.set(host, change).await {
                 Ok(()) => {}
-                // The driver neither knows nor reports the setting: ADD was refused it too, so that it has not changed.
+                // The driver neither supports nor reports the setting: it refused it to ADD too, so that nothing has changed.
                 Err(error) if is_unsupported(&error) && change.found(&self.now).is_none() => {
                     tracing::debug!(%error, "the setting cannot have changed");
                 }
@@ -82,7 +82,7 @@ impl SettingsRestore {
     }
 }
 
-/// Whether the driver does not know the setting at all.
+/// Whether the driver does not support the setting at all.
 fn is_unsupported(error: &KernelError) -> bool {
     matches!(error, KernelError::Setting { source, .. } if source.errno() == Some(Errno::EOPNOTSUPP))
 }

@@ -93,7 +93,7 @@ fn is_stale_go(
     Ok(!is_listed && !is_copy && state.network == request.conf.name)
 }
 
-/// `is_alone` says that no other state names the VF, so that the allocation of the VF belongs to this attachment.
+/// `is_alone` is true if no other state names the VF, so that the allocation of the VF belongs to this attachment.
 async fn release_stale_go(
     setup: &Setup,
     journal: &Journal,
