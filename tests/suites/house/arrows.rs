@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use serde_json::Value;
 use sriov_lab::checkout::workspace;
 
 /// Each package with the packages of the workspace that it may know. No other arrow is allowed.
@@ -58,8 +59,22 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// Names of the packages of the workspace.
+pub(crate) fn packages() -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(workspace())
+        .args(["metadata", "--offline", "--locked", "--no-deps"])
+        .args(["--format-version", "1"])
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let name = |package: &Value| package["name"].as_str().unwrap().to_owned();
+    packages.map(name).collect()
+}
+
 /// Names of all packages that a package links with its default features; tests' own dependencies do not count.
-fn linked(package: &str) -> BTreeSet<String> {
+pub(crate) fn linked(package: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args(["tree", "--offline", "--locked", "--package", package])

@@ -13,4 +13,5 @@ mod arrows;
 mod docs;
 mod examples;
 mod manifests;
+mod modules;
 mod tidy;

@@ -3,28 +3,24 @@
 //! Start at [`Cluster::join`]; `api` talks to the API server, `service` keeps programs running, `pod` is a pod, `workload` is what the suites put on the node. Only in the guest, as root.
 
 pub mod api;
+mod patience;
 mod pod;
 mod service;
 pub mod workload;
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use self::api::Api;
+pub use self::patience::{last_lines, wait_for};
 pub use self::pod::Pod;
 pub use self::service::Service;
-use crate::node::{Pf, wait_within};
+use crate::node::Pf;
 
 /// Our device plugin's configuration file.
 const CONFIG: &str = "/run/virtfn/config.json";
-/// What the parts of the node need at most for one thing: twenty times as long as on an idle machine, most of it being emulated.
-const DEADLINE: Duration = Duration::from_mins(4);
-/// A question to the API server costs the node as much as a small program.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// The node in its cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -167,12 +163,12 @@ impl Cluster {
             value.and_then(Value::as_str).map(str::to_owned)
         };
         let name = text("name").context("a pod without a name")?;
-        Pod::new(self, text("namespace"), name, spec)
+        Pod::new(&self.api, text("namespace"), name, spec)
     }
 
     /// A pod of the default namespace that somebody made; it goes with its owner.
     pub fn pod_there(&self, name: &str) -> Pod<'_> {
-        Pod::there(self, name)
+        Pod::there(&self.api, name)
     }
 
     /// Deletes pods at once and waits until all of them are gone.
@@ -181,11 +177,6 @@ impl Cluster {
         pods.iter().try_for_each(Pod::ask_to_go)?;
         pods.iter().try_for_each(Pod::wait_gone)
     }
-}
-
-/// Waits for something that kubelet, the runtime or the API server does.
-pub fn wait_for(what: &str, holds: impl FnMut() -> bool) -> Result<()> {
-    wait_within(DEADLINE, PAUSE, what, holds)
 }
 
 /// Waits until a PF and its VFs are what they were.
@@ -199,12 +190,6 @@ pub fn wait_restored(pf: &Pf, before: &Value) -> Result<()> {
         now == *before
     })
     .with_context(|| format!("now {now}\nbefore {before}"))
-}
-
-/// The last lines of a log, for a message.
-pub fn last_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().rev().take(15).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
 /// Has the runtime's own tool do something with kubelet's images and containers; gives what it says.

@@ -3,10 +3,11 @@
 //! It behaves as `pkg/kubelet/cm/devicemanager` does: it calls back inside Register, opens one ListAndWatch a resource,
 //! and on a restart removes all sockets and makes its own anew.
 
+mod channel;
 mod pods;
+mod resources;
 mod service;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,41 +19,16 @@ use sriov_device_plugin::proto::pluginregistration::{InfoRequest, RegistrationSt
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{
     AllocateRequest, ContainerAllocateRequest, ContainerAllocateResponse,
-    ContainerPreferredAllocationRequest, Device, PreStartContainerRequest,
-    PreferredAllocationRequest,
+    ContainerPreferredAllocationRequest, PreStartContainerRequest, PreferredAllocationRequest,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use self::channel::connect;
 pub use self::pods::{Pod, Pods};
-
-/// What the double knows of a resource.
-#[derive(Clone, Debug, Default)]
-pub struct Resource {
-    /// Socket of the plugin.
-    pub socket: PathBuf,
-    /// Every list, oldest first.
-    pub lists: Vec<Vec<Device>>,
-    /// Registrations.
-    pub registrations: usize,
-}
-
-impl Resource {
-    /// The ids of the newest list.
-    pub fn ids(&self) -> Vec<String> {
-        self.lists
-            .last()
-            .into_iter()
-            .flatten()
-            .map(|device| device.id.clone())
-            .collect()
-    }
-}
-
-/// All resources, by name.
-pub type Resources = BTreeMap<String, Resource>;
+pub use self::resources::{Resource, Resources};
 
 /// The double; it runs until it is dropped.
 #[derive(Debug)]
@@ -286,10 +262,4 @@ impl Kubelet {
         )?);
         Ok(())
     }
-}
-
-async fn connect(socket: &Path) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?
-        .connect_timeout(Duration::from_secs(10));
-    Ok(endpoint.connect().await?)
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Cluster, PAUSE, Service, last_lines, wait_for};
+use super::api::Api;
+use super::patience::{PAUSE, last_lines, wait_for};
+use super::service::Service;
 use crate::node::{ip_json, wait_within};
 
 /// A pod.
 #[derive(Debug)]
 pub struct Pod<'a> {
-    cluster: &'a Cluster,
+    api: &'a Api,
     namespace: String,
     /// Its name.
     pub name: String,
@@ -19,24 +21,24 @@ pub struct Pod<'a> {
 
 impl<'a> Pod<'a> {
     pub(super) fn new(
-        cluster: &'a Cluster,
+        api: &'a Api,
         namespace: Option<String>,
         name: String,
         spec: &Value,
     ) -> Result<Self> {
         let pod = Self {
-            cluster,
+            api,
             namespace: namespace.unwrap_or_else(|| "default".to_owned()),
             name,
         };
-        cluster.api.post(&pod.siblings(), spec)?;
+        api.post(&pod.siblings(), spec)?;
         Ok(pod)
     }
 
     /// One of the default namespace that is there already.
-    pub(super) fn there(cluster: &'a Cluster, name: &str) -> Self {
+    pub(super) fn there(api: &'a Api, name: &str) -> Self {
         Self {
-            cluster,
+            api,
             namespace: "default".to_owned(),
             name: name.to_owned(),
         }
@@ -44,7 +46,7 @@ impl<'a> Pod<'a> {
 
     /// The pod as the API server has it.
     pub fn read(&self) -> Result<Value> {
-        self.cluster.api.get(&self.path())
+        self.api.get(&self.path())
     }
 
     /// Waits until all its containers run.
@@ -136,7 +138,7 @@ impl<'a> Pod<'a> {
 
     /// The messages of the events about it.
     pub fn events(&self) -> Result<Vec<String>> {
-        let list = self.cluster.api.get(&format!(
+        let list = self.api.get(&format!(
             "/api/v1/namespaces/{}/events?fieldSelector=involvedObject.name%3D{}",
             self.namespace, self.name
         ))?;
@@ -186,7 +188,7 @@ impl<'a> Pod<'a> {
     }
 
     pub(super) fn ask_to_go(&self) -> Result<()> {
-        self.cluster.api.delete(&self.path()).map(drop)
+        self.api.delete(&self.path()).map(drop)
     }
 
     pub(super) fn wait_gone(&self) -> Result<()> {
@@ -195,7 +197,7 @@ impl<'a> Pod<'a> {
     }
 
     fn is_gone(&self) -> bool {
-        self.cluster.api.is_missing(&self.path())
+        self.api.is_missing(&self.path())
     }
 
     fn siblings(&self) -> String {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait_for;
+use super::patience::wait_for;
 
 /// Where process ids and logs of the services are.
 const SERVICES: &str = "/run/virtfn";

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::Resources;
+use super::resources::{Resource, Resources};
 
 /// What the service tells.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +122,7 @@ impl PodResourcesLister for Lister {
         _: Request<AllocatableResourcesRequest>,
     ) -> Result<Response<AllocatableResourcesResponse>, Status> {
         let listed = || {
-            let healthy = |resource: &super::Resource| {
+            let healthy = |resource: &Resource| {
                 let newest = resource.lists.last().into_iter().flatten();
                 let healthy = newest.filter(|device| device.health == "Healthy");
                 healthy.map(|device| device.id.clone()).collect()

@@ -15,7 +15,8 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::{Resources, connect};
+use super::channel::connect;
+use super::resources::Resources;
 
 /// Serves `kubelet.sock` in a directory.
 pub(super) fn listen(

@@ -1,0 +1,32 @@
+//! What the double knows of resources: every list that a plugin sent.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sriov_device_plugin::proto::v1beta1::Device;
+
+/// What the double knows of a resource.
+#[derive(Clone, Debug, Default)]
+pub struct Resource {
+    /// Socket of the plugin.
+    pub socket: PathBuf,
+    /// Every list, oldest first.
+    pub lists: Vec<Vec<Device>>,
+    /// Registrations.
+    pub registrations: usize,
+}
+
+impl Resource {
+    /// The ids of the newest list.
+    pub fn ids(&self) -> Vec<String> {
+        self.lists
+            .last()
+            .into_iter()
+            .flatten()
+            .map(|device| device.id.clone())
+            .collect()
+    }
+}
+
+/// All resources, by name.
+pub type Resources = BTreeMap<String, Resource>;
