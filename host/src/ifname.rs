@@ -24,6 +24,15 @@ impl IfName {
         name.and_then(|name| str::from_utf8(name).ok())
             .unwrap_or_default()
     }
+
+    /// `?` and an index: stands for the name of a link that has a name which is not text.
+    pub fn stand_in(index: u32) -> Self {
+        let mut name = [0; IFNAMSIZ];
+        for (place, byte) in name.iter_mut().zip(format!("?{index}").bytes()) {
+            *place = byte;
+        }
+        Self(name)
+    }
 }
 
 impl fmt::Debug for IfName {
@@ -99,6 +108,13 @@ mod tests {
         ] {
             assert_eq!(text.parse::<IfName>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn stand_in_is_a_valid_name() {
+        let name = IfName::stand_in(u32::MAX);
+        assert_eq!(name.as_str().parse(), Ok(name.clone()));
+        assert_eq!(name.as_str(), "?4294967295");
     }
 
     #[test]

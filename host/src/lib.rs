@@ -10,8 +10,10 @@
 
 pub mod guid;
 pub mod ifname;
+pub mod link;
 pub mod mac;
 pub mod pci;
+pub mod raw_name;
 pub mod root;
 pub mod snapshot;
 pub mod vf;
@@ -23,6 +25,8 @@ pub mod heap;
 pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;
+#[cfg(any(feature = "notice", feature = "netlink"))]
+mod nla;
 #[cfg(feature = "notice")]
 pub mod notice;
 #[cfg(feature = "notice")]
@@ -34,6 +38,7 @@ pub use guid::Guid;
 pub use ifname::IfName;
 pub use mac::MacAddr;
 pub use pci::PciAddress;
+pub use raw_name::RawName;
 pub use root::HostRoot;
 pub use snapshot::HostSnapshot;
 pub use vf::VfIndex;

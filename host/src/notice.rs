@@ -11,6 +11,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
 
+use crate::nla::{attribute, number16, number32};
+
 /// Group of the kernel's own uevents; udev's is another (`lib/kobject_uevent.c`).
 const UEVENTS: u32 = 1;
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_ROUTE` (`include/uapi/linux/rtnetlink.h`).
@@ -131,28 +133,6 @@ fn is_of_hardware(attributes: &[u8]) -> bool {
     const INFO_KIND: u16 = 1;
     let info = attribute(attributes, LINKINFO);
     info.and_then(|info| attribute(info, INFO_KIND)).is_none()
-}
-
-pub(crate) fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    const NESTED: u16 = 0x8000;
-    loop {
-        let (length, kind) = (number16(attributes, 0)?, number16(attributes, 2)?);
-        let length = usize::from(length).max(4);
-        if kind & !NESTED == wanted {
-            return attributes.get(4..length);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-pub(crate) fn number16(bytes: &[u8], at: usize) -> Option<u16> {
-    let bytes = bytes.get(at..)?.first_chunk()?;
-    Some(u16::from_ne_bytes(*bytes))
-}
-
-pub(crate) fn number32(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*bytes))
 }
 
 #[cfg(test)]

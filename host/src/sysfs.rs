@@ -253,7 +253,7 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
                 None
             },
             pkey: match rdma.first() {
-                Some(rdma) => device.text(&format!("infiniband/{rdma}/ports/1/pkeys/0"))?,
+                Some(rdma) => device.text(format!("infiniband/{rdma}/ports/1/pkeys/0"))?,
                 None => None,
             },
             rdma,

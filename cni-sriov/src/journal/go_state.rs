@@ -157,8 +157,9 @@ pub(crate) fn encode(stdin: &str, conf: &NetConf, view: &VfView, ifname: &IfName
         VfLinkState::Enable => 1,
         VfLinkState::Disable => 2,
     };
+    let host_name = link.map_or(String::new(), |link| link.name.to_string());
     let was = json!({
-        "HostIFName": link.map_or("", |link| link.name.as_str()),
+        "HostIFName": host_name,
         "SpoofChk": now.spoofchk.unwrap_or_default(),
         "Trust": now.trust.unwrap_or_default(),
         "AdminMAC": mac(now.mac),
@@ -176,8 +177,7 @@ pub(crate) fn encode(stdin: &str, conf: &NetConf, view: &VfView, ifname: &IfName
     }
     state.insert("OrigVfState".into(), was);
     // 2.1.0 reads the names from these keys.
-    let host = link.map_or("", |link| link.name.as_str());
-    state.insert("HostIFNames".into(), json!(host));
+    state.insert("HostIFNames".into(), json!(host_name));
     state.insert("ContIFNames".into(), json!(ifname.as_str()));
     state.insert("Master".into(), json!(view.pf.name));
     state.insert("VFID".into(), json!(view.index));

@@ -44,7 +44,7 @@ pub(crate) async fn configure(
     }
     // The attachment works without announcements: neighbours that miss one resolve the address when they need it.
     if let Err(error) = announce(pod, link, addresses).await {
-        tracing::warn!(link = link.name, %error, "cannot announce the addresses");
+        tracing::warn!(link = %link.name, %error, "cannot announce the addresses");
     }
     Ok(())
 }

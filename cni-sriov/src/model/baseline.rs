@@ -7,7 +7,7 @@ use sriov_host::ifname::InvalidIfName;
 use sriov_host::netlink::Link;
 use sriov_host::vf::{VfLinkState, VfRate, VfSettings};
 use sriov_host::vlan::Vlan;
-use sriov_host::{IfName, MacAddr, PciAddress};
+use sriov_host::{IfName, MacAddr, PciAddress, RawName};
 
 use super::view::VfView;
 
@@ -29,7 +29,7 @@ pub(crate) struct SavedLink {
     /// Name.
     pub(crate) name: IfName,
     /// Alternative names; absent when they are not known.
-    pub(crate) altnames: Option<Vec<String>>,
+    pub(crate) altnames: Option<Vec<RawName>>,
     /// MAC address; absent when it is not known or not an Ethernet address.
     pub(crate) mac: Option<MacAddr>,
     /// MTU in bytes; absent when it is not known.
@@ -42,9 +42,10 @@ impl Baseline {
     /// The state that the VF has now.
     ///
     /// # Errors
-    /// When the network device has a name that the kernel would refuse, so that it could not be renamed back.
+    /// When the network device has no name that it could be given back.
     pub(crate) fn of(view: &VfView) -> Result<Self, InvalidIfName> {
-        let link = view.link().map(SavedLink::of).transpose()?;
+        let saved = |link| SavedLink::of(link, view.address);
+        let link = view.link().map(saved).transpose()?;
         // Kernels before Linux 5.12 report GUIDs only in the address of the network device.
         let guid = view.link().and_then(|link| link.guid);
         let settings = view.settings.map(|settings| VfSettings {
@@ -57,12 +58,16 @@ impl Baseline {
 }
 
 impl SavedLink {
-    /// The device as it is, under the name that it has a claim to.
-    fn of(link: &Link) -> Result<Self, InvalidIfName> {
-        let claimed = link.altnames.iter().find_map(|name| claimed_name(name));
+    /// The device as it is, under the name that it has a claim to; a name that is no text is replaced by a spare one.
+    fn of(link: &Link, device: PciAddress) -> Result<Self, InvalidIfName> {
+        let claimed = link.altnames.iter().find_map(claimed_name);
+        let own = || link.name.to_ifname().or_else(|| spare_name(device));
         let altnames = link.altnames.iter().filter(|name| !is_claim(name));
         Ok(Self {
-            name: claimed.map_or_else(|| link.name.parse(), Ok)?,
+            name: match claimed.or_else(own) {
+                Some(name) => name,
+                None => link.name.to_string().parse()?,
+            },
             altnames: Some(altnames.cloned().collect()),
             mac: link.mac,
             mtu: Some(link.mtu),
@@ -104,13 +109,13 @@ pub(crate) fn driver_defaults() -> VfSettings {
     }
 }
 
-fn is_claim(altname: &str) -> bool {
-    altname.starts_with(CLAIM)
+fn is_claim(altname: &RawName) -> bool {
+    altname.strip_prefix(CLAIM).is_some()
 }
 
 /// A pod with privileges can write any alternative name: what is not an interface name claims nothing.
-fn claimed_name(altname: &str) -> Option<IfName> {
-    altname.strip_prefix(CLAIM)?.parse().ok()
+fn claimed_name(altname: &RawName) -> Option<IfName> {
+    altname.strip_prefix(CLAIM)?.to_ifname()
 }
 
 #[cfg(test)]
@@ -118,20 +123,30 @@ mod tests {
     use super::*;
     use crate::model::examples;
 
-    fn saved(altnames: &[&str]) -> (String, Option<Vec<String>>) {
+    fn saved(altnames: &[&str]) -> (String, Option<Vec<RawName>>) {
         let link = Link {
-            altnames: altnames.iter().map(|&name| name.to_owned()).collect(),
+            altnames: altnames.iter().map(|&name| name.into()).collect(),
             ..examples::link()
         };
-        let saved = SavedLink::of(&link).unwrap();
+        let saved = SavedLink::of(&link, "0000:01:10.0".parse().unwrap()).unwrap();
         (saved.name.to_string(), saved.altnames)
     }
 
     #[test]
     fn claimed_name_is_saved_instead_of_the_current_one() {
-        let others = Some(vec!["a".to_owned()]);
+        let others = Some(vec!["a".into()]);
         assert_eq!(saved(&["a", "was.eth7"]), ("eth7".into(), others.clone()));
         assert_eq!(saved(&["a"]), ("eth2".into(), others));
+    }
+
+    #[test]
+    fn name_that_is_no_text_is_replaced_by_a_spare_one() {
+        let link = Link {
+            name: RawName::from_bytes(b"x\xff"),
+            ..examples::link()
+        };
+        let saved = SavedLink::of(&link, "0000:01:10.0".parse().unwrap()).unwrap();
+        assert_eq!(saved.name.as_str(), "vf0-01100");
     }
 
     #[test]

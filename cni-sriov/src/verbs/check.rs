@@ -148,7 +148,7 @@ async fn addresses_and_routes(
     let mut drifts = Vec::new();
     if !ips.is_empty() {
         let found = pod.addresses(link.index).await?;
-        drifts.extend(drift::addresses(&link.name, ips, &found));
+        drifts.extend(drift::addresses(&link.name.to_string(), ips, &found));
     }
     let wanted = result.readable_routes();
     if !wanted.is_empty() {

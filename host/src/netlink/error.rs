@@ -1,32 +1,32 @@
-//! What a netlink request can fail with, and the kernel's own words for it.
+//! Errors of a netlink request, with the kernel's own text for them.
 
 use std::fmt;
 
 use netlink_packet_core::{NLM_F_ACK_TLVS, NLM_F_CAPPED, NlasIterator};
 use nix::errno::Errno;
 
-/// A request that was not done.
+/// A request that failed.
 #[derive(Debug)]
 pub struct NetlinkError {
     operation: String,
     kind: NetlinkErrorKind,
 }
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetlinkErrorKind {
     /// The kernel refused it.
     Kernel {
-        /// With this error.
+        /// The kernel's error.
         errno: Errno,
-        /// And these words (extended acknowledgement), where it has any.
+        /// The kernel's text for it (extended acknowledgement), if there is one.
         text: Option<String>,
     },
-    /// There was no answer in time, or one that this build cannot read.
+    /// There was no answer in time.
     Deadline,
-    /// The list changed while the kernel wrote it, so that entries may be missing or old.
+    /// The list changed while the kernel wrote it, or part of the answer was lost: entries may be missing or old.
     Interrupted,
-    /// The socket is closed.
+    /// The socket was closed before the answer was complete.
     Closed,
 }
 
@@ -38,7 +38,7 @@ impl NetlinkError {
         }
     }
 
-    /// The kernel's error, if it answered.
+    /// The kernel's error, if the kernel refused the request.
     pub fn errno(&self) -> Option<Errno> {
         match &self.kind {
             NetlinkErrorKind::Kernel { errno, .. } => Some(*errno),
@@ -48,7 +48,7 @@ impl NetlinkError {
         }
     }
 
-    /// Whether the same request may succeed later: the driver is busy or a list was in motion, and nothing else is wrong with it.
+    /// Whether the same request may succeed later: the driver was busy, or a list changed while it was written.
     pub fn is_passing(&self) -> bool {
         match &self.kind {
             NetlinkErrorKind::Kernel { errno, .. } => {
@@ -59,7 +59,7 @@ impl NetlinkError {
         }
     }
 
-    /// Why.
+    /// The reason.
     pub fn kind(&self) -> &NetlinkErrorKind {
         &self.kind
     }
@@ -91,13 +91,13 @@ impl fmt::Display for NetlinkErrorKind {
                 errno,
                 text: Some(text),
             } => write!(f, "the kernel refuses it ({errno:?}: {text})"),
-            Self::Deadline => f.write_str(
-                "the kernel did not answer in time, or with something that this build cannot read",
+            Self::Deadline => f.write_str("the kernel did not answer in time"),
+            Self::Interrupted => f.write_str(
+                "each answer was incomplete: the list changed while the kernel wrote it, or part of it was lost",
             ),
-            Self::Interrupted => {
-                f.write_str("the list changed each time while the kernel wrote it")
+            Self::Closed => {
+                f.write_str("the netlink socket was closed before the answer was complete")
             }
-            Self::Closed => f.write_str("the netlink socket is closed"),
         }
     }
 }

@@ -17,7 +17,9 @@ use nix::errno::Errno;
 
 use self::socket::FakeSocket;
 use self::state::State;
-use super::{Link, LinkChange, Netlink, OpenError, Route};
+use super::connection::{Netlink, OpenError};
+use super::routes::Route;
+use crate::link::{Link, LinkChange};
 use crate::netns::NetnsId;
 use crate::vf::{VfChange, VfIndex, VfSettings};
 
@@ -95,8 +97,8 @@ pub enum Failure {
     },
     /// Nothing answers.
     Silence,
-    /// The answer cannot be decoded.
-    Garbage,
+    /// The first datagram of the answer is cut to this many bytes.
+    Cut(usize),
     /// A list ends early, marked as one that changed while it was written.
     Interrupt,
     /// A list ends early, with this error in its end mark.
@@ -114,6 +116,13 @@ impl FakeKernel {
     /// Adds a link; one with a GUID instead of a MAC address is an InfiniBand one.
     pub fn add_link(&self, link: Link) {
         self.state().add_link(link);
+    }
+
+    /// Adds an attribute (`IFLA_*`) to each message about a link: any bytes, as a newer kernel or a hostile pod might write.
+    pub fn add_attribute(&self, index: u32, kind: u16, value: &[u8]) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.attributes.push((kind, value.to_vec()));
+        }
     }
 
     /// Gives a link a VF with these settings; a setting that is `None` is not reported until it is set.

@@ -1,15 +1,21 @@
 //! The whole way of a request through the real encoder and decoder, to a kernel in memory that fails on demand.
 
+mod hostile;
 mod links;
 mod vfs;
 
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
+use nix::errno::Errno;
+
+use super::connection::TRIES;
 use super::fake::{Failure, FakeKernel, Request};
 use super::*;
 use crate::mac::MacAddr;
+use crate::netns::Netns;
 use crate::vf::{VfChange, VfIndex, VfSettings};
 
 const PF: u32 = 3;
@@ -31,15 +37,10 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 fn link(index: u32, name: &str) -> Link {
     Link {
         index,
-        name: name.to_owned(),
-        altnames: Vec::new(),
+        name: name.into(),
         mac: Some(MacAddr::new([2, 0, 0, 0, 0, 1])),
-        guid: None,
         mtu: 1500,
-        is_up: false,
-        has_carrier: false,
-        permanent_mac: None,
-        device: None,
+        ..Link::default()
     }
 }
 
@@ -58,29 +59,26 @@ fn chain(error: &NetlinkError) -> String {
 }
 
 #[test]
-fn without_a_readable_answer_the_deadline_ends_the_request_and_the_next_one_works() {
-    for failure in [Failure::Silence, Failure::Garbage] {
-        run(async {
-            let kernel = kernel();
-            kernel.fail_when(|number, _| number == 0, failure.clone());
-            let netlink = Netlink::fake(&kernel, IMPATIENT).unwrap();
-            let error = netlink.vf_settings(PF, VF).await.unwrap_err();
-            assert_eq!(error.kind(), &NetlinkErrorKind::Deadline, "{failure:?}");
-            assert_eq!(error.errno(), None);
-            let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
-            assert!(netlink.vf_settings(PF, VF).await.unwrap().is_some());
-        });
-    }
+fn silence_ends_at_the_deadline_and_the_next_request_works() {
+    run(async {
+        let kernel = kernel();
+        kernel.fail_when(|number, _| number == 0, Failure::Silence);
+        let netlink = Netlink::fake(&kernel, IMPATIENT).unwrap();
+        let error = netlink.vf_settings(PF, VF).await.unwrap_err();
+        assert_eq!(error.kind(), &NetlinkErrorKind::Deadline);
+        assert_eq!(error.errno(), None);
+        assert!(netlink.vf_settings(PF, VF).await.unwrap().is_some());
+    });
 }
 
 #[test]
-fn a_socket_outlives_an_answer_that_it_cannot_read() {
+fn answer_that_was_cut_is_requested_again() {
     run(async {
         let kernel = kernel();
-        kernel.fail_when(|number, _| number == 0, Failure::Garbage);
-        let netlink = Netlink::fake(&kernel, Duration::from_secs(1)).unwrap();
-        netlink.link(PF).await.unwrap_err();
+        kernel.fail_when(|number, _| number == 0, Failure::Cut(24));
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
         assert_eq!(netlink.link(PF).await.unwrap(), kernel.link(PF));
+        assert_eq!(kernel.requests(), vec![Request::ReadLink(PF); 2]);
     });
 }
 

@@ -1,4 +1,4 @@
-//! VFs at their PF: settings read in one request, changed one at a time.
+//! VFs at their PF: their settings are read in one request and changed one at a time.
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -9,18 +9,19 @@ use netlink_packet_route::link::{
 
 use nix::errno::Errno;
 
-use super::links::{as_link, read as read_link};
-use super::{Link, Netlink, NetlinkError};
-use crate::guid::Guid;
-use crate::mac::MacAddr;
+use super::connection::Netlink;
+use super::error::NetlinkError;
+use super::links::RTM_NEWLINK;
+use super::{ifinfo, vf_list};
+use crate::link::Link;
 use crate::vf::{VfChange, VfIndex, VfLinkState, VfRate, VfSettings};
-use crate::vlan::{Vlan, VlanId, VlanProto, VlanQos};
+use crate::vlan::{Vlan, VlanProto};
 
 impl Netlink {
-    /// A PF's link and the settings of one of its VFs, in one request; nothing when there is no such link.
+    /// Reads a PF's link and the settings of one of its VFs in one request; `None` if there is no such link.
     ///
-    /// The settings are nothing when the PF's driver does not tell them, or when the kernel cannot express its list of VFs
-    /// (more than some 221, or EMSGSIZE with InfiniBand before Linux 6.15): no path may need them to succeed.
+    /// The settings are `None` if the PF's driver does not report them, or if the kernel cannot express the list of VFs
+    /// (more than about 221, or EMSGSIZE with InfiniBand before Linux 6.15): no path may need them to succeed.
     pub async fn vf_of_pf(
         &self,
         pf: u32,
@@ -30,7 +31,7 @@ impl Netlink {
         message.header.index = pf;
         message.attributes.push(LinkAttribute::ExtMask(vec![
             LinkExtentMask::Vf,
-            // Statistics cost a request to the firmware each on some drivers.
+            // Statistics cost a request to the firmware for each VF on some drivers.
             LinkExtentMask::SkipStats,
         ]));
         let operation = format!("read VF {vf} of link {pf}");
@@ -38,9 +39,10 @@ impl Netlink {
             .one(&operation, RouteNetlinkMessage::GetLink(message))
             .await
         {
-            Ok(answer) => Ok(answer
-                .and_then(as_link)
-                .map(|message| (read_link(&message), find(&message, vf)))),
+            Ok(answer) => {
+                let body = answer.and_then(|answer| answer.into_body(RTM_NEWLINK));
+                Ok(body.and_then(|body| Some((ifinfo::read(&body)?, vf_list::find(&body, vf)))))
+            }
             Err(error) if error.errno() == Some(Errno::EMSGSIZE) => {
                 Ok(self.link(pf).await?.map(|link| (link, None)))
             }
@@ -48,7 +50,7 @@ impl Netlink {
         }
     }
 
-    /// The settings of a VF, or nothing, as for [`Netlink::vf_of_pf`].
+    /// Reads the settings of a VF, as [`Netlink::vf_of_pf`] does.
     pub async fn vf_settings(
         &self,
         pf: u32,
@@ -58,7 +60,7 @@ impl Netlink {
         Ok(found.and_then(|(_, settings)| settings))
     }
 
-    /// Executes one change of one VF, as one request with one attribute: a batch is not atomic and hides the culprit.
+    /// Executes one change of one VF as one request with one attribute: a batch is not atomic, and its error names no attribute.
     pub async fn set_vf(
         &self,
         pf: u32,
@@ -110,154 +112,5 @@ pub(super) fn encode(vf: VfIndex, change: &VfChange) -> VfInfo {
             };
             VfInfo::LinkState(VfInfoLinkState::new(vf, state))
         }
-    }
-}
-
-/// Finds a VF by the number in its attributes and not by its place: the kernel leaves out a VF that its driver does not describe.
-pub(super) fn find(message: &LinkMessage, vf: VfIndex) -> Option<VfSettings> {
-    let lists = message.attributes.iter().filter_map(|attribute| {
-        if let LinkAttribute::VfInfoList(list) = attribute {
-            Some(list)
-        } else {
-            None
-        }
-    });
-    let mut infos = lists.flatten().map(|LinkVfInfo(info)| info);
-    let wanted = u32::from(vf.get());
-    let info = infos.find(|info| {
-        info.iter()
-            .any(|attribute| matches!(attribute, VfInfo::Mac(mac) if mac.vf_id == wanted))
-    })?;
-    let mut settings = VfSettings::default();
-    let ethernet = is_ethernet(message);
-    for attribute in info {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "statistics and what newer kernels add are not settings"
-        )]
-        match attribute {
-            VfInfo::Mac(mac) if ethernet => {
-                settings.mac = mac.mac.first_chunk::<6>().copied().map(MacAddr::new);
-            }
-            VfInfo::VlanList(list) => {
-                settings.vlan = list.iter().find_map(|vlan| {
-                    if let VfVlan::Info(info) = vlan {
-                        read_vlan(info)
-                    } else {
-                        None
-                    }
-                });
-            }
-            VfInfo::SpoofCheck(check) => settings.spoofchk = Some(check.enabled),
-            VfInfo::Trust(trust) => settings.trust = Some(trust.enabled),
-            VfInfo::Rate(rate) => {
-                settings.rate = Some(VfRate {
-                    min: rate.min_tx_rate,
-                    max: rate.max_tx_rate,
-                });
-            }
-            VfInfo::LinkState(state) => settings.link_state = read_link_state(state),
-            VfInfo::IbNodeGuid(guid) => settings.node_guid = Some(Guid::from_number(guid.guid)),
-            VfInfo::IbPortGuid(guid) => settings.port_guid = Some(Guid::from_number(guid.guid)),
-            _ => {}
-        }
-    }
-    Some(settings)
-}
-
-/// The kernel gives the address of a VF 32 bytes and no length: it is as long as the PF's.
-fn is_ethernet(pf: &LinkMessage) -> bool {
-    pf.attributes
-        .iter()
-        .all(|attribute| !matches!(attribute, LinkAttribute::Address(bytes) if bytes.len() != 6))
-}
-
-pub(super) fn read_vlan(info: &VfVlanInfo) -> Option<Vlan> {
-    let proto = match info.protocol {
-        VlanProtocol::Ieee8021Ad => VlanProto::Dot1ad,
-        VlanProtocol::Ieee8021Q | _ => VlanProto::Dot1q,
-    };
-    let id = VlanId::try_from(u16::try_from(info.vlan_id).ok()?).ok()?;
-    let qos = VlanQos::try_from(u8::try_from(info.qos).ok()?).ok()?;
-    Some(Vlan { id, qos, proto })
-}
-
-pub(super) fn read_link_state(info: &VfInfoLinkState) -> Option<VfLinkState> {
-    match info.state {
-        WireLinkState::Auto => Some(VfLinkState::Auto),
-        WireLinkState::Enable => Some(VfLinkState::Enable),
-        WireLinkState::Disable => Some(VfLinkState::Disable),
-        WireLinkState::Other(_) | _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listed(infos: Vec<Vec<VfInfo>>) -> LinkMessage {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::VfInfoList(
-            infos.into_iter().map(LinkVfInfo).collect(),
-        ));
-        message
-    }
-
-    #[test]
-    fn what_is_set_is_what_is_read_back() {
-        let vlan = Vlan {
-            id: 100.try_into().unwrap(),
-            qos: 3.try_into().unwrap(),
-            proto: VlanProto::Dot1ad,
-        };
-        let changes = [
-            VfChange::Mac("02:00:00:00:00:07".parse().unwrap()),
-            VfChange::Vlan(vlan),
-            VfChange::Spoofchk(true),
-            VfChange::Trust(true),
-            VfChange::Rate(VfRate { min: 10, max: 200 }),
-            VfChange::LinkState(VfLinkState::Disable),
-            VfChange::NodeGuid(Guid::from_number(7)),
-            VfChange::PortGuid(Guid::from_number(8)),
-        ];
-        let vf = VfIndex::new(3);
-        let settings = find(
-            &listed(vec![
-                changes.iter().map(|change| encode(vf, change)).collect(),
-            ]),
-            vf,
-        )
-        .unwrap();
-        for change in changes {
-            assert_eq!(change.is_done(&settings), Some(true), "{change}");
-        }
-    }
-
-    #[test]
-    fn a_vf_is_found_by_its_number() {
-        let info = |vf, last| {
-            vec![encode(
-                VfIndex::new(vf),
-                &VfChange::Mac(MacAddr::new([2, 0, 0, 0, 0, last])),
-            )]
-        };
-        let message = listed(vec![info(0, 10), info(5, 15)]);
-        assert_eq!(
-            find(&message, VfIndex::new(5)).unwrap().mac,
-            Some(MacAddr::new([2, 0, 0, 0, 0, 15]))
-        );
-        assert_eq!(find(&message, VfIndex::new(1)), None);
-    }
-
-    #[test]
-    fn a_vf_of_an_infiniband_pf_has_no_mac() {
-        let vf = VfIndex::new(0);
-        let mac = encode(vf, &VfChange::Mac(MacAddr::new([2, 0, 0, 0, 0, 1])));
-        let mut message = listed(vec![vec![mac, encode(vf, &VfChange::Trust(true))]]);
-        message
-            .attributes
-            .push(LinkAttribute::Address(vec![0x80; 20]));
-        let settings = find(&message, vf).unwrap();
-        assert_eq!((settings.mac, settings.trust), (None, Some(true)));
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::{EXT_MASK, GET_LINK, ask, each, push};
-use crate::notice::{attribute, number32};
+use super::request::rtnetlink;
+use crate::nla::{attribute, attributes, number32, push};
 use crate::vf::VfIndex;
 
 // include/uapi/linux/if_link.h, rtnetlink.h
+const GET_LINK: u16 = 18;
+const EXT_MASK: u16 = 29;
 const VF_LIST: u16 = 22;
 const VF: u16 = 1;
 const VF_MAC: u16 = 1;
@@ -40,7 +42,7 @@ pub fn vf_counters(link: u32) -> io::Result<VfCounters> {
         index.copy_from_slice(&link.to_ne_bytes());
     }
     push(&mut body, EXT_MASK, &WITH_VFS.to_ne_bytes());
-    let answers = ask(GET_LINK, 0, &body)?;
+    let answers = rtnetlink(GET_LINK, 0, &body)?;
     let counters = answers.first().map(|link| of_link(link));
     let counts = |counters: &VfCounters| {
         counters
@@ -53,9 +55,9 @@ pub fn vf_counters(link: u32) -> io::Result<VfCounters> {
 
 /// `ifinfomsg` and its attributes.
 fn of_link(link: &[u8]) -> VfCounters {
-    let attributes = link.get(16..).unwrap_or_default();
-    let vfs = attribute(attributes, VF_LIST).unwrap_or_default();
-    let vfs = each(vfs).filter(|(kind, _)| *kind == VF);
+    let parts = link.get(16..).unwrap_or_default();
+    let vfs = attribute(parts, VF_LIST).unwrap_or_default();
+    let vfs = attributes(vfs).filter(|(kind, _)| *kind == VF);
     vfs.filter_map(|(_, vf)| {
         // `ifla_vf_mac` begins with the index, as all that is said of a VF.
         let index = u16::try_from(number32(attribute(vf, VF_MAC)?, 0)?).ok()?;

@@ -5,8 +5,8 @@ use std::io;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use super::{ask_over, each, push};
-use crate::notice::{attribute, number16};
+use super::request;
+use crate::nla::{attribute, attributes, number16, push};
 use crate::pci::PciAddress;
 
 // include/uapi/linux/genetlink.h
@@ -42,22 +42,22 @@ pub fn ddp_profile(device: PciAddress) -> io::Result<Option<String>> {
         }
         Err(error) => Err(error),
     };
-    let family = request(CONTROL, GET_FAMILY, &[(FAMILY_NAME, "devlink")]);
+    let family = generic(CONTROL, GET_FAMILY, &[(FAMILY_NAME, "devlink")]);
     let Some(family) = known(family)?.as_deref().and_then(family_id) else {
         return Ok(None);
     };
     let device = device.to_string();
-    let info = request(family, INFO_GET, &[(BUS, "pci"), (DEVICE, &device)]);
+    let info = generic(family, INFO_GET, &[(BUS, "pci"), (DEVICE, &device)]);
     Ok(known(info)?.as_deref().and_then(profile))
 }
 
-fn request(kind: u16, command: u8, texts: &[(u16, &str)]) -> io::Result<Vec<Vec<u8>>> {
+fn generic(kind: u16, command: u8, texts: &[(u16, &str)]) -> io::Result<Vec<Vec<u8>>> {
     // The command, its version, and padding.
     let mut body = vec![command, 1, 0, 0];
     for (kind, text) in texts {
         push(&mut body, *kind, &[text.as_bytes(), &[0]].concat());
     }
-    ask_over(SockProtocol::NetlinkGeneric, kind, 0, &body)
+    request::over(SockProtocol::NetlinkGeneric, kind, 0, &body)
 }
 
 fn family_id(answer: &[u8]) -> Option<u16> {
@@ -66,7 +66,7 @@ fn family_id(answer: &[u8]) -> Option<u16> {
 
 /// Of the versions that run, each a pair of name and value, the one of the DDP profile.
 fn profile(answer: &[u8]) -> Option<String> {
-    let running = each(answer.get(HEADER..)?).filter(|(kind, _)| *kind == RUNNING);
+    let running = attributes(answer.get(HEADER..)?).filter(|(kind, _)| *kind == RUNNING);
     let text = |version, kind| {
         let text: &[u8] = attribute(version, kind)?;
         let text = text.strip_suffix(&[0]).unwrap_or(text);

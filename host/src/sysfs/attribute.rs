@@ -1,10 +1,11 @@
 //! One device directory of sysfs and its attribute files: three system calls an attribute, one a link.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// An attribute is at most a page long and comes whole with the first read (Documentation/filesystems/sysfs.rst).
@@ -52,17 +53,25 @@ impl Device {
         Some(metadata.ino())
     }
 
-    pub(super) fn path(&self, attribute: &str) -> PathBuf {
+    pub(super) fn path(&self, attribute: impl AsRef<Path>) -> PathBuf {
         self.path.join(attribute)
     }
 
     /// The text of an attribute without white space at its ends; nothing when the kernel has no such attribute or cannot tell it now.
-    pub(super) fn text(&self, attribute: &str) -> Result<Option<String>, AttributeError> {
+    pub(super) fn text(
+        &self,
+        attribute: impl AsRef<Path>,
+    ) -> Result<Option<String>, AttributeError> {
+        let attribute = attribute.as_ref();
         self.optional(attribute, self.read(attribute, str::to_owned))
     }
 
     /// A decimal number.
-    pub(super) fn decimal<T: FromStr>(&self, attribute: &str) -> Result<Option<T>, AttributeError> {
+    pub(super) fn decimal<T: FromStr>(
+        &self,
+        attribute: impl AsRef<Path>,
+    ) -> Result<Option<T>, AttributeError> {
+        let attribute = attribute.as_ref();
         let number = self.read(attribute, |text| {
             text.parse().map_err(|_not_a_number| text.to_owned())
         });
@@ -76,6 +85,7 @@ impl Device {
         attribute: &str,
     ) -> Result<T, AttributeError> {
         self.lookups.update(|lookups| lookups + 1);
+        let attribute = Path::new(attribute);
         let number = self.read(attribute, |text| {
             let digits = text.strip_prefix("0x");
             let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
@@ -92,29 +102,42 @@ impl Device {
 
     /// The last part of what a link points to.
     pub(super) fn link(&self, name: &str) -> Result<Option<String>, AttributeError> {
+        let name = Path::new(name);
         let target = self.optional(name, fs::read_link(&*self.at(name)))?;
         Ok(target.and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned())))
     }
 
-    /// The names in a directory, in any order; none when it is not there.
+    /// The names in a directory that are text, in any order; none if there is no such directory.
     pub(super) fn names(&self, dir: &str) -> Result<Vec<String>, AttributeError> {
-        let Some(entries) = self.optional(dir, fs::read_dir(&*self.at(dir)))? else {
-            return Ok(Vec::new());
-        };
-        Ok(entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect())
+        let entries = self.entries(dir)?;
+        let texts = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(texts.collect())
     }
 
-    /// The same in order.
+    /// All names in a directory, sorted; those of network devices may be any bytes.
+    pub(super) fn raw_names(&self, dir: &str) -> Result<Vec<OsString>, AttributeError> {
+        let mut names: Vec<OsString> = self.entries(dir)?.map(|entry| entry.file_name()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn entries(
+        &self,
+        dir: &str,
+    ) -> Result<impl Iterator<Item = fs::DirEntry> + use<>, AttributeError> {
+        let dir = Path::new(dir);
+        let entries = self.optional(dir, fs::read_dir(&*self.at(dir)))?;
+        Ok(entries.into_iter().flatten().flatten())
+    }
+
+    /// The names in a directory that are text, sorted.
     pub(super) fn sorted(&self, dir: &str) -> Result<Vec<String>, AttributeError> {
         let mut names = self.names(dir)?;
         names.sort();
         Ok(names)
     }
 
-    fn torn(&self, attribute: &str, text: String) -> AttributeError {
+    fn torn(&self, attribute: &Path, text: String) -> AttributeError {
         AttributeError::Torn {
             path: self.path(attribute),
             text,
@@ -122,7 +145,7 @@ impl Device {
     }
 
     /// The path of an attribute, until the next one is asked for.
-    fn at(&self, attribute: &str) -> RefMut<'_, PathBuf> {
+    fn at(&self, attribute: &Path) -> RefMut<'_, PathBuf> {
         let mut path = self.scratch.borrow_mut();
         path.clear();
         path.push(&self.path);
@@ -131,14 +154,14 @@ impl Device {
     }
 
     /// Reads an attribute and makes something of its text.
-    fn read<T>(&self, attribute: &str, make: impl FnOnce(&str) -> T) -> io::Result<T> {
+    fn read<T>(&self, attribute: &Path, make: impl FnOnce(&str) -> T) -> io::Result<T> {
         let mut page = [0; PAGE];
         let length = File::open(&*self.at(attribute))?.read(&mut page)?;
         let text = page.get(..length).unwrap_or_default();
         Ok(make(String::from_utf8_lossy(text).trim()))
     }
 
-    fn optional<T>(&self, name: &str, read: io::Result<T>) -> Result<Option<T>, AttributeError> {
+    fn optional<T>(&self, name: &Path, read: io::Result<T>) -> Result<Option<T>, AttributeError> {
         self.lookups.update(|lookups| lookups + 1);
         match read {
             Ok(value) => Ok(Some(value)),

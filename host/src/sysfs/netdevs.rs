@@ -1,5 +1,8 @@
 //! The network devices of one PCI function or auxiliary device, as sysfs shows them.
 
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
 use super::attribute::{AttributeError, Device};
 use crate::ifname::IfName;
 use crate::snapshot::{LinkType, Netdev};
@@ -46,8 +49,8 @@ pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError
         dirs.extend(virtio.map(|name| format!("{name}/net")));
     }
     for dir in dirs {
-        for name in device.sorted(&dir)? {
-            if let Some(index) = device.decimal(&format!("{dir}/{name}/ifindex"))? {
+        for name in device.raw_names(&dir)? {
+            if let Some(index) = device.decimal(below(&dir, &name, "ifindex"))? {
                 return Ok(Some(index));
             }
         }
@@ -56,43 +59,55 @@ pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError
 }
 
 fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
-    let names = device.sorted(dir)?;
+    let names = device.raw_names(dir)?;
     let mut netdevs = Vec::with_capacity(names.len());
     // One alone represents nobody: ports need be told apart only where there are several.
     let has_ports = !is_vf && names.len() > 1;
     for name in names {
-        let below = |attribute: &str| format!("{dir}/{name}/{attribute}");
+        let below = |attribute| below(dir, &name, attribute);
         // Representors are children of the PF.
-        let of_switch = |attribute: &str| {
+        let of_switch = |attribute| {
             let text = if has_ports {
-                device.text(&below(attribute))?
+                device.text(below(attribute))?
             } else {
                 None
             };
             Ok(text.filter(|text: &String| !text.is_empty()))
         };
-        let Ok(ifname) = name.parse::<IfName>() else {
-            continue;
-        };
         let (Some(ifindex), Some(kind)) = (
-            device.decimal(&below("ifindex"))?,
-            device.decimal(&below("type"))?,
+            device.decimal(below("ifindex"))?,
+            device.decimal(below("type"))?,
         ) else {
             continue;
         };
-        let flags = device.text(&below("flags"))?;
+        let flags = device.text(below("flags"))?;
         let flags =
             flags.and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
         netdevs.push(Netdev {
-            name: ifname,
+            name: ifname(&name, ifindex),
             ifindex,
             link_type: LinkType::from_arphrd(kind),
             is_up: flags.map(|flags| flags & IFF_UP != 0),
-            carrier: device.text(&below("carrier"))?.map(|text| text == "1"),
+            carrier: device.text(below("carrier"))?.map(|text| text == "1"),
             altnames: Vec::new(),
             phys_switch_id: of_switch("phys_switch_id")?,
             phys_port_name: of_switch("phys_port_name")?,
         });
     }
     Ok(netdevs)
+}
+
+/// The name of a network device, or a stand-in with its index if the name is not text: any pod may give such a name.
+fn ifname(name: &OsStr, index: u32) -> IfName {
+    let name = name.to_str().and_then(|name| name.parse().ok());
+    name.unwrap_or_else(|| IfName::stand_in(index))
+}
+
+fn below(dir: &str, name: &OsStr, attribute: &str) -> PathBuf {
+    let mut path = OsString::with_capacity(dir.len() + name.len() + attribute.len() + 2);
+    for part in [OsStr::new(dir), OsStr::new("/"), name, OsStr::new("/")] {
+        path.push(part);
+    }
+    path.push(attribute);
+    path.into()
 }

@@ -149,7 +149,7 @@ fn of_device(device: &Device, wanted: Wanted) -> Result<DeviceNodes, AttributeEr
     nodes.vfio_cdev = device
         .sorted("vfio-dev")?
         .into_iter()
-        .find(|name| device.path(&format!("vfio-dev/{name}/dev")).exists());
+        .find(|name| device.path(format!("vfio-dev/{name}/dev")).exists());
     Ok(nodes)
 }
 
@@ -176,7 +176,7 @@ fn rdma(device: &Device) -> Result<Vec<RdmaNodes>, AttributeError> {
             let Some(kind) = RdmaKind::of(&node) else {
                 continue;
             };
-            let owner = device.text(&format!("{class}/{node}/ibdev"))?;
+            let owner = device.text(format!("{class}/{node}/ibdev"))?;
             let owner = all
                 .iter_mut()
                 .find(|rdma| owner.as_deref() == Some(&rdma.name));

@@ -1,5 +1,7 @@
 //! The scan on constructed trees.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -217,6 +219,29 @@ fn a_virtio_function_has_its_netdev_one_level_deeper() {
     tree.function("0000:02:00.0");
     let function = "0000:02:00.0".parse().unwrap();
     assert_eq!(netdev_index(&tree.root(), function).unwrap(), Some(9));
+}
+
+#[test]
+fn netdev_with_a_name_that_is_not_utf8_keeps_its_index() {
+    let tree = igb();
+    let net = device_path(&tree.root(), address("0000:01:10.0")).join("net");
+    fs::rename(net.join("eth2"), net.join(OsStr::from_bytes(b"x\xff"))).unwrap();
+    let vf = address("0000:01:10.0");
+    let netdevs = scan(&tree.root())
+        .unwrap()
+        .functions
+        .remove(&vf)
+        .unwrap()
+        .netdevs;
+    let [netdev] = netdevs.as_slice() else {
+        panic!("{netdevs:?}")
+    };
+    assert_eq!((netdev.name.as_str(), netdev.ifindex), ("?5", 5));
+    assert_eq!(
+        presence(&tree.root(), vf).unwrap().unwrap().netdevs,
+        netdevs
+    );
+    assert_eq!(netdev_index(&tree.root(), vf).unwrap(), Some(5));
 }
 
 #[test]

@@ -44,7 +44,9 @@ pub fn measure(
     let mut start = Figure::of(&name("start to list"), "ms", Vec::new());
     let changes = ["a VF removed", "a VF added"];
     let mut changes = changes.map(|what| {
-        let what = name(&format!("{what}: from the kernel's notice to the kubelet's list"));
+        let what = name(&format!(
+            "{what}: from the kernel's notice to the kubelet's list"
+        ));
         Figure::of(&what, "ms", Vec::new())
     });
     let ways = [

@@ -94,8 +94,8 @@ async fn claim_name(
     name: &IfName,
 ) -> Result<(), KernelError> {
     tracing::warn!(%device, %name, "the name is taken, the VF keeps a claim to it");
-    let mut changes = vec![LinkChange::AddAltName(claim_to(name))];
-    let spare = spare_name(device).filter(|spare| link.name != spare.as_str());
+    let mut changes = vec![LinkChange::AddAltName(claim_to(name).into())];
+    let spare = spare_name(device).filter(|spare| link.name != *spare);
     changes.extend(spare.map(LinkChange::Name));
     for change in changes {
         match host.set_link(link.index, &change).await {

@@ -134,7 +134,7 @@ fn is_usable(vf: &Presence) -> bool {
 fn lost_link(request: &Request, vf: &Presence, in_pod: Option<&Link>) -> Option<SavedLink> {
     let on_host = || vf.netdevs.first().map(|netdev| netdev.name.clone());
     let current = match in_pod {
-        Some(link) => Some(link.name.parse().unwrap_or(request.ifname.clone())),
+        Some(link) => Some(link.name.to_ifname().unwrap_or(request.ifname.clone())),
         None => on_host(),
     };
     Some(SavedLink {

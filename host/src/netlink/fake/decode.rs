@@ -3,166 +3,153 @@
 use std::os::unix::fs::MetadataExt;
 
 use netlink_packet_core::NLM_F_DUMP;
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, LinkVfInfo, Prop, VfInfo, VfVlan,
-};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 
 use super::Request;
-use crate::guid::Guid;
-use crate::mac::MacAddr;
-use crate::netlink::{LinkChange, addresses, vfs};
+use crate::link::LinkChange;
+use crate::netlink::ifinfo::{
+    ADDRESS, HEADER, IFF_UP, IFNAME, MTU, PROP_LIST, VFINFO_LIST, altnames, flags, index, mac,
+    parts,
+};
+use crate::netlink::{addresses, routes, vf_list};
 use crate::netns::NetnsId;
-use crate::vf::{VfChange, VfIndex, VfRate};
+use crate::nla::{attribute, attributes, number32};
+use crate::raw_name::RawName;
+use crate::vf::VfIndex;
 
-/// What is asked; nothing when it is more or other than one named change.
-pub(super) fn request(message: &RouteNetlinkMessage, flags: u16) -> Option<Request> {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all that is not asked by `Netlink` is refused alike"
-    )]
-    match message {
-        RouteNetlinkMessage::GetLink(_) if flags & NLM_F_DUMP == NLM_F_DUMP => {
-            Some(Request::ListLinks)
+// include/uapi/linux/rtnetlink.h, if_link.h
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const RTM_NEWLINKPROP: u16 = 108;
+const RTM_DELLINKPROP: u16 = 109;
+const NET_NS_FD: u16 = 28;
+const EXT_MASK: u16 = 29;
+const OIF: u16 = 4;
+const EXT_MASK_VF: u32 = 1;
+const EXT_MASK_SKIP_STATS: u32 = 1 << 3;
+
+/// The request in a message; `None` if it is more or other than one named change.
+pub(super) fn request(kind: u16, message_flags: u16, body: &[u8]) -> Option<Request> {
+    match kind {
+        // Without a filter the kernel leaves out links with long messages.
+        RTM_GETLINK if message_flags & NLM_F_DUMP == NLM_F_DUMP => {
+            (filter(body)? == EXT_MASK_SKIP_STATS).then_some(Request::ListLinks)
         }
-        RouteNetlinkMessage::GetLink(link) => read_link(link),
-        RouteNetlinkMessage::SetLink(link) => set_link(link),
-        RouteNetlinkMessage::NewLinkProp(link) => {
-            let name = altname(link)?.to_owned();
-            Some(changed(link, LinkChange::AddAltName(name)))
+        RTM_GETLINK => read_link(body),
+        RTM_SETLINK => set_link(body),
+        RTM_NEWLINKPROP => Some(changed(body, LinkChange::AddAltName(altname(body)?))),
+        RTM_DELLINKPROP => Some(changed(body, LinkChange::DropAltName(altname(body)?))),
+        RTM_GETADDR => Some(Request::ListAddresses),
+        RTM_NEWADDR => {
+            let (link, address) = addresses::read(body)?;
+            Some(Request::AddAddress { link, address })
         }
-        RouteNetlinkMessage::DelLinkProp(link) => {
-            let name = altname(link)?.to_owned();
-            Some(changed(link, LinkChange::DropAltName(name)))
+        RTM_GETROUTE => Some(Request::ListRoutes),
+        RTM_NEWROUTE => {
+            let link = attribute(body.get(12..)?, OIF)?;
+            Some(Request::AddRoute {
+                link: number32(link, 0)?,
+                route: routes::read(body)?,
+            })
         }
-        RouteNetlinkMessage::GetAddress(_) => Some(Request::ListAddresses),
-        RouteNetlinkMessage::NewAddress(address) => Some(Request::AddAddress {
-            link: address.header.index,
-            address: addresses::read(address)?,
-        }),
-        RouteNetlinkMessage::GetRoute(_) => Some(Request::ListRoutes),
-        RouteNetlinkMessage::NewRoute(message) => route(message),
         _ => None,
     }
 }
 
-fn read_link(link: &LinkMessage) -> Option<Request> {
-    let index = link.header.index;
-    match link.attributes.as_slice() {
+fn filter(body: &[u8]) -> Option<u32> {
+    number32(attribute(body.get(HEADER..)?, EXT_MASK)?, 0)
+}
+
+fn read_link(body: &[u8]) -> Option<Request> {
+    let index = index(body)?;
+    match parts(body).collect::<Vec<_>>().as_slice() {
         [] => Some(Request::ReadLink(index)),
-        [LinkAttribute::IfName(name)] if index == 0 => Some(Request::ReadLinkNamed(name.clone())),
-        [LinkAttribute::ExtMask(mask)]
-            if mask.contains(&LinkExtentMask::Vf) && mask.contains(&LinkExtentMask::SkipStats) =>
-        {
+        [(IFNAME, name)] if index == 0 => Some(Request::ReadLinkNamed(text(name)?)),
+        [(EXT_MASK, _)] if filter(body)? == EXT_MASK_VF | EXT_MASK_SKIP_STATS => {
             Some(Request::ReadVfs(index))
         }
         _ => None,
     }
 }
 
-fn set_link(link: &LinkMessage) -> Option<Request> {
-    let header = &link.header;
-    match link.attributes.as_slice() {
-        [] if header.change_mask == LinkFlags::Up => {
-            let up = header.flags.contains(LinkFlags::Up);
-            Some(changed(
-                link,
-                if up { LinkChange::Up } else { LinkChange::Down },
-            ))
+fn set_link(body: &[u8]) -> Option<Request> {
+    let link = index(body)?;
+    let mask = number32(body, 12)?;
+    match parts(body).collect::<Vec<_>>().as_slice() {
+        [] if mask == IFF_UP => {
+            let is_up = flags(body) & IFF_UP != 0;
+            let change = if is_up {
+                LinkChange::Up
+            } else {
+                LinkChange::Down
+            };
+            Some(changed(body, change))
         }
-        _ if !header.change_mask.is_empty() => None,
-        [] => Some(Request::Probe(header.index)),
-        [LinkAttribute::VfInfoList(list)] => set_vf(header.index, list),
-        [LinkAttribute::NetNsFd(fd), LinkAttribute::IfName(name)] => {
+        _ if mask != 0 => None,
+        [] => Some(Request::Probe(link)),
+        [(VFINFO_LIST, list)] => set_vf(link, list),
+        [(NET_NS_FD, fd), (IFNAME, name)] => {
             // The descriptor is one of this process, as it would be for the kernel.
+            let fd = number32(fd, 0)?;
             let namespace = std::fs::metadata(format!("/proc/self/fd/{fd}")).ok()?;
             Some(Request::MoveLink {
-                link: header.index,
+                link,
                 target: NetnsId {
                     dev: namespace.dev(),
                     ino: namespace.ino(),
                 },
-                name: name.clone(),
+                name: text(name)?,
             })
         }
-        [LinkAttribute::Address(bytes)] => {
-            let bytes = <[u8; 6]>::try_from(bytes.as_slice()).ok()?;
-            Some(changed(link, LinkChange::Mac(MacAddr::new(bytes))))
-        }
-        [LinkAttribute::Mtu(mtu)] => Some(changed(link, LinkChange::Mtu(*mtu))),
-        [LinkAttribute::IfName(name)] => Some(changed(link, LinkChange::Name(name.parse().ok()?))),
+        [(kind, value)] => Some(changed(body, change(*kind, value)?)),
         _ => None,
     }
 }
 
-fn changed(link: &LinkMessage, change: LinkChange) -> Request {
+/// One change that is one attribute.
+fn change(kind: u16, value: &[u8]) -> Option<LinkChange> {
+    match kind {
+        ADDRESS => mac(value).map(LinkChange::Mac),
+        MTU => number32(value, 0).map(LinkChange::Mtu),
+        IFNAME => Some(LinkChange::Name(text(value)?.parse().ok()?)),
+        _ => None,
+    }
+}
+
+fn changed(body: &[u8], change: LinkChange) -> Request {
     Request::SetLink {
-        link: link.header.index,
+        link: index(body).unwrap_or_default(),
         change,
     }
 }
 
-fn altname(link: &LinkMessage) -> Option<&str> {
-    let [LinkAttribute::PropList(properties)] = link.attributes.as_slice() else {
-        return None;
-    };
-    match properties.as_slice() {
-        [Prop::AltIfName(name)] => Some(name),
-        _ => None,
-    }
+fn text(value: &[u8]) -> Option<String> {
+    RawName::from_bytes(value).to_str().map(str::to_owned)
 }
 
-/// One attribute of one VF: a batch is not atomic and hides the culprit.
-fn set_vf(pf: u32, list: &[LinkVfInfo]) -> Option<Request> {
-    let [LinkVfInfo(infos)] = list else {
-        return None;
-    };
-    let [info] = infos.as_slice() else {
-        return None;
-    };
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all that is not set by `Netlink` is refused alike"
-    )]
-    let (vf, change) = match info {
-        VfInfo::Mac(mac) => {
-            let bytes = mac.mac.first_chunk::<6>()?;
-            (mac.vf_id, VfChange::Mac(MacAddr::new(*bytes)))
-        }
-        VfInfo::VlanList(list) => match list.as_slice() {
-            [VfVlan::Info(info)] => (info.vf_id, VfChange::Vlan(vfs::read_vlan(info)?)),
-            _ => return None,
-        },
-        VfInfo::SpoofCheck(check) => (check.vf_id, VfChange::Spoofchk(check.enabled)),
-        VfInfo::Trust(trust) => (trust.vf_id, VfChange::Trust(trust.enabled)),
-        VfInfo::Rate(rate) => {
-            let rates = VfRate {
-                min: rate.min_tx_rate,
-                max: rate.max_tx_rate,
-            };
-            (rate.vf_id, VfChange::Rate(rates))
-        }
-        VfInfo::LinkState(state) => (
-            state.vf_id,
-            VfChange::LinkState(vfs::read_link_state(state)?),
-        ),
-        VfInfo::IbNodeGuid(guid) => (guid.vf_id, VfChange::NodeGuid(Guid::from_number(guid.guid))),
-        VfInfo::IbPortGuid(guid) => (guid.vf_id, VfChange::PortGuid(Guid::from_number(guid.guid))),
-        _ => return None,
-    };
-    let vf = VfIndex::new(u16::try_from(vf).ok()?);
-    Some(Request::SetVf { pf, vf, change })
+fn altname(body: &[u8]) -> Option<RawName> {
+    let list = attribute(body.get(HEADER..)?, PROP_LIST)?;
+    let mut names = altnames(list);
+    names.next().filter(|_| names.next().is_none())
 }
 
-fn route(message: &RouteMessage) -> Option<Request> {
-    let link = message.attributes.iter().find_map(|attribute| {
-        if let RouteAttribute::Oif(link) = attribute {
-            Some(*link)
-        } else {
-            None
-        }
-    })?;
-    let route = addresses::decode(message)?;
-    Some(Request::AddRoute { link, route })
+/// One attribute of one VF: a batch is not atomic, and its error names no attribute.
+fn set_vf(pf: u32, list: &[u8]) -> Option<Request> {
+    let mut infos = vf_list::vf_infos(list);
+    let info = infos.next().filter(|_| infos.next().is_none())?;
+    let mut settings = attributes(info);
+    let (kind, value) = settings.next().filter(|_| settings.next().is_none())?;
+    let inner = if kind == vf_list::VLAN_LIST {
+        attributes(value).next()?.1
+    } else {
+        value
+    };
+    Some(Request::SetVf {
+        pf,
+        vf: VfIndex::new(u16::try_from(number32(inner, 0)?).ok()?),
+        change: vf_list::read(kind, value)?,
+    })
 }

@@ -8,8 +8,10 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::{Failure, FakeKernel, Request};
-use crate::netlink::{Link, LinkChange, Route};
+use crate::link::{Link, LinkChange};
+use crate::netlink::Route;
 use crate::netns::NetnsId;
+use crate::raw_name::RawName;
 use crate::vf::{VfChange, VfIndex, VfSettings};
 
 type Holds = Box<dyn FnMut(usize, &Request) -> bool + Send>;
@@ -25,8 +27,10 @@ pub(in crate::netlink) struct State {
 #[derive(Clone, Debug)]
 pub(super) struct HeldLink {
     pub(super) link: Link,
+    /// Attributes that are part of each message about the link, as bytes.
+    pub(super) attributes: Vec<(u16, Vec<u8>)>,
     pub(super) vfs: BTreeMap<VfIndex, VfSettings>,
-    /// Settings that are taken and not told.
+    /// Settings that are accepted and not reported.
     pub(super) hidden: Vec<&'static str>,
     pub(super) addresses: Vec<IpNet>,
     pub(super) routes: Vec<Route>,
@@ -57,6 +61,7 @@ impl State {
     pub(super) fn add_link(&mut self, link: Link) {
         let held = HeldLink {
             link,
+            attributes: Vec::new(),
             vfs: BTreeMap::new(),
             hidden: Vec::new(),
             addresses: Vec::new(),
@@ -82,7 +87,7 @@ impl State {
             Request::ReadLink(index) => Ok(links(vec![self.held(*index)?.clone()], false)),
             Request::ReadVfs(index) => Ok(links(vec![self.held(*index)?.clone()], true)),
             Request::ReadLinkNamed(name) => {
-                let index = self.named(name).ok_or(Errno::ENODEV)?;
+                let index = self.named(&name.as_str().into()).ok_or(Errno::ENODEV)?;
                 Ok(links(vec![self.held(index)?.clone()], false))
             }
             Request::ListLinks => Ok(links(self.links.values().cloned().collect(), false)),
@@ -146,15 +151,15 @@ impl State {
     }
 
     /// By name or alternative name, which share one space (`netdev_name_node_lookup`, `net/core/dev.c`).
-    fn named(&self, name: &str) -> Option<u32> {
-        let is = |link: &Link| link.name == name || link.altnames.iter().any(|alt| alt == name);
+    fn named(&self, name: &RawName) -> Option<u32> {
+        let is = |link: &Link| link.name == *name || link.altnames.contains(name);
         let held = self.links.values().find(|held| is(&held.link))?;
         Some(held.link.index)
     }
 
     fn set_link(&mut self, index: u32, change: &LinkChange) -> Result<Answer, Errno> {
         let taken = match change {
-            LinkChange::Name(name) => self.named(name.as_str()).is_some(),
+            LinkChange::Name(name) => self.named(&name.into()).is_some(),
             LinkChange::AddAltName(name) => self.named(name).is_some(),
             LinkChange::Up
             | LinkChange::Down
@@ -179,7 +184,7 @@ impl State {
             }
             LinkChange::Mac(mac) => link.mac = Some(*mac),
             LinkChange::Mtu(mtu) => link.mtu = *mtu,
-            LinkChange::Name(name) => link.name = name.to_string(),
+            LinkChange::Name(name) => link.name = name.into(),
             LinkChange::AddAltName(name) => link.altnames.push(name.clone()),
             LinkChange::DropAltName(name) => {
                 let known = link.altnames.len();
@@ -202,7 +207,7 @@ impl State {
             .ok_or(Errno::EINVAL)?;
         let mut there = there.0.try_lock().map_err(|_same_kernel| Errno::EINVAL)?;
         let own_is_taken = there.named(&self.held(index)?.link.name).is_some();
-        let new_is_taken = there.named(name).is_some();
+        let new_is_taken = there.named(&name.into()).is_some();
         if own_is_taken && new_is_taken {
             return Err(Errno::EEXIST);
         }
@@ -212,7 +217,7 @@ impl State {
             held.link.index = last.unwrap_or_default().saturating_add(1);
         }
         if !new_is_taken {
-            name.clone_into(&mut held.link.name);
+            held.link.name = name.into();
         }
         held.link.is_up = false;
         held.link.has_carrier = false;

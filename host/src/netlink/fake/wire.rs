@@ -3,19 +3,21 @@
 use std::ops::Range;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART,
-    NLMSG_DONE, NLMSG_ERROR, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    Emitable, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
+    NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR,
 };
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkVfInfo, Prop,
-};
+use netlink_packet_route::link::{LinkAttribute, LinkVfInfo};
 use nix::errno::Errno;
 
 use super::state::{Answer, HeldLink};
 use super::{Failure, FakeKernel};
 use crate::mac::MacAddr;
-use crate::netlink::{addresses, vfs};
+use crate::netlink::ifinfo::{
+    ADDRESS, ALT_IFNAME, HEADER as IFINFOMSG, IFF_LOWER_UP, IFF_UP, IFNAME, MTU, PARENT_DEV_NAME,
+    PERM_ADDRESS, PROP_LIST, VFINFO_LIST,
+};
+use crate::netlink::{addresses, routes, vfs};
+use crate::nla::push;
 use crate::vf::{VfChange, VfIndex, VfSettings};
 
 // struct nlmsghdr, include/uapi/linux/netlink.h.
@@ -23,14 +25,21 @@ const HEADER: usize = 16;
 const KIND: Range<usize> = 4..6;
 const FLAGS: Range<usize> = 6..8;
 const SEQUENCE: Range<usize> = 8..12;
+// include/uapi/linux/rtnetlink.h
 const RTM_NEWLINK: u16 = 16;
-const RTM_SETLINK: u16 = 19;
-const RTM_NEWLINKPROP: u16 = 108;
-const RTM_DELLINKPROP: u16 = 109;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+// include/uapi/linux/if_arp.h
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_INFINIBAND: u16 = 32;
+const ARPHRD_NONE: u16 = 0xfffe;
+/// `NLA_F_NESTED`, include/uapi/linux/netlink.h.
+const NESTED: u16 = 0x8000;
 
 /// Request of which the answer is framed: a capped acknowledgement repeats its header.
 struct Asked<'a> {
     header: &'a [u8],
+    kind: u16,
     sequence: u32,
     flags: u16,
 }
@@ -41,8 +50,8 @@ impl FakeKernel {
         let Some(asked) = Asked::over(datagram) else {
             return Vec::new();
         };
-        let request =
-            decode(datagram).and_then(|request| super::decode::request(&request, asked.flags));
+        let body = datagram.get(HEADER..).unwrap_or_default();
+        let request = super::decode::request(asked.kind, asked.flags, body);
         let Some(request) = request else {
             return vec![asked.error(
                 Errno::EOPNOTSUPP,
@@ -53,37 +62,17 @@ impl FakeKernel {
         match state.note(&request) {
             Some(Failure::Refuse { errno, text }) => vec![asked.error(errno, text.as_deref())],
             Some(Failure::Silence) => Vec::new(),
-            Some(Failure::Garbage) => vec![asked.garbage()],
             Some(Failure::Interrupt) => vec![asked.end(NLM_F_DUMP_INTR, None)],
             Some(Failure::Unfinished(errno)) => vec![asked.end(0, Some(errno))],
-            None => match state.execute(&request) {
-                Ok(answer) => asked.answer(&answer),
-                Err(errno) => vec![asked.error(errno, None)],
-            },
+            Some(Failure::Cut(length)) => {
+                let mut datagrams = asked.outcome(state.execute(&request));
+                if let Some(first) = datagrams.first_mut() {
+                    first.truncate(length);
+                }
+                datagrams
+            }
+            None => asked.outcome(state.execute(&request)),
         }
-    }
-}
-
-/// The decoder of the crate knows no changes of properties: they are laid out as changes of links.
-fn decode(datagram: &[u8]) -> Option<RouteNetlinkMessage> {
-    let mut datagram = datagram.to_vec();
-    let kind: &mut [u8; 2] = datagram.get_mut(KIND)?.try_into().ok()?;
-    let as_property: Option<fn(LinkMessage) -> RouteNetlinkMessage> =
-        match u16::from_ne_bytes(*kind) {
-            RTM_NEWLINKPROP => Some(RouteNetlinkMessage::NewLinkProp),
-            RTM_DELLINKPROP => Some(RouteNetlinkMessage::DelLinkProp),
-            _ => None,
-        };
-    if as_property.is_some() {
-        *kind = RTM_SETLINK.to_ne_bytes();
-    }
-    let message = NetlinkMessage::deserialize(&datagram).ok()?;
-    match (message.payload, as_property) {
-        (NetlinkPayload::InnerMessage(RouteNetlinkMessage::SetLink(link)), Some(as_property)) => {
-            Some(as_property(link))
-        }
-        (NetlinkPayload::InnerMessage(message), None) => Some(message),
-        _ => None,
     }
 }
 
@@ -92,38 +81,41 @@ impl<'a> Asked<'a> {
         let number = |range| datagram.get(range);
         Some(Self {
             header: datagram.get(..HEADER)?,
+            kind: u16::from_ne_bytes(number(KIND)?.try_into().ok()?),
             flags: u16::from_ne_bytes(number(FLAGS)?.try_into().ok()?),
             sequence: u32::from_ne_bytes(number(SEQUENCE)?.try_into().ok()?),
         })
     }
 
+    fn outcome(&self, outcome: Result<Answer, Errno>) -> Vec<Vec<u8>> {
+        match outcome {
+            Ok(answer) => self.answer(&answer),
+            Err(errno) => vec![self.error(errno, None)],
+        }
+    }
+
     fn answer(&self, answer: &Answer) -> Vec<Vec<u8>> {
-        let messages: Vec<RouteNetlinkMessage> = match answer {
+        let messages: Vec<(u16, Vec<u8>)> = match answer {
             Answer::Done => Vec::new(),
             Answer::Links { links, with_vfs } => links
                 .iter()
-                .map(|held| RouteNetlinkMessage::NewLink(link(held, *with_vfs)))
+                .map(|held| (RTM_NEWLINK, link(held, *with_vfs)))
                 .collect(),
             Answer::Addresses(list) => list
                 .iter()
-                .map(|(link, address)| {
-                    RouteNetlinkMessage::NewAddress(addresses::encode_address(*link, *address))
-                })
+                .map(|(link, address)| addresses::encode_address(*link, *address))
+                .map(|message| (RTM_NEWADDR, bytes(&message)))
                 .collect(),
             Answer::Routes(list) => list
                 .iter()
-                .map(|(link, route)| RouteNetlinkMessage::NewRoute(addresses::encode(*link, route)))
+                .map(|(link, route)| (RTM_NEWROUTE, bytes(&routes::encode(*link, route))))
                 .collect(),
         };
         let is_list = self.flags & NLM_F_DUMP == NLM_F_DUMP;
         let flags = if is_list { NLM_F_MULTIPART } else { 0 };
         let mut datagrams: Vec<Vec<u8>> = messages
             .iter()
-            .map(|message| {
-                let mut payload = vec![0; NetlinkSerializable::buffer_len(message)];
-                message.serialize(&mut payload);
-                self.frame(message.message_type(), flags, &payload)
-            })
+            .map(|(kind, body)| self.frame(*kind, flags, body))
             .collect();
         if is_list {
             datagrams.push(self.end(0, None));
@@ -155,12 +147,6 @@ impl<'a> Asked<'a> {
         self.frame(NLMSG_DONE, NLM_F_MULTIPART | flags, &code.to_ne_bytes())
     }
 
-    /// A link with an attribute that is longer than the message.
-    fn garbage(&self) -> Vec<u8> {
-        let attribute = [100_u16.to_ne_bytes(), 3_u16.to_ne_bytes()].concat();
-        self.frame(RTM_NEWLINK, 0, &[vec![0; 16], attribute].concat())
-    }
-
     fn frame(&self, kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(HEADER + payload.len()).unwrap_or(u32::MAX);
         [
@@ -182,45 +168,59 @@ fn code(errno: Errno) -> i32 {
         .unwrap_or_default()
 }
 
-fn link(held: &HeldLink, with_vfs: bool) -> LinkMessage {
+fn bytes(message: &impl Emitable) -> Vec<u8> {
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    bytes
+}
+
+/// `struct ifinfomsg` and the attributes of a link, in the order of `rtnl_fill_ifinfo`.
+fn link(held: &HeldLink, with_vfs: bool) -> Vec<u8> {
     let link = &held.link;
-    let mut message = LinkMessage::default();
-    message.header.index = link.index;
     let (layer, address) = match (link.mac, link.guid) {
-        (Some(mac), _) => (LinkLayerType::Ether, mac.bytes().to_vec()),
+        (Some(mac), _) => (ARPHRD_ETHER, mac.bytes().to_vec()),
         // A queue pair number and a subnet prefix, then the GUID.
         (None, Some(guid)) => (
-            LinkLayerType::Infiniband,
+            ARPHRD_INFINIBAND,
             [&[0; 12][..], &guid.number().to_be_bytes()].concat(),
         ),
-        (None, None) => (LinkLayerType::None, Vec::new()),
+        (None, None) => (ARPHRD_NONE, Vec::new()),
     };
-    message.header.link_layer_type = layer;
-    message.header.flags.set(LinkFlags::Up, link.is_up);
-    message
-        .header
-        .flags
-        .set(LinkFlags::LowerUp, link.has_carrier);
-    let attributes = &mut message.attributes;
-    attributes.push(LinkAttribute::IfName(link.name.clone()));
-    attributes.push(LinkAttribute::Mtu(link.mtu));
-    attributes.push(LinkAttribute::Address(address));
-    let permanent = link.permanent_mac.map(|mac| mac.bytes().to_vec());
-    attributes.extend(permanent.map(LinkAttribute::PermAddress));
-    if !link.altnames.is_empty() {
-        let names = link.altnames.iter().cloned().map(Prop::AltIfName);
-        attributes.push(LinkAttribute::PropList(names.collect()));
+    let mut flags = if link.is_up { IFF_UP } else { 0 };
+    flags |= if link.has_carrier { IFF_LOWER_UP } else { 0 };
+    let mut body = vec![0, 0];
+    body.extend(layer.to_ne_bytes());
+    body.extend(link.index.to_ne_bytes());
+    body.extend(flags.to_ne_bytes());
+    body.resize(IFINFOMSG, 0);
+    let mut add = |kind, value: &[u8]| push(&mut body, kind, value);
+    let text = |text: &[u8]| [text, &[0]].concat();
+    add(IFNAME, &text(link.name.as_bytes()));
+    add(MTU, &link.mtu.to_ne_bytes());
+    add(ADDRESS, &address);
+    for (kind, value) in &held.attributes {
+        add(*kind, value);
     }
-    let device = link.device.map(|device| device.to_string());
-    attributes.extend(device.map(LinkAttribute::ParentDevName));
     if with_vfs && !held.vfs.is_empty() {
-        let vfs = held
-            .vfs
-            .iter()
-            .map(|(vf, settings)| vf_info(*vf, settings, &held.hidden));
-        attributes.push(LinkAttribute::VfInfoList(vfs.collect()));
+        let vfs = held.vfs.iter();
+        let list = vfs.map(|(vf, settings)| vf_info(*vf, settings, &held.hidden));
+        let list = bytes(&LinkAttribute::VfInfoList(list.collect()));
+        add(NESTED | VFINFO_LIST, list.get(4..).unwrap_or_default());
     }
-    message
+    if !link.altnames.is_empty() {
+        let mut list = Vec::new();
+        for name in &link.altnames {
+            push(&mut list, ALT_IFNAME, &text(name.as_bytes()));
+        }
+        add(NESTED | PROP_LIST, &list);
+    }
+    if let Some(mac) = link.permanent_mac {
+        add(PERM_ADDRESS, &mac.bytes());
+    }
+    if let Some(device) = link.device {
+        add(PARENT_DEV_NAME, &text(device.to_string().as_bytes()));
+    }
+    body
 }
 
 /// The MAC address is there for every VF, zero when none was set (`rtnl_fill_vfinfo`, `net/core/rtnetlink.c`).

@@ -11,9 +11,9 @@ fn each_change_of_a_link_arrives_as_itself() {
         LinkChange::Up,
         LinkChange::Mac(MacAddr::new([2, 0, 0, 0, 0, 9])),
         LinkChange::Mtu(9000),
-        LinkChange::AddAltName("enp1s16".to_owned()),
-        LinkChange::AddAltName("other".to_owned()),
-        LinkChange::DropAltName("other".to_owned()),
+        LinkChange::AddAltName("enp1s16".into()),
+        LinkChange::AddAltName("other".into()),
+        LinkChange::DropAltName("other".into()),
         LinkChange::Down,
         LinkChange::Name(name("net1")),
     ];
@@ -26,7 +26,7 @@ fn each_change_of_a_link_arrives_as_itself() {
         let expected = changes.map(|change| Request::SetLink { link: PF, change });
         assert_eq!(kernel.requests(), expected);
         let after = Link {
-            altnames: vec!["enp1s16".to_owned()],
+            altnames: vec!["enp1s16".into()],
             mac: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
             mtu: 9000,
             ..link(PF, "net1")
@@ -71,8 +71,8 @@ fn a_move_is_one_message_and_the_device_is_found_there_under_any_name() {
         let there = Netlink::fake(&pod, PATIENT).unwrap();
         let moved = there.link_of_device(device).await.unwrap().unwrap();
         assert_eq!(
-            (moved.name.as_str(), moved.is_up, moved.device),
-            ("net1", false, Some(device))
+            (moved.name, moved.is_up, moved.device),
+            ("net1".into(), false, Some(device))
         );
         let again = there
             .move_link(moved.index, &target, &"net1".parse().unwrap())

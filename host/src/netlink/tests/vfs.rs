@@ -1,11 +1,14 @@
 //! Settings of VFs, also those that igb refuses, through the real encoder to a kernel in memory.
 
+use netlink_packet_core::NetlinkMessage;
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::netlink::{links, vfs};
+use crate::RawName;
+use crate::netlink::{ifinfo, vf_list};
 use crate::vf::{VfLinkState, VfRate};
 use crate::vlan::{Vlan, VlanProto};
 
@@ -172,7 +175,9 @@ fn an_answer_longer_than_64_kib_is_read() {
     run(async {
         let kernel = FakeKernel::default();
         // Alternative names have up to 127 bytes: 490 of them fill one attribute, the VFs come on top.
-        let altnames: Vec<String> = (0..490).map(|number| format!("{number:0>127}")).collect();
+        let altnames: Vec<RawName> = (0..490)
+            .map(|number| format!("{number:0>127}").into())
+            .collect();
         kernel.add_link(Link {
             altnames,
             ..link(PF, "pf0")
@@ -220,12 +225,8 @@ proptest! {
         short[..4].copy_from_slice(&length.to_ne_bytes());
 
         let read = |datagram: &[u8]| {
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram).ok()?;
-            let NetlinkPayload::InnerMessage(answer) = answer.payload else {
-                return None;
-            };
-            let message = links::as_link(answer)?;
-            Some((links::read(&message), vfs::find(&message, VF)))
+            let body = &datagram[HEADER..];
+            Some((ifinfo::read(body)?, vf_list::find(body, VF)))
         };
         prop_assert!(read(&whole).unwrap().1.unwrap().trust.unwrap());
         read(&changed);
@@ -241,7 +242,7 @@ fn a_list_of_vfs_that_the_kernel_cannot_express_hides_the_settings_and_not_the_p
         kernel.fail_when(too_long, Failure::errno(Errno::EMSGSIZE));
         let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
         let (pf, settings) = netlink.vf_of_pf(PF, VF).await.unwrap().unwrap();
-        assert_eq!((pf.name.as_str(), settings), ("pf0", None));
+        assert_eq!((pf.name, settings), ("pf0".into(), None));
         let asked = [Request::ReadVfs(PF), Request::ReadLink(PF)];
         assert_eq!(kernel.requests(), asked);
     });

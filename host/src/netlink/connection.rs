@@ -1,0 +1,218 @@
+//! A netlink socket in one namespace: sends a request, collects its replies, repeats it while that can help.
+//!
+//! Each request has a deadline: a reply that is lost would never reach its request.
+
+use std::num::NonZeroI32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_proto::ConnectionHandle;
+use netlink_sys::{AsyncSocket, SocketAddr};
+use nix::errno::Errno;
+use tokio::task::JoinHandle;
+
+use super::codec::StrictCodec;
+use super::error::{self, NetlinkError, NetlinkErrorKind};
+use super::message::Message;
+use super::socket::{self, DatagramSocket};
+use crate::netns::{Netns, NetnsError};
+
+/// Tries of a request that the driver refuses as busy: i40e and iavf do so while they reset, for a second or two.
+pub(super) const TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
+/// A netlink socket in one network namespace, for a tokio runtime with I/O and time.
+#[derive(Debug)]
+pub struct Netlink {
+    handle: ConnectionHandle<Message>,
+    connection: JoinHandle<()>,
+    deadline: Duration,
+    requests: AtomicUsize,
+}
+
+/// A netlink socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel refused the socket.
+    #[error("cannot open a netlink socket")]
+    Socket(#[source] std::io::Error),
+    /// The namespace could not be entered.
+    #[error("cannot open a netlink socket in another namespace")]
+    Namespace(#[source] NetnsError),
+}
+
+impl Netlink {
+    /// Opens a socket in the namespace of this process; each request ends after `deadline`.
+    ///
+    /// # Errors
+    /// [`OpenError::Socket`], also when no tokio runtime with I/O is running.
+    pub fn host(deadline: Duration) -> Result<Self, OpenError> {
+        Ok(Self::over(
+            DatagramSocket::open().map_err(OpenError::Socket)?,
+            deadline,
+        ))
+    }
+
+    /// Opens a socket in the namespace `netns`, where it stays.
+    pub fn in_netns(netns: &Netns, deadline: Duration) -> Result<Self, OpenError> {
+        Self::in_netns_with(netns, deadline, || ()).map(|(netlink, ())| netlink)
+    }
+
+    /// Opens a socket in the namespace `netns`, where it stays, and runs `there` in the namespace on the same thread.
+    pub fn in_netns_with<T: Send>(
+        netns: &Netns,
+        deadline: Duration,
+        there: impl FnOnce() -> T + Send,
+    ) -> Result<(Self, T), OpenError> {
+        let (socket, done) = netns
+            .run(|| (socket::open_raw(), there()))
+            .map_err(OpenError::Namespace)?;
+        let socket = socket
+            .and_then(DatagramSocket::over)
+            .map_err(OpenError::Socket)?;
+        Ok((Self::over(socket, deadline), done))
+    }
+
+    pub(super) fn over<S: AsyncSocket + Send + 'static>(socket: S, deadline: Duration) -> Self {
+        let (mut connection, handle, _unsolicited) =
+            netlink_proto::from_socket_with_codec::<Message, S, StrictCodec>(socket);
+        // Without its end an answer is not complete: the connection may have been closed.
+        connection.set_forward_ack(true);
+        // The end of a list also carries the error of a list that was not finished.
+        connection.set_forward_done(true);
+        Self {
+            handle,
+            connection: tokio::spawn(connection),
+            deadline,
+            requests: AtomicUsize::new(0),
+        }
+    }
+
+    /// Number of requests that were sent, repetitions included; a request is one datagram.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request that the kernel acknowledges.
+    pub(super) async fn change(
+        &self,
+        operation: &str,
+        message: impl Into<Message>,
+        flags: u16,
+    ) -> Result<(), NetlinkError> {
+        self.exchange(operation, message, NLM_F_ACK | flags)
+            .await
+            .map(|_| ())
+    }
+
+    /// Sends a request that is answered by one message; `None` if the kernel reports that there is no such device.
+    pub(super) async fn one(
+        &self,
+        operation: &str,
+        message: impl Into<Message>,
+    ) -> Result<Option<Message>, NetlinkError> {
+        match self.exchange(operation, message, 0).await {
+            Ok(answers) => Ok(answers.into_iter().next()),
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request that is answered by a list of messages.
+    pub(super) async fn dump(
+        &self,
+        operation: &str,
+        message: impl Into<Message>,
+    ) -> Result<Vec<Message>, NetlinkError> {
+        self.exchange(operation, message, NLM_F_DUMP).await
+    }
+
+    /// Sends a request, and repeats it while the driver is busy or the list changes while the kernel writes it.
+    async fn exchange(
+        &self,
+        operation: &str,
+        message: impl Into<Message>,
+        flags: u16,
+    ) -> Result<Vec<Message>, NetlinkError> {
+        let mut request = NetlinkMessage::from(message.into());
+        request.header.flags = NLM_F_REQUEST | flags;
+        let mut tries = 1;
+        loop {
+            let kind = match tokio::time::timeout(self.deadline, self.send(request.clone())).await {
+                Ok(Ok(answers)) => return Ok(answers),
+                Ok(Err(kind)) => kind,
+                Err(_elapsed) => NetlinkErrorKind::Deadline,
+            };
+            let error = NetlinkError::new(operation, kind);
+            if !error.is_passing() || tries >= TRIES {
+                return Err(error);
+            }
+            tries += 1;
+            tracing::debug!("{error}, trying again");
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
+    /// Sends a request once.
+    async fn send(
+        &self,
+        request: NetlinkMessage<Message>,
+    ) -> Result<Vec<Message>, NetlinkErrorKind> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let has_end = request.header.flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
+        let mut replies = self
+            .handle
+            .request(request, SocketAddr::new(0, 0))
+            .map_err(|_closed| NetlinkErrorKind::Closed)?;
+        let mut answers = Vec::new();
+        let (mut is_complete, mut is_consistent) = (false, true);
+        while let Some(reply) = replies.next().await {
+            let flags = reply.header.flags;
+            is_consistent &= flags & NLM_F_DUMP_INTR == 0;
+            match reply.payload {
+                NetlinkPayload::InnerMessage(answer) => {
+                    answers.push(answer);
+                    is_complete |= !has_end;
+                }
+                NetlinkPayload::Error(ErrorMessage {
+                    code: Some(code),
+                    header,
+                    ..
+                }) => return Err(refusal(code, flags, &header)),
+                NetlinkPayload::Done(done) => {
+                    if let Some(code) = NonZeroI32::new(done.code).filter(|code| code.get() < 0) {
+                        return Err(refusal(code, 0, &[]));
+                    }
+                    is_complete = true;
+                }
+                // An acknowledgement.
+                NetlinkPayload::Error(_) => is_complete = true,
+                NetlinkPayload::Overrun(_) => return Err(NetlinkErrorKind::Interrupted),
+                NetlinkPayload::Noop | _ => {}
+            }
+        }
+        match (is_complete, is_consistent) {
+            (true, true) => Ok(answers),
+            (true, false) => Err(NetlinkErrorKind::Interrupted),
+            (false, _) => Err(NetlinkErrorKind::Closed),
+        }
+    }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+fn refusal(code: NonZeroI32, flags: u16, request: &[u8]) -> NetlinkErrorKind {
+    NetlinkErrorKind::Kernel {
+        errno: Errno::from_raw(code.get().saturating_abs()),
+        text: error::kernel_text(flags, request),
+    }
+}

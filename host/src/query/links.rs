@@ -1,0 +1,134 @@
+//! Queries about links: which link has an alternative name, and which links carry a default route.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use nix::errno::Errno;
+use nix::net::if_::if_indextoname;
+
+use super::request::{DUMP, rtnetlink};
+use crate::ifname::IfName;
+use crate::nla::{attribute, number16, number32, push};
+
+// include/uapi/linux/rtnetlink.h, if_link.h
+const GET_LINK: u16 = 18;
+const GET_ROUTE: u16 = 26;
+const EXT_MASK: u16 = 29;
+const ALT_IFNAME: u16 = 53;
+const SKIP_STATS: u32 = 1 << 3;
+/// Tries of a list that changes while the kernel writes it.
+const TRIES: usize = 5;
+
+/// Interface index of the link with this name or alternative name; `None` if there is no such link.
+///
+/// # Errors
+/// When the kernel refuses to answer: before Linux 5.5 there are no alternative names.
+pub fn link_named(name: &str) -> io::Result<Option<u32>> {
+    let mut body = vec![0; 16];
+    push(&mut body, EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    push(&mut body, ALT_IFNAME, &[name.as_bytes(), &[0]].concat());
+    match rtnetlink(GET_LINK, 0, &body) {
+        Ok(answers) => Ok(answers.first().and_then(|link| number32(link, 4))),
+        Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ENODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names of the links with a default route of IPv4 or IPv6, in any table.
+///
+/// # Errors
+/// When the kernel refuses to answer.
+pub fn default_route_links() -> io::Result<BTreeSet<String>> {
+    let mut tries = 0;
+    let routes = loop {
+        match rtnetlink(GET_ROUTE, DUMP, &[0; 12]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && tries < TRIES => tries += 1,
+            answer => break answer?,
+        }
+    };
+    let indices: BTreeSet<u32> = routes
+        .iter()
+        .flat_map(|route| of_default_route(route))
+        .collect();
+    // A link that was removed meanwhile carries no route.
+    let names = indices.into_iter().filter_map(|index| {
+        let name = if_indextoname(index).ok()?;
+        let name = name.to_str().map(str::to_owned);
+        Some(name.unwrap_or_else(|_not_text| IfName::stand_in(index).to_string()))
+    });
+    Ok(names.collect())
+}
+
+/// The links of a route (`rtmsg` and its attributes), if it is a unicast default route.
+fn of_default_route(route: &[u8]) -> Vec<u32> {
+    /// `AF_INET`, `AF_INET6`.
+    const IP: [u8; 2] = [2, 10];
+    const UNICAST: u8 = 1;
+    const OUT_LINK: u16 = 4;
+    const MULTIPATH: u16 = 9;
+    // `rtm_family`, `rtm_dst_len`, `rtm_type`.
+    let (Some([family, length, ..]), Some(kind)) = (route.first_chunk::<2>(), route.get(7)) else {
+        return Vec::new();
+    };
+    if !IP.contains(family) || *length != 0 || *kind != UNICAST {
+        return Vec::new();
+    }
+    let attributes = route.get(12..).unwrap_or_default();
+    let mut links = Vec::new();
+    links.extend(attribute(attributes, OUT_LINK).and_then(|index| number32(index, 0)));
+    // `rtnexthop`: its length, flags, hops, and the index of its link.
+    let mut hops = attribute(attributes, MULTIPATH).unwrap_or_default();
+    while let (Some(length), Some(index)) = (number16(hops, 0), number32(hops, 4)) {
+        links.push(index);
+        let length = usize::from(length).max(8).next_multiple_of(4);
+        hops = hops.get(length..).unwrap_or_default();
+    }
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `rtmsg` with one attribute.
+    fn route(family: u8, length: u8, table: u8, kind: u8, attribute: (u16, &[u8])) -> Vec<u8> {
+        let mut route = vec![family, length, 0, 0, table, 3, 0, kind, 0, 0, 0, 0];
+        push(&mut route, attribute.0, attribute.1);
+        route
+    }
+
+    #[test]
+    fn default_routes_of_all_tables_and_families_count() {
+        let link = (4, [7, 0, 0, 0].as_slice());
+        let hops: Vec<u8> = [[8, 0, 0, 0, 3, 0, 0, 0], [8, 0, 0, 0, 4, 0, 0, 0]].concat();
+        for (route, expected) in [
+            (route(2, 0, 254, 1, link), vec![7]),
+            (route(2, 0, 100, 1, link), vec![7]),
+            (route(10, 0, 254, 1, link), vec![7]),
+            (route(2, 0, 254, 1, (9, &hops)), vec![3, 4]),
+            // A route to a subnet; an unreachable one; multicast routing.
+            (route(2, 24, 254, 1, link), vec![]),
+            (route(10, 0, 254, 7, link), vec![]),
+            (route(128, 0, 254, 1, link), vec![]),
+        ] {
+            assert_eq!(of_default_route(&route), expected, "{route:?}");
+        }
+    }
+
+    #[test]
+    fn real_kernel_answers() {
+        let loopback = if_indextoname(1).unwrap();
+        assert_eq!(link_named(loopback.to_str().unwrap()).unwrap(), Some(1));
+        assert_eq!(link_named("no such link").unwrap(), None);
+        default_route_links().unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn any_route_is_read_without_panic(bytes: Vec<u8>) {
+            let _ = of_default_route(&bytes);
+        }
+    }
+}
