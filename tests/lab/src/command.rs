@@ -7,13 +7,14 @@ use anyhow::{Context, Result, bail};
 use crate::checkout::cargo;
 use crate::kubernetes::{self, render};
 use crate::qemu::{Job, Output};
-use crate::{build, gate, plain, ship};
+use crate::{build, check, gate, plain, ship};
 
 /// What `cargo lab help` says.
 pub const HELP: &str = "\
 usage: cargo lab COMMAND
 
   demo [--json]     the main job on an emulated node, as a story or as data
+  check             format, lints, unit tests and house rules; boots nothing
   test [--kubernetes]
                     the whole gate: format, lints, docs, unit tests, licences, suites on real VFs;
                     --kubernetes runs beside them those of `cargo lab kubernetes`, as CI does
@@ -45,6 +46,7 @@ pub fn main(words: &[String]) -> ExitCode {
     let done = match words.as_slice() {
         ["demo"] => demo(false),
         ["demo", "--json"] => demo(true),
+        ["check"] => check::run(),
         ["test"] => gate::run(false),
         ["test", "--kubernetes"] => gate::run(true),
         ["test", suites @ ..] => gate::run_suites(suites),
@@ -62,7 +64,7 @@ pub fn main(words: &[String]) -> ExitCode {
         }
         other => {
             eprintln!(
-                "lab: `{}` is no command; `cargo lab help` lists them",
+                "lab: unknown command `{}`: `cargo lab help` lists the commands",
                 other.join(" ")
             );
             return ExitCode::from(2);

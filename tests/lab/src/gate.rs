@@ -1,6 +1,7 @@
 //! `cargo lab test`: every check that a change has to pass, in the order in which they are cheap.
 
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -9,7 +10,7 @@ use crate::checkout::{cargo, workspace};
 use crate::kubernetes::{self, ROUNDS, render};
 use crate::report::{Planned, Report};
 use crate::suites::{Kind, Suites};
-use crate::{plain, progress};
+use crate::{check, plain, progress};
 
 const PACKAGES: &[&[&str]] = &[
     &["sriov-host"],
@@ -29,20 +30,7 @@ const PACKAGES: &[&[&str]] = &[
 /// Runs the whole gate, and with it or without the suites on a Kubernetes node; true when all of it passed.
 pub fn run(with_kubernetes: bool) -> Result<bool> {
     let mut report = Report::default();
-    report.command("format", cargo().args(["fmt", "--all", "--check"]))?;
-    report.command(
-        "lints",
-        cargo().args([
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ]),
-    )?;
+    check::sources(&mut report)?;
     report.command(
         "documentation",
         cargo()
@@ -82,7 +70,9 @@ pub fn run(with_kubernetes: bool) -> Result<bool> {
     if with_kubernetes {
         let (kubernetes, _plane) = kubernetes::prepare(&[], ROUNDS)?;
         report.nodes(vec![plain, kubernetes])?;
-        report.add("rendered manifests", render::run(false)?);
+        let started = Instant::now();
+        let is_same = render::run(false)?;
+        report.add("rendered manifests", is_same, started.elapsed());
     } else {
         report.nodes(vec![plain])?;
     }

@@ -9,6 +9,7 @@ mod podman;
 pub mod render;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -91,7 +92,9 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let mut report = Report::default();
     report.nodes(vec![planned])?;
     if names.is_empty() {
-        report.add("rendered manifests", render::run(false)?);
+        let started = Instant::now();
+        let is_same = render::run(false)?;
+        report.add("rendered manifests", is_same, started.elapsed());
     }
     Ok(report.print())
 }

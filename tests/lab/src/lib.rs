@@ -10,6 +10,7 @@
 
 pub mod build;
 pub mod cache;
+pub mod check;
 pub mod checkout;
 pub mod command;
 pub mod cpio;

@@ -1,7 +1,10 @@
 //! Boots the node and runs jobs on it; every wait has an end, and no QEMU outlives the lab.
 
 mod lines;
+mod machine;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 pub use self::lines::POWER_CUT;
 use self::lines::{Line, Lines};
+use self::machine::{Accel, Machine};
 use crate::cache::{Cache, RunDir};
 use crate::cpio::Archive;
 use crate::debian::NodeParts;
@@ -22,18 +26,6 @@ const BOOT: Duration = Duration::from_mins(2);
 const KVM_BOOT: Duration = Duration::from_secs(30);
 /// Time that a job may be silent: the longest test takes a tenth of it where nothing else runs.
 const SILENCE: Duration = Duration::from_mins(10);
-
-/// The guest's own way to the monitor, through which tests pull the cable and the card: `node::monitor`.
-const MONITOR: [&str; 8] = [
-    "-chardev",
-    "socket,id=monitor,path=monitor,server=on,wait=off",
-    "-mon",
-    "chardev=monitor,mode=control",
-    "-chardev",
-    "socket,id=guest-monitor,path=monitor",
-    "-device",
-    "virtserialport,chardev=guest-monitor,nr=2,name=monitor",
-];
 
 /// One program to run on the node.
 #[derive(Clone, Debug)]
@@ -64,24 +56,11 @@ pub struct Outcome {
     pub name: String,
     /// Its exit code.
     pub code: i32,
+    /// From the end of the job before, or from the boot, to its end.
+    pub took: Duration,
     /// Standard output, when it was to be kept.
     pub lines: Vec<String>,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accel {
-    Kvm,
-    Tcg,
-}
-
-/// What TCG is slow at is left out: string instructions that go by bytes, a fifth level of page tables, protection that is checked at each access.
-///
-/// Outside measurements one thread does for both processors: with two, on cores that another node uses too, QEMU 10.0 lost an end of interrupt while VFs were made anew.
-/// The processor then slept with a vector in service (`info lapic`), and nothing woke it.
-const EMULATED: &str = "max,-erms,-fsrm,-la57,-smap,-pku,-pks";
-
-/// Root ports for which the firmware's I/O space has room.
-const CARDS: u8 = 8;
 
 /// A node that is described and can be booted.
 #[derive(Debug)]
@@ -92,11 +71,10 @@ pub struct Node {
     qemu: PathBuf,
     base: PathBuf,
     files: Vec<(String, PathBuf)>,
-    /// The disk of a node that holds containers.
-    disk: Option<PathBuf>,
-    ports: u8,
+    machine: Machine,
     prefix: String,
-    is_parallel: bool,
+    /// Where the output of each job is kept.
+    logs: Option<PathBuf>,
 }
 
 impl Node {
@@ -112,33 +90,43 @@ impl Node {
             qemu: parts.qemu.clone(),
             base,
             files: Vec::new(),
-            disk: None,
-            ports: 2,
+            machine: Machine::default(),
             prefix: String::new(),
-            is_parallel: false,
+            logs: None,
         })
     }
 
     /// Gives the node memory for containers, a root that can be pivoted, cgroups, a network to this machine, and an ext4 disk for `/var/lib`.
     pub fn make_room_for_containers(&mut self, disk: PathBuf) {
-        self.disk = Some(disk);
+        self.machine.disk = Some(disk);
     }
 
     /// Gives the node another number of PFs, which take turns on the two NUMA nodes.
     ///
     /// More than eight are on cards of two, as Intel sells them: the firmware's I/O space has no room for the windows of more than nine root ports.
     pub fn set_ports(&mut self, ports: u8) {
-        self.ports = ports.min(16);
+        self.machine.ports = ports.min(16);
     }
 
     /// Emulates the processors in parallel and with all that they can have, for measurements on a machine that does nothing else.
     pub fn make_parallel(&mut self) {
-        self.is_parallel = true;
+        self.machine.is_parallel = true;
     }
 
     /// Puts words before each line of output, which tell it from another node's.
     pub fn set_prefix(&mut self, prefix: String) {
         self.prefix = prefix;
+    }
+
+    /// Keeps the output of each job and the node's console in a directory, which is emptied before.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn keep_logs(&mut self, dir: &Path) -> Result<()> {
+        let _ = std::fs::remove_dir_all(dir);
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        self.logs = Some(dir.to_owned());
+        Ok(())
     }
 
     /// A path that lives as long as the node.
@@ -170,6 +158,14 @@ impl Node {
     /// # Errors
     /// When the node does not boot, hangs or dies before the last job ended; a job that fails is an outcome.
     pub fn run(&self, jobs: &[Job]) -> Result<Vec<Outcome>> {
+        let ended = self.run_jobs(jobs);
+        if let Some(logs) = &self.logs {
+            let _ = std::fs::copy(self.run.join("console"), logs.join("console.log"));
+        }
+        ended
+    }
+
+    fn run_jobs(&self, jobs: &[Job]) -> Result<Vec<Outcome>> {
         let initrd = self.write_initrd(Some(jobs))?;
         let (mut outcomes, mut cut_in) = (Vec::new(), None);
         loop {
@@ -234,7 +230,7 @@ impl Node {
             // The port counts as closed, and the node's writes block, once standard input ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(self.run.join("qemu.log"))?);
+            .stderr(File::create(self.run.join("qemu.log"))?);
         let mut qemu = Running(command.spawn().context("cannot start QEMU")?);
         let stdout = qemu.0.stdout.take();
         let mut lines = Lines::new(stdout.context("QEMU has no standard output")?);
@@ -256,15 +252,20 @@ impl Node {
     /// Relays what the node says until the last job has ended or one wants the power cut.
     fn follow(&self, lines: &mut Lines, jobs: &[Job], outcomes: &mut Vec<Outcome>) -> Result<End> {
         let mut kept = Vec::new();
+        let mut started = Instant::now();
         while let Some(job) = jobs.get(outcomes.len()) {
             match lines.next_before(Instant::now() + SILENCE) {
                 Some(Line::Exit(name, code)) => outcomes.push(Outcome {
                     name,
                     code,
+                    took: std::mem::replace(&mut started, Instant::now()).elapsed(),
                     lines: std::mem::take(&mut kept),
                 }),
                 Some(Line::Text(text)) if job.output == Output::Kept => kept.push(text),
-                Some(Line::Text(text)) => println!("{}{text}", self.prefix),
+                Some(Line::Text(text)) => {
+                    println!("{}{text}", self.prefix);
+                    self.log(job, &text)?;
+                }
                 Some(Line::Ready) => bail!("the node booted twice"),
                 Some(Line::PowerCut) => return Ok(End::PowerCut),
                 None => {
@@ -285,12 +286,22 @@ impl Node {
         Ok(End::Done)
     }
 
+    fn log(&self, job: &Job, line: &str) -> Result<()> {
+        let Some(logs) = &self.logs else {
+            return Ok(());
+        };
+        let path = logs.join(format!("{}.log", job.name));
+        let file = File::options().create(true).append(true).open(path);
+        writeln!(file.context("cannot keep the output of a job")?, "{line}")?;
+        Ok(())
+    }
+
     fn tries_kvm(&self) -> bool {
         match std::env::var("VIRTFN_ACCEL").as_deref() {
             Ok("tcg") => false,
             Ok("kvm") => true,
             _ => {
-                let usable = std::fs::File::options()
+                let usable = File::options()
                     .read(true)
                     .write(true)
                     .open("/dev/kvm")
@@ -306,10 +317,12 @@ impl Node {
         for (name, source) in &self.files {
             archive.file(name, source, true)?;
         }
-        if self.disk.is_some() {
+        if self.machine.disk.is_some() {
             archive.bytes("lab/containers", b"", false)?;
         }
-        let ports: Vec<String> = (0..self.ports).map(|port| port.to_string()).collect();
+        let ports: Vec<String> = (0..self.machine.ports)
+            .map(|port| port.to_string())
+            .collect();
         archive.bytes(
             "lab/ports",
             format!("{}\n", ports.join(" ")).as_bytes(),
@@ -342,75 +355,7 @@ impl Node {
         for dir in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
             command.arg("-L").arg(self.qemu.join(dir));
         }
-        match accel {
-            Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-            Accel::Tcg if self.is_parallel => {
-                command.args(["-accel", "tcg,thread=multi", "-cpu", "max"])
-            }
-            Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", EMULATED]),
-        };
-        // All of it below 4 GiB: with more, igb's PF hears nothing of its VFs.
-        let memory = if self.disk.is_some() { 1344 } else { 512 };
-        command.args([
-            "-M",
-            "q35,kernel-irqchip=split,smm=off,i8042=off,sata=off,smbus=off",
-            "-smp",
-            "2",
-            "-m",
-            &format!("{}M", 2 * memory),
-        ]);
-        command.args(["-display", "none", "-no-reboot", "-nodefaults"]);
-        for node in 0..2 {
-            command.args([
-                "-object",
-                &format!("memory-backend-ram,id=m{node},size={memory}M"),
-            ]);
-            command.args([
-                "-numa",
-                &format!("node,nodeid={node},cpus={node},memdev=m{node}"),
-            ]);
-        }
-        command.args(["-device", "intel-iommu,intremap=on"]);
-        command.args(["-device", "virtio-serial-pci,bus=pcie.0"]);
-        command.args(MONITOR);
-        for node in 0..2 {
-            let bus = 32 * (node + 1);
-            let bridge = format!("pxb-pcie,id=pxb{node},bus=pcie.0,bus_nr={bus},numa_node={node}");
-            command.args(["-device", &bridge]);
-        }
-        let on_card = if self.ports > CARDS { 2 } else { 1 };
-        for port in 0..self.ports {
-            let (card, function) = (port / on_card, port % on_card);
-            let (node, slot) = (card % 2, card + 1);
-            if function == 0 {
-                let slot =
-                    format!("pcie-root-port,id=rp{card},bus=pxb{node},chassis={slot},slot={slot}");
-                command.args(["-device", &slot]);
-            }
-            // The first function of a card of two names the second one as the next.
-            let place = match (on_card, function) {
-                (1, _) => format!("bus=rp{card}"),
-                (_, 0) => format!("bus=rp{card},addr=0.0,multifunction=on,x-pcie-ari-nextfn-1=on"),
-                (_, function) => format!("bus=rp{card},addr=0.{function}"),
-            };
-            let pf = format!("igb,id=pf{port},{place},netdev=n{port},mac=52:54:00:00:00:1{port:x}");
-            command.args(["-device", &pf]);
-            command.args(["-netdev", &format!("hubport,id=n{port},hubid=0")]);
-        }
-        if let Some(disk) = &self.disk {
-            // High slots: the job port stays the first virtio device.
-            command.args(["-netdev", "user,id=up", "-device"]);
-            command.arg(
-                "virtio-net-pci,netdev=up,mac=52:54:00:00:00:20,bus=pcie.0,addr=0x1e,romfile=",
-            );
-            // What the node has written is there when its power is cut; this machine's own power is another matter.
-            let file = format!(
-                "file={},if=none,id=disk,format=raw,cache=unsafe",
-                disk.display()
-            );
-            command.args(["-drive", &file, "-device"]);
-            command.arg("virtio-blk-pci,drive=disk,bus=pcie.0,addr=0x1d");
-        }
+        command.args(self.machine.arguments(accel));
         // Without its checks of timer and clock: where the machine is busy the emulated one is late, and the kernel gives up.
         let kernel_arguments = "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable intel_iommu=on mitigations=off cryptomgr.notests random.trust_cpu=on audit=0 lsm= nowatchdog 8250.nr_uarts=1";
         command

@@ -1,11 +1,14 @@
 //! What was checked and whether it passed; runs commands and the suites of nodes.
 
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::checkout::target;
 use crate::progress;
 use crate::qemu::{Job, Node};
 
@@ -21,11 +24,21 @@ pub(crate) struct Planned {
 /// What was checked, and whether it passed.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    checks: Vec<(String, bool)>,
+    checks: Vec<Check>,
+    /// Directories with the output of suites.
+    logs: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Check {
+    name: String,
+    has_passed: bool,
+    took: Duration,
 }
 
 impl Report {
     pub(crate) fn command(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        let started = Instant::now();
         let output = progress::step(name, || command.output())
             .with_context(|| format!("cannot start the check `{name}`"))?;
         if !output.status.success() {
@@ -35,7 +48,7 @@ impl Report {
                 String::from_utf8_lossy(&output.stderr).trim_end()
             );
         }
-        self.add(name, output.status.success());
+        self.add(name, output.status.success(), started.elapsed());
         Ok(())
     }
 
@@ -46,6 +59,11 @@ impl Report {
                 node.set_prefix(format!("{name}: "));
             }
         }
+        for Planned { name, node, .. } in &mut all {
+            let logs = target().join("lab").join(name.replace(' ', "-"));
+            node.keep_logs(&logs)?;
+            self.logs.push(logs);
+        }
         let run = |Planned { node, jobs, .. }: &Planned| node.run(jobs);
         let ended: Vec<_> = thread::scope(|scope| {
             let running: Vec<_> = all.iter().map(|it| scope.spawn(|| run(it))).collect();
@@ -55,24 +73,40 @@ impl Report {
             let outcomes = outcomes.unwrap_or_else(|panic| resume_unwind(panic))?;
             for outcome in outcomes {
                 let name = format!("suite {} on the {}", outcome.name, planned.name);
-                self.add(&name, outcome.code == 0);
+                self.add(&name, outcome.code == 0, outcome.took);
             }
         }
         Ok(())
     }
 
     /// Takes in a check.
-    pub(crate) fn add(&mut self, name: &str, has_passed: bool) {
-        self.checks.push((name.to_owned(), has_passed));
+    pub(crate) fn add(&mut self, name: &str, has_passed: bool, took: Duration) {
+        self.checks.push(Check {
+            name: name.to_owned(),
+            has_passed,
+            took,
+        });
     }
 
     /// Prints what passed and what failed; true when all passed.
     pub(crate) fn print(&self) -> bool {
         println!();
-        for (name, passed) in &self.checks {
-            println!("{} {name}", if *passed { "ok    " } else { "FAILED" });
+        for Check {
+            name,
+            has_passed,
+            took,
+        } in &self.checks
+        {
+            let result = if *has_passed { "ok    " } else { "FAILED" };
+            println!("{result} {name} ({:.1} s)", took.as_secs_f64());
         }
-        let passed = self.checks.iter().filter(|(_, passed)| *passed).count();
+        for logs in &self.logs {
+            println!(
+                "output of each suite and the node's console: {}",
+                logs.display()
+            );
+        }
+        let passed = self.checks.iter().filter(|check| check.has_passed).count();
         let failed = self.checks.len() - passed;
         println!("{passed} passed, {failed} failed");
         failed == 0

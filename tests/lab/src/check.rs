@@ -1,0 +1,41 @@
+//! `cargo lab check`: what a change has to pass before anything boots; the inner loop of an editor and the beginning of the gate.
+
+use anyhow::Result;
+
+use crate::checkout::cargo;
+use crate::report::Report;
+
+/// Runs format, lints, unit tests and house rules; true when all passed.
+///
+/// # Errors
+/// When cargo cannot be started.
+pub fn run() -> Result<bool> {
+    let mut report = Report::default();
+    sources(&mut report)?;
+    report.command(
+        "unit tests and house rules",
+        cargo()
+            .args(["test", "--quiet", "--workspace", "--lib", "--bins"])
+            .args(["--test", "house"]),
+    )?;
+    Ok(report.print())
+}
+
+/// Format and lints.
+pub(crate) fn sources(report: &mut Report) -> Result<()> {
+    report.command("format", cargo().args(["fmt", "--all", "--check"]))?;
+    report.command(
+        "lints",
+        cargo().args([
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    Ok(())
+}
