@@ -69,7 +69,7 @@ pub fn chart_digest() -> Result<String> {
         all.extend(std::fs::read(&path)?);
         all.push(0);
     }
-    sha256(&all)
+    Ok(sha256(&all))
 }
 
 /// A rendered form that is checked in.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::digest::sha256;
@@ -43,16 +43,16 @@ pub fn write(images: &[Image], to: &Path) -> Result<Vec<Written>> {
     let (mut manifests, mut docker, mut written) = (Vec::new(), Vec::new(), Vec::new());
     for image in images {
         let layer = layer(image)?;
-        let layer_digest = sha256(&layer)?;
+        let layer_digest = sha256(&layer);
         let config = serde_json::to_vec(&config(image, &layer_digest))?;
-        let config_digest = sha256(&config)?;
+        let config_digest = sha256(&config);
         let manifest = serde_json::to_vec(&json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": descriptor("config.v1+json", &config_digest, &config),
             "layers": [descriptor("layer.v1.tar", &layer_digest, &layer)],
         }))?;
-        let digest = sha256(&manifest)?;
+        let digest = sha256(&manifest);
         let mut named = descriptor("manifest.v1+json", &digest, &manifest);
         if let Value::Object(fields) = &mut named {
             // containerd and podman take the name from one annotation each.
@@ -78,19 +78,19 @@ pub fn write(images: &[Image], to: &Path) -> Result<Vec<Written>> {
         ]);
     }
     let index = json!({ "schemaVersion": 2, "manifests": manifests });
-    let mut tar = Tar::default();
+    let mut tar = Tar::new();
     tar.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     tar.file("index.json", &serde_json::to_vec(&index)?)?;
     tar.file("manifest.json", &serde_json::to_vec(&docker)?)?;
     for (digest, bytes) in &blobs {
         tar.file(&format!("blobs/sha256/{digest}"), bytes)?;
     }
-    std::fs::write(to, tar.finish()).with_context(|| format!("cannot write {}", to.display()))?;
+    std::fs::write(to, tar.finish()?).with_context(|| format!("cannot write {}", to.display()))?;
     Ok(written)
 }
 
 fn layer(image: &Image) -> Result<Vec<u8>> {
-    let mut layer = Tar::default();
+    let mut layer = Tar::new();
     let mut files = image.files.clone();
     files.sort();
     for (name, source) in &files {
@@ -98,7 +98,7 @@ fn layer(image: &Image) -> Result<Vec<u8>> {
             std::fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
         layer.file(name, &text)?;
     }
-    Ok(layer.finish())
+    layer.finish()
 }
 
 fn config(image: &Image, layer_digest: &str) -> Value {
@@ -125,46 +125,27 @@ fn descriptor(kind: &str, digest: &str, bytes: &[u8]) -> Value {
 }
 
 /// A tar of executable files that belong to root and have no time.
-#[derive(Debug, Default)]
-struct Tar {
-    bytes: Vec<u8>,
-}
+struct Tar(tar::Builder<Vec<u8>>);
 
 impl Tar {
-    fn file(&mut self, name: &str, text: &[u8]) -> Result<()> {
-        if name.len() > 100 {
-            bail!("`{name}` is too long for a tar");
-        }
-        let mut header = Vec::with_capacity(512);
-        let mut field = |text: &str, width: usize| {
-            header.extend(text.bytes().chain(std::iter::repeat(0)).take(width));
-        };
-        field(name, 100);
-        field("0000755", 8);
-        field("0000000", 8);
-        field("0000000", 8);
-        field(&format!("{:011o}", text.len()), 12);
-        field("00000000000", 12);
-        // The sum is taken with its own field as spaces.
-        field("        ", 8);
-        field("0", 1);
-        field("", 100);
-        field("ustar", 6);
-        field("00", 2);
-        field("root", 32);
-        field("root", 32);
-        field("", 183);
-        let sum: u32 = header.iter().copied().map(u32::from).sum();
-        header.splice(148..156, format!("{sum:06o}\0 ").bytes());
-        self.bytes.extend(header);
-        self.bytes.extend(text);
-        self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
-        Ok(())
+    fn new() -> Self {
+        Self(tar::Builder::new(Vec::new()))
     }
 
-    fn finish(mut self) -> Vec<u8> {
-        self.bytes.extend([0; 1024]);
-        self.bytes
+    fn file(&mut self, name: &str, text: &[u8]) -> Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(u64::try_from(text.len())?);
+        let appended = self.0.append_data(&mut header, name, text);
+        appended.with_context(|| format!("cannot put `{name}` into the image"))
+    }
+
+    fn finish(self) -> Result<Vec<u8>> {
+        Ok(self.0.into_inner()?)
     }
 }
 
