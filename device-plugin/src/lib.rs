@@ -1,32 +1,55 @@
-//! The device plugin: finds VFs, groups them into pools, advertises them to kubelet, answers Allocate.
+//! The device plugin: advertises the pools of this node to the kubelet as extended resources; with a subcommand, a tool that shows them.
 //!
-//! Start at [`plugin::run`]: it owns the snapshot. `pools` decides which device is in which pool and why not, `allocate` what a pod gets;
-//! both are pure. `grpc` speaks with kubelet, `kubelet` registers.
+//! The front end of the kubelet and the process around it: what is found, granted and served over HTTP is in `sriov-node`.
+//! Start at `runtime::run` for the daemon, at `cli::tool` for the subcommands, at `kubelet::server` for the device plugin API.
 
 #![forbid(unsafe_code)]
 
-pub mod allocate;
-pub mod args;
-pub mod asked;
-pub mod cdi;
-pub mod changes;
-pub mod grpc;
-pub mod health;
-pub mod http;
-pub mod kept;
-pub mod kubelet;
-pub mod means;
-pub mod metrics;
-pub mod observe;
-pub mod offer;
-pub mod ownership;
-pub mod plugin;
-pub mod podresources;
-pub mod pools;
-pub mod prefer;
-pub mod privileges;
+mod cli;
+mod kubelet;
 pub mod proto;
-pub mod tool;
-pub mod transition;
-pub mod unattached;
-pub mod uplinks;
+mod runtime;
+mod settings;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sriov_host::chain;
+
+use crate::cli::args::{self, Invocation};
+use crate::cli::tool::{self, Paint};
+use crate::runtime::error::StartError;
+
+/// Runs the program with its command line; the first word is the program's name.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match args::parse(words) {
+        Ok(invocation) => execute(invocation).unwrap_or_else(|error| fail(1, &chain(&*error))),
+        Err(error) => fail(2, &format!("{error}; --help lists the flags")),
+    }
+}
+
+fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.thread_keep_alive(Duration::from_secs(1));
+    let runtime = builder.enable_all().build().map_err(StartError::Runtime)?;
+    match invocation {
+        Invocation::Print(text) => stdout().write_all(text.as_bytes())?,
+        Invocation::Tool(settings, command) => {
+            let no_color = std::env::var_os("NO_COLOR");
+            let paint = Paint::of(stdout().is_terminal(), no_color.as_deref());
+            let (out, notes) = (&mut stdout(), &mut stderr());
+            let verdict = tool::run(&settings, &command, paint, out, notes);
+            return Ok(runtime.block_on(verdict)?.into());
+        }
+        Invocation::Run(settings) => runtime.block_on(runtime::run(settings))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fail(code: u8, sentence: &str) -> ExitCode {
+    let _ = writeln!(stderr(), "sriov-device-plugin: {sentence}");
+    ExitCode::from(code)
+}

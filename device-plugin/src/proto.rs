@@ -1,4 +1,4 @@
-//! Generated code of kubelet's APIs: messages, servers, and the clients that the kubelet double speaks with.
+//! Generated code of the kubelet's device plugin APIs: messages, servers, and the clients of the kubelet double in tests.
 
 #![expect(
     missing_docs,
@@ -13,5 +13,3 @@
 pub mod v1beta1;
 #[rustfmt::skip]
 pub mod pluginregistration;
-#[rustfmt::skip]
-pub mod v1;

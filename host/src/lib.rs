@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod chain;
 pub mod guid;
 pub mod ifname;
 pub mod link;
@@ -34,6 +35,7 @@ pub mod query;
 #[cfg(feature = "sysfs")]
 pub mod sysfs;
 
+pub use chain::chain;
 pub use guid::Guid;
 pub use ifname::IfName;
 pub use mac::MacAddr;

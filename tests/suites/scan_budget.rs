@@ -11,16 +11,16 @@
 
 use std::alloc::System;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use sriov_config::ResourceList;
-use sriov_device_plugin::offer::Offer;
-use sriov_device_plugin::ownership::Owners;
-use sriov_device_plugin::pools::plan_pools;
 use sriov_host::HostRoot;
 use sriov_host::sysfs;
+use sriov_inventory::assign::plan_pools;
+use sriov_inventory::offer::Offer;
+use sriov_inventory::owners::Owners;
 use sriov_testkit::sized_tree::{self as tree, Size};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use tokio::time::Instant;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

@@ -125,115 +125,12 @@ impl Selector {
         is_right.then_some(selector)
     }
 
-    /// Its conditions one by one: key, what it asks for, and a selector that asks for nothing else.
-    pub fn conditions(&self) -> Vec<(&'static str, String, Self)> {
-        let Self {
-            vendors,
-            devices,
-            drivers,
-            pci_addresses,
-            acpi_indexes,
-            net,
-        } = self.clone();
-        let NetSelector {
-            pf_names,
-            root_devices,
-            link_types,
-            ddp_profiles,
-            pkeys,
-            aux_types,
-            is_rdma,
-            need_vhost_net: _,
-            vdpa_type,
-        } = net;
-        let none = Self::default;
-        let of_net = |net| Self { net, ..none() };
-        let net = NetSelector::default;
-        let flag = |is_set: bool| if is_set { "true" } else { "" };
-        let all = [
-            ("vendors", vendors.join(", "), Self { vendors, ..none() }),
-            ("devices", devices.join(", "), Self { devices, ..none() }),
-            ("drivers", drivers.join(", "), Self { drivers, ..none() }),
-            (
-                "pciAddresses",
-                words(&pci_addresses),
-                Self {
-                    pci_addresses,
-                    ..none()
-                },
-            ),
-            (
-                "acpiIndexes",
-                acpi_indexes.join(", "),
-                Self {
-                    acpi_indexes,
-                    ..none()
-                },
-            ),
-            (
-                "pfNames",
-                words(&pf_names),
-                of_net(NetSelector { pf_names, ..net() }),
-            ),
-            (
-                "rootDevices",
-                words(&root_devices),
-                of_net(NetSelector {
-                    root_devices,
-                    ..net()
-                }),
-            ),
-            (
-                "linkTypes",
-                link_types.join(", "),
-                of_net(NetSelector {
-                    link_types,
-                    ..net()
-                }),
-            ),
-            (
-                "ddpProfiles",
-                ddp_profiles.join(", "),
-                of_net(NetSelector {
-                    ddp_profiles,
-                    ..net()
-                }),
-            ),
-            (
-                "pKeys",
-                pkeys.join(", "),
-                of_net(NetSelector { pkeys, ..net() }),
-            ),
-            (
-                "auxTypes",
-                aux_types.join(", "),
-                of_net(NetSelector { aux_types, ..net() }),
-            ),
-            (
-                "isRdma",
-                flag(is_rdma).to_owned(),
-                of_net(NetSelector { is_rdma, ..net() }),
-            ),
-            (
-                "vdpaType",
-                words(vdpa_type.as_slice()),
-                of_net(NetSelector { vdpa_type, ..net() }),
-            ),
-        ];
-        all.into_iter()
-            .filter(|(_, _, only)| *only != none())
-            .collect()
-    }
-
-    /// Whether it matches everything because it says nothing.
+    /// Whether it matches everything because it has no condition; `needVhostNet` is none.
     pub fn is_empty(&self) -> bool {
-        self.conditions().is_empty()
+        let mut conditions = self.clone();
+        conditions.net.need_vhost_net = false;
+        conditions == Self::default()
     }
-}
-
-fn words<T: fmt::Display>(values: &[T]) -> String {
-    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
-    words.join(", ")
 }
 
 impl NetSelector {

@@ -18,6 +18,8 @@ const PACKAGES: &[&[&str]] = &[
     &["sriov-host", "--features", "netlink"],
     &["sriov-config"],
     &["sriov-device-info"],
+    &["sriov-inventory"],
+    &["sriov-node"],
     &["sriov-device-plugin"],
     &["sriov-cni"],
     &["sriov-lab"],

@@ -287,7 +287,7 @@ fn dashboard_and_rules_ask_for_what_is_exported() {
 
 #[test]
 fn every_metric_is_documented() {
-    use sriov_device_plugin::metrics::page::{FAMILIES, VF_COUNTERS};
+    use sriov_node::http::page::{FAMILIES, VF_COUNTERS};
     let text = fs::read_to_string(workspace().join(Path::new("docs/metrics.md"))).unwrap();
     let families = FAMILIES.iter().map(|family| family.name);
     let vfs = VF_COUNTERS

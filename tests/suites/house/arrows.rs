@@ -11,9 +11,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sriov-host", &[]),
     ("sriov-config", &["sriov-host"]),
     ("sriov-device-info", &["sriov-host"]),
+    ("sriov-inventory", &["sriov-host", "sriov-config"]),
+    (
+        "sriov-node",
+        &[
+            "sriov-host",
+            "sriov-config",
+            "sriov-device-info",
+            "sriov-inventory",
+        ],
+    ),
     (
         "sriov-device-plugin",
-        &["sriov-host", "sriov-config", "sriov-device-info"],
+        &[
+            "sriov-host",
+            "sriov-config",
+            "sriov-device-info",
+            "sriov-inventory",
+            "sriov-node",
+        ],
     ),
     (
         "sriov-cni",
@@ -56,6 +72,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "sriov-device-info",
         &["netlink-proto", "sysfs-class", "pci-info", "tokio"],
         "device-info reads no host",
+    ),
+    (
+        "sriov-inventory",
+        &["tokio", "tonic", "prost", "hyper", "nix", "pci-info"],
+        "the inventory is pure",
     ),
 ];
 
@@ -153,6 +174,14 @@ fn has_host_feature(package: &str, feature: &str) -> bool {
         .trim_end_matches(" (*)")
         .split(',')
         .any(|held| held == feature)
+}
+
+#[test]
+fn the_inventory_reads_no_host() {
+    for feature in ["sysfs", "notice", "netlink"] {
+        assert!(!has_host_feature("sriov-inventory", feature), "{feature}");
+    }
+    assert!(has_host_feature("sriov-node", "sysfs"));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-use sriov_device_plugin::proto::v1::pod_resources_lister_server::{
+use sriov_node::proto::v1::pod_resources_lister_server::{
     PodResourcesLister, PodResourcesListerServer,
 };
-use sriov_device_plugin::proto::v1::{
+use sriov_node::proto::v1::{
     AllocatableResourcesRequest, AllocatableResourcesResponse, ContainerDevices,
     ContainerResources, ListPodResourcesRequest, ListPodResourcesResponse, PodResources,
 };

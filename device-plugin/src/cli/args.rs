@@ -1,0 +1,235 @@
+//! The command line: the flags of the Go program and of its container's entry point, and our own.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+use sriov_host::HostRoot;
+
+use super::command::Command;
+use super::values::{ArgsError, is_true, log_level, metrics_address, prefix, registration};
+use crate::settings::Settings;
+
+/// What the command line requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Invocation {
+    /// Run the daemon.
+    Run(Settings),
+    /// Run a subcommand.
+    Tool(Settings, Command),
+    /// Print a text.
+    Print(String),
+}
+
+const HELP: &str = "\
+usage: sriov-device-plugin [FLAGS]
+       sriov-device-plugin [FLAGS] check-config FILE [--explain]   tell all mistakes of a resource list; with --explain its pools here
+       sriov-device-plugin [FLAGS] inventory [--json]              list the devices: role, driver, pool, health, holder
+       sriov-device-plugin [FLAGS] explain DEVICE|RESOURCE         why a device is in a pool or in none
+
+  --config-file FILE        resource list (default /etc/pcidp/config.json)
+  --resource-prefix PREFIX  prefix of resources that name none (default intel.com)
+  --kubelet-dir DIR         kubelet's root directory (default /var/lib/kubelet)
+  --devinfo-dir DIR         device-info files (default /var/run/k8s.cni.cncf.io/devinfo/dp)
+  --use-cdi                 give devices by CDI specifications instead of device nodes
+  --cdi-dir DIR             CDI specifications (default /var/run/cdi)
+  --cni-dir DIR             the CNI plugin's state, only read (default /var/lib/cni/sriov)
+  --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: not at all)
+  --host-root DIR           root below which sys, proc and dev are read (default /)
+  --registration MODE       auto, watcher or legacy (default auto)
+  --log-level LEVEL         error, warn, info, debug, trace, or a number as the Go program takes it
+  --version, --help
+
+The logging flags of the Go program are accepted and have no effect. SIGHUP reads configuration and devices again.
+Exit codes: 0 good, 1 a mistake was found or nothing could be done, 2 a wrong command line.
+";
+
+/// Reads a command line; the first word is the program's name.
+///
+/// # Errors
+/// One sentence that names the flag.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, ArgsError> {
+    // Go takes `-flag` for `--flag`.
+    let words = words.into_iter().map(|word| match word.to_str() {
+        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
+            OsString::from(format!("-{text}"))
+        }
+        Some(_) | None => word,
+    });
+    let mut parser = lexopt::Parser::from_iter(words);
+    let mut settings = Settings::default();
+    let mut words: Vec<String> = Vec::new();
+    let (mut is_json, mut is_explained) = (false, false);
+    let (mut use_cdi, mut cdi_dir) = (false, PathBuf::from("/var/run/cdi"));
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("config-file") => settings.config_file = parser.value()?.into(),
+            Long("resource-prefix") => {
+                settings.resource_prefix = prefix(parser.value()?.string()?)?;
+            }
+            Long("kubelet-dir") => settings.kubelet_dir = parser.value()?.into(),
+            Long("devinfo-dir") => settings.devinfo_dir = parser.value()?.into(),
+            Long("host-root") => settings.host = HostRoot::new(PathBuf::from(parser.value()?)),
+            Long("registration") => {
+                settings.registration = registration(&parser.value()?.string()?)?;
+            }
+            Long("log-level") => settings.log_level = log_level(&parser.value()?.string()?)?,
+            Long("use-cdi") => {
+                let value = parser.optional_value().map(ValueExt::string).transpose()?;
+                use_cdi = is_true("use-cdi", value.as_deref())?;
+            }
+            Long("cni-dir") => settings.cni_dir = parser.value()?.into(),
+            Long("metrics-address") => {
+                let value = parser.value()?.string()?;
+                settings.metrics_address = metrics_address(value)?;
+            }
+            Long("cdi-dir") => cdi_dir = parser.value()?.into(),
+            Long(
+                "log-dir" | "log_dir" | "log_backtrace_at" | "log_link" | "logbuflevel"
+                | "stderrthreshold" | "v" | "vmodule",
+            )
+            | Short('v') => {
+                parser.value()?;
+            }
+            Long("alsologtostderr" | "logtostderr") => {
+                parser.optional_value();
+            }
+            Long("version") => {
+                return Ok(Invocation::Print(format!(
+                    "sriov-device-plugin {}\n",
+                    env!("CARGO_PKG_VERSION")
+                )));
+            }
+            Long("help") | Short('h') => return Ok(Invocation::Print(HELP.to_owned())),
+            Long("json") if is_command(&words, "inventory") => is_json = true,
+            Long("explain") if is_command(&words, "check-config") => is_explained = true,
+            Value(word) if words.len() < 2 && !is_command(&words, "inventory") => {
+                let word = word.string()?;
+                let is_known = ["check-config", "inventory", "explain"].contains(&word.as_str());
+                if words.is_empty() && !is_known {
+                    return Err(Value(word.into()).unexpected().into());
+                }
+                words.push(word);
+            }
+            other @ (Long(_) | Short(_) | Value(_)) => {
+                return Err(other.unexpected().into());
+            }
+        }
+    }
+    settings.cdi_dir = use_cdi.then_some(cdi_dir);
+    let operand = |command, operand| {
+        let word = words.get(1).cloned();
+        word.ok_or(ArgsError::Operand { command, operand })
+    };
+    let command = match words.first().map(String::as_str) {
+        Some("check-config") => Command::CheckConfig {
+            file: operand("check-config", "a file, or - for standard input")?.into(),
+            is_explained,
+        },
+        Some("explain") => Command::Explain {
+            subject: operand("explain", "a device or a resource")?,
+        },
+        Some(_) => Command::Inventory { is_json },
+        None => return Ok(Invocation::Run(settings)),
+    };
+    Ok(Invocation::Tool(settings, command))
+}
+
+fn is_command(words: &[String], command: &str) -> bool {
+    words.first().is_some_and(|word| word == command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Registration;
+
+    fn read(line: &str) -> Result<Invocation, ArgsError> {
+        parse(
+            std::iter::once("program")
+                .chain(line.split_whitespace())
+                .map(OsString::from),
+        )
+    }
+
+    #[test]
+    fn the_lines_of_todays_manifests_are_accepted() {
+        for line in [
+            "--log-level=10 --resource-prefix=intel.com --config-file=/etc/pcidp/node1",
+            "-config-file /c -resource-prefix x.y -logtostderr -v 10 -use-cdi=false",
+            "--log-dir=sriovdp --log-level=10",
+            "-v=4 -stderrthreshold=INFO -alsologtostderr=true -log_dir /l -log-level 10 -vmodule a=1",
+            "",
+        ] {
+            assert!(matches!(read(line), Ok(Invocation::Run(_))), "{line}");
+        }
+        let Ok(Invocation::Run(settings)) = read("-config-file /c --registration legacy") else {
+            panic!()
+        };
+        assert_eq!(
+            (settings.config_file, settings.registration),
+            ("/c".into(), Registration::Legacy)
+        );
+    }
+
+    #[test]
+    fn cdi_mode_is_asked_for_as_go_asks() {
+        for (line, dir) in [
+            ("--use-cdi", Some("/var/run/cdi")),
+            ("-use-cdi=true --cdi-dir /d", Some("/d")),
+            ("--use-cdi=false", None),
+            ("--cdi-dir /d", None),
+        ] {
+            let Ok(Invocation::Run(settings)) = read(line) else {
+                panic!("{line}")
+            };
+            assert_eq!(settings.cdi_dir, dir.map(PathBuf::from), "{line}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_off_and_on_loopback_unless_a_host_is_named() {
+        for (value, address) in [
+            ("", None),
+            ("9808", Some("127.0.0.1:9808")),
+            (":9808", Some("127.0.0.1:9808")),
+            ("0.0.0.0:9808", Some("0.0.0.0:9808")),
+            ("[::]:9808", Some("[::]:9808")),
+        ] {
+            let Ok(Invocation::Run(settings)) = read(&format!("--metrics-address={value}")) else {
+                panic!("{value}")
+            };
+            let expected = address.map(|address| address.parse().unwrap());
+            assert_eq!(settings.metrics_address, expected, "{value}");
+        }
+        assert_eq!(Settings::default().metrics_address, None);
+    }
+
+    #[test]
+    fn flags_stand_before_and_after_a_subcommand() {
+        let Ok(Invocation::Tool(settings, command)) =
+            read("-resource-prefix x.y check-config f.json --explain --host-root /r")
+        else {
+            panic!()
+        };
+        assert_eq!(settings.resource_prefix, "x.y");
+        assert_eq!(settings.host, HostRoot::new("/r"));
+        let (file, is_explained) = ("f.json".into(), true);
+        assert_eq!(command, Command::CheckConfig { file, is_explained });
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_named() {
+        for (line, word) in [
+            ("--nonsense", "nonsense"),
+            ("--registration=x", "`x`"),
+            ("--resource-prefix=Bad/x", "`Bad/x`"),
+            ("--log-level=x", "`x`"),
+            ("--metrics-address=somewhere", "`somewhere`"),
+            ("--use-cdi=maybe", "`maybe`"),
+            ("word", "word"),
+        ] {
+            assert!(read(line).unwrap_err().to_string().contains(word), "{line}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The subcommands that look and tell, and change nothing: `check-config`, `inventory`, `explain`.
+//!
+//! This file reads files and asks kubelet once; what is said is made in the modules below, from data.
+
+mod check_config;
+mod device;
+mod explain;
+mod inventory;
+mod table;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sriov_config::ResourceList;
+use sriov_host::chain;
+use sriov_host::snapshot::HostSnapshot;
+use sriov_host::sysfs::ScanError;
+use sriov_inventory::id::DeviceId;
+use sriov_inventory::owners::Owners;
+use sriov_inventory::pool::{Pool, Pools};
+use sriov_node::counts::Metrics;
+use sriov_node::discover::pipeline::Pipeline;
+use sriov_node::discover::scan::scan;
+use sriov_node::holders::{journal, pod_resources};
+
+pub(crate) use self::table::Paint;
+use super::command::Command;
+use crate::settings::Settings;
+
+/// What the exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Exit code 0.
+    Good,
+    /// Exit code 1: what was asked for is wrong or not there, and that was told.
+    Bad,
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Good => Self::SUCCESS,
+            Verdict::Bad => Self::FAILURE,
+        }
+    }
+}
+
+/// A subcommand could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolError {
+    /// The configuration could not be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    ReadConfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The devices could not be found.
+    #[error("cannot find the devices")]
+    Scan(#[source] ScanError),
+    /// The answer could not be written.
+    #[error("cannot write the answer")]
+    Write(#[source] io::Error),
+}
+
+/// This machine with the pools of a configuration.
+struct NodeView {
+    list: ResourceList,
+    pipeline: Pipeline,
+    pools: Pools,
+    owners: Owners,
+}
+
+/// Runs a subcommand; the answer goes to `out`, what could not be learnt to `notes`.
+///
+/// # Errors
+/// When there is no answer.
+pub(crate) async fn run(
+    settings: &Settings,
+    command: &Command,
+    paint: Paint,
+    out: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Result<Verdict, ToolError> {
+    let (text, verdict) = match command {
+        Command::CheckConfig { file, is_explained } => {
+            let parsed = ResourceList::parse(&read_config(file)?, &settings.resource_prefix);
+            let (mut text, verdict) = check_config::report(&file.display(), &parsed, paint);
+            if let (true, Ok(list)) = (is_explained, parsed) {
+                let node = NodeView::look(settings, list, Owners::default())?;
+                text += "\n";
+                for pool in &node.pools.pools {
+                    text += &explain::pool(&node, pool, paint);
+                }
+            }
+            (text, verdict)
+        }
+        Command::Inventory { is_json } => {
+            let list = known_config(settings, notes)?;
+            let owners = owners(settings, notes).await?;
+            let node = NodeView::look(settings, list, owners)?;
+            let rows = inventory::rows(&node);
+            let text = if *is_json {
+                inventory::json(&node, &rows)
+            } else {
+                inventory::text(&node, &rows, paint)
+            };
+            (text, Verdict::Good)
+        }
+        Command::Explain { subject } => {
+            let list = known_config(settings, notes)?;
+            let owners = owners(settings, notes).await?;
+            let node = NodeView::look(settings, list, owners)?;
+            explain::subject(&node, subject, paint)
+        }
+    };
+    match out.write_all(text.as_bytes()) {
+        // Whoever reads has read enough: `inventory | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(verdict),
+        written => written.map(|()| verdict).map_err(ToolError::Write),
+    }
+}
+
+impl NodeView {
+    /// Looks at the machine once, through the same pipeline as the daemon.
+    fn look(settings: &Settings, list: ResourceList, owners: Owners) -> Result<Self, ToolError> {
+        let mut pipeline = Pipeline::single();
+        let scanned = scan(&settings.host, &Metrics::default()).map_err(ToolError::Scan)?;
+        pipeline.look(&settings.host, &list, scanned, Duration::ZERO);
+        let (pools, _) = pipeline.pools(&owners);
+        Ok(Self {
+            list,
+            pipeline,
+            pools,
+            owners,
+        })
+    }
+
+    fn snapshot(&self) -> &HostSnapshot {
+        self.pipeline.snapshot()
+    }
+
+    /// The pool that has a device.
+    fn pool_of(&self, id: &DeviceId) -> Option<&Pool> {
+        let has = |pool: &&Pool| pool.ids().contains(id);
+        self.pools.pools.iter().find(has)
+    }
+}
+
+/// Learns who holds the devices; a machine without kubelet has devices all the same.
+async fn owners(settings: &Settings, notes: &mut dyn Write) -> Result<Owners, ToolError> {
+    let mut owners = Owners::default();
+    let socket = pod_resources::socket(&settings.kubelet_dir);
+    match pod_resources::query(&socket, pod_resources::DEADLINE).await {
+        Ok(pods) => owners.pods = Some(pods),
+        Err(error) => note(notes, &format!("{}; holders are not known", chain(&error)))?,
+    }
+    match journal::attachments(&settings.host, &settings.cni_dir) {
+        Ok(attachments) => owners.attachments = attachments,
+        Err(error) => {
+            let dir = settings.cni_dir.display();
+            let text = format!("cannot read the CNI plugin's journal `{dir}`: {error}");
+            note(notes, &text)?;
+        }
+    }
+    Ok(owners)
+}
+
+fn read_config(path: &Path) -> Result<String, ToolError> {
+    let read = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_bytes| text)
+    } else {
+        fs::read_to_string(path)
+    };
+    read.map_err(|source| ToolError::ReadConfig {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The configuration as the plugin would take it; a wrong or missing one is told and has no resources.
+fn known_config(settings: &Settings, notes: &mut dyn Write) -> Result<ResourceList, ToolError> {
+    let nothing = ResourceList {
+        resources: Vec::new(),
+        unusable: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let text = match read_config(&settings.config_file) {
+        Ok(text) => text,
+        Err(error) => {
+            note(notes, &format!("{}; pools are not known", chain(&error)))?;
+            return Ok(nothing);
+        }
+    };
+    let file = settings.config_file.display();
+    match ResourceList::parse(&text, &settings.resource_prefix) {
+        Ok(list) => {
+            for mistake in list.mistakes() {
+                note(notes, &format!("{file}: {mistake}"))?;
+            }
+            Ok(list)
+        }
+        Err(refused) => {
+            for mistake in &refused.mistakes.0 {
+                note(notes, &format!("{file}: {mistake}"))?;
+            }
+            Ok(nothing)
+        }
+    }
+}
+
+fn note(notes: &mut dyn Write, text: &str) -> Result<(), ToolError> {
+    writeln!(notes, "{text}").map_err(ToolError::Write)
+}

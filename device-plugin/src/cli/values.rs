@@ -1,0 +1,108 @@
+//! The values of flags, and what is wrong with them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use sriov_config::resources::ResourceName;
+use tracing::level_filters::LevelFilter;
+
+use crate::settings::{Registration, Settings};
+
+/// A command line that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArgsError {
+    /// An unknown flag, or a flag without its value.
+    #[error("{0}")]
+    Flag(#[from] lexopt::Error),
+    /// A value that a flag cannot have.
+    #[error("--{flag} `{value}` is not one of {allowed}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// The value.
+        value: String,
+        /// What it can have.
+        allowed: &'static str,
+    },
+    /// A subcommand without the word that it is about.
+    #[error("`{command}` needs {operand}")]
+    Operand {
+        /// The subcommand.
+        command: &'static str,
+        /// What it needs.
+        operand: &'static str,
+    },
+}
+
+/// A flag with or without value, as Go's `flag` takes it (`strconv.ParseBool`).
+pub(super) fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, ArgsError> {
+    match value {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some(value) => Err(ArgsError::Value {
+            flag,
+            value: value.to_owned(),
+            allowed: "true, false",
+        }),
+    }
+}
+
+/// An address, a port on loopback, or nothing.
+pub(super) fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let port = value.strip_prefix(':').unwrap_or(&value).parse();
+    let address = match port {
+        Ok(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_not_a_port) => value.parse().ok(),
+    };
+    address.map(Some).ok_or(ArgsError::Value {
+        flag: "metrics-address",
+        value,
+        allowed: "HOST:PORT with a numeric host, PORT",
+    })
+}
+
+/// An empty one is the default, as in a resource.
+pub(super) fn prefix(value: String) -> Result<String, ArgsError> {
+    if value.is_empty() {
+        return Ok(Settings::default().resource_prefix);
+    }
+    match ResourceName::new(&value, "any") {
+        Ok(_) => Ok(value),
+        Err(_) => Err(ArgsError::Value {
+            flag: "resource-prefix",
+            value,
+            allowed: "the DNS subdomains that kubelet takes, for instance intel.com",
+        }),
+    }
+}
+
+pub(super) fn registration(value: &str) -> Result<Registration, ArgsError> {
+    match value {
+        "auto" => Ok(Registration::Auto),
+        "watcher" => Ok(Registration::Watcher),
+        "legacy" => Ok(Registration::Legacy),
+        _ => Err(ArgsError::Value {
+            flag: "registration",
+            value: value.to_owned(),
+            allowed: "auto, watcher, legacy",
+        }),
+    }
+}
+
+/// A number is a verbosity of the Go program, which has no effect there: every manifest passes 10.
+pub(super) fn log_level(value: &str) -> Result<LevelFilter, ArgsError> {
+    match value {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" | "warning" => Ok(LevelFilter::WARN),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        number if number == "info" || number.parse::<u32>().is_ok() => Ok(LevelFilter::INFO),
+        _ => Err(ArgsError::Value {
+            flag: "log-level",
+            value: value.to_owned(),
+            allowed: "error, warn, info, debug, trace, or a number",
+        }),
+    }
+}

@@ -1,0 +1,18 @@
+//! Why a pool could not be served or registered.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A pool could not be served or registered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServeError {
+    #[error("cannot listen on `{}`", path.display())]
+    Listen { path: PathBuf, source: io::Error },
+    #[error("cannot reach kubelet on `{}`", path.display())]
+    Connect {
+        path: PathBuf,
+        source: tonic::transport::Error,
+    },
+    #[error("kubelet refuses the registration: {0}")]
+    Refused(String),
+}

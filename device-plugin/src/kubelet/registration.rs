@@ -1,0 +1,180 @@
+//! Keeps a pool registered with the kubelet, in either registration mode, across restarts of the kubelet.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sriov_config::resources::ResourceName;
+use sriov_host::chain;
+use sriov_node::watch_dir::DirEvents;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tonic::transport::Endpoint;
+
+use super::error::ServeError;
+use super::listener::{Inode, Listening, inode};
+use super::place::Place;
+use super::server::PoolServer;
+use crate::proto::v1beta1::registration_client::RegistrationClient;
+use crate::proto::v1beta1::{DevicePluginOptions, RegisterRequest};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LAST_BACKOFF: Duration = Duration::from_secs(30);
+/// Calls in progress get this long to finish when the plugin stops.
+const GRACE: Duration = Duration::from_millis(300);
+const REGISTER_DEADLINE: Duration = Duration::from_secs(20);
+/// The kubelet opens ListAndWatch right after a registration; one without an open stream for this long has deregistered the resource.
+const DEREGISTERED: Duration = Duration::from_secs(3);
+
+/// Serves one pool and keeps it registered.
+#[derive(Debug)]
+pub(crate) struct Registrar {
+    pub(crate) server: PoolServer,
+    pub(crate) place: Place,
+    pub(crate) name: ResourceName,
+    /// Path of the pool's socket.
+    pub(crate) path: PathBuf,
+    /// Changes of the directory of the sockets.
+    pub(crate) events: DirEvents,
+    /// Receives the name when the kubelet refuses a socket that it found by itself.
+    pub(crate) refused: mpsc::Receiver<ResourceName>,
+}
+
+impl Registrar {
+    /// Serves the pool until `stop`: again when the socket was removed, and registers again with each new kubelet.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut backoff = FIRST_BACKOFF;
+        let mut servers = JoinSet::new();
+        while !*stop.borrow() {
+            let tried = inode(&self.place.kubelet_socket());
+            let outcome = tokio::select! {
+                _ = stop.changed() => break,
+                outcome = self.serve_once(&mut servers) => outcome,
+            };
+            // Servers of removed sockets have ended by now, mostly.
+            while servers.try_join_next().is_some() {}
+            let Err(error) = outcome else {
+                backoff = FIRST_BACKOFF;
+                continue;
+            };
+            let metrics = &self.server.metrics;
+            metrics.of(&self.name, |counts| counts.refused += 1);
+            let (error, delay) = (chain(&error), backoff.as_millis());
+            tracing::error!("{}: {error}; next try in {delay} ms", self.name);
+            let pause = backoff + jitter(&self.name, backoff);
+            tokio::select! {
+                _ = stop.changed() => break,
+                // A new kubelet ends the wait; other events in its directory do not, as our own sockets cause them.
+                () = self.another_kubelet(tried) => backoff = FIRST_BACKOFF,
+                () = tokio::time::sleep(pause) => backoff = (backoff * 2).min(LAST_BACKOFF),
+            }
+        }
+        let _ = fs::remove_file(&self.path);
+        let ended = async { while servers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, ended).await;
+    }
+
+    /// Returns when the kubelet has created a socket other than the one that was tried.
+    async fn another_kubelet(&mut self, tried: Option<Inode>) {
+        let socket = self.place.kubelet_socket();
+        while inode(&socket).is_none_or(|now| Some(now) == tried) {
+            self.events.changed().await;
+        }
+    }
+
+    /// Listens and registers; returns when both have to be done again.
+    async fn serve_once(&mut self, servers: &mut JoinSet<()>) -> Result<(), ServeError> {
+        // Serve first, then register: the kubelet calls back during the registration.
+        let listening = Listening::start(self.server.clone(), &self.path, servers)?;
+        let mut kubelet = inode(&self.place.kubelet_socket());
+        if !self.place.is_watched {
+            self.register("registered with kubelet").await?;
+        }
+        let mut streams = self.server.streams.subscribe();
+        loop {
+            tokio::select! {
+                () = self.events.changed() => {}
+                () = deregistered(&mut streams), if !self.place.is_watched => self.register_again().await,
+                _ = self.refused.recv() => return Err(ServeError::Refused("it found the socket and took it not".to_owned())),
+            }
+            if inode(&self.path) != listening.inode {
+                tracing::warn!("{}: the socket was removed, serving anew", self.name);
+                return Ok(());
+            }
+            let now = inode(&self.place.kubelet_socket());
+            if !self.place.is_watched && now.is_some() && now != kubelet {
+                self.register("registered with the new kubelet").await?;
+                kubelet = now;
+            }
+        }
+    }
+
+    async fn register(&self, what: &str) -> Result<(), ServeError> {
+        register(&self.place.kubelet_socket(), &self.path, &self.name).await?;
+        tracing::info!("{}: {what}", self.name);
+        let metrics = &self.server.metrics;
+        metrics.of(&self.name, |counts| counts.accepted += 1);
+        Ok(())
+    }
+
+    /// Registers with a kubelet that has deregistered the resource. A kubelet that is not running is noticed by its next socket.
+    async fn register_again(&self) {
+        let registered = self.register("registered again with a kubelet that had let it go");
+        if let Err(error) = registered.await {
+            tracing::debug!("{}: {}", self.name, chain(&error));
+        }
+    }
+}
+
+/// Returns when no ListAndWatch stream has been open for a while. When another plugin's socket of the same resource in `plugins_registry`
+/// is removed, the kubelet deregisters the resource, whoever serves it (`pkg/kubelet/cm/devicemanager/plugin/v1beta1/handler.go`,
+/// `DeRegisterPlugin`).
+async fn deregistered(streams: &mut watch::Receiver<usize>) {
+    loop {
+        let _ = streams.wait_for(|open| *open == 0).await;
+        let opened = streams.wait_for(|open| *open > 0);
+        if tokio::time::timeout(DEREGISTERED, opened).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn register(kubelet: &Path, socket: &Path, name: &ResourceName) -> Result<(), ServeError> {
+    let connect = |source| ServeError::Connect {
+        path: kubelet.to_owned(),
+        source,
+    };
+    let endpoint =
+        Endpoint::from_shared(format!("unix://{}", kubelet.display())).map_err(connect)?;
+    let channel = endpoint
+        .connect_timeout(REGISTER_DEADLINE)
+        .timeout(REGISTER_DEADLINE)
+        .connect()
+        .await
+        .map_err(connect)?;
+    let request = RegisterRequest {
+        version: "v1beta1".to_owned(),
+        endpoint: socket
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        resource_name: name.to_string(),
+        options: Some(DevicePluginOptions {
+            pre_start_required: true,
+            get_preferred_allocation_available: true,
+        }),
+    };
+    let answer = RegistrationClient::new(channel).register(request).await;
+    answer
+        .map(|_| ())
+        .map_err(|status| ServeError::Refused(status.message().to_owned()))
+}
+
+/// Up to a quarter of the delay, different for each resource, so that many resources do not retry at the same time.
+fn jitter(name: &ResourceName, backoff: Duration) -> Duration {
+    let spread = name.socket_stem().bytes().fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+    }) % 256;
+    backoff * spread / 1024
+}

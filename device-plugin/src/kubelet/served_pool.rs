@@ -1,0 +1,30 @@
+//! A pool as the kubelet is served: its devices, and what only the kubelet's API has a use for.
+
+use sriov_config::resources::{AllocationPolicy, Resource};
+use sriov_inventory::pool::Pool;
+
+/// A pool with the preferences of its resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServedPool {
+    pub(crate) pool: Pool,
+    pub(crate) preferences: Preferences,
+}
+
+/// What the configuration of a resource states for the kubelet alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Preferences {
+    /// Which devices the kubelet should prefer.
+    pub(crate) allocation_policy: AllocationPolicy,
+    /// Whether NUMA nodes are left out of the lists.
+    pub(crate) exclude_topology: bool,
+}
+
+impl Preferences {
+    /// The preferences of a resource.
+    pub(crate) fn of(resource: &Resource) -> Self {
+        Self {
+            allocation_policy: resource.allocation_policy,
+            exclude_topology: resource.exclude_topology,
+        }
+    }
+}

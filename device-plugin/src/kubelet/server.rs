@@ -1,0 +1,207 @@
+//! The device plugin API of one pool: lists, allocations, preferences.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sriov_config::resources::ResourceName;
+use sriov_host::chain;
+use sriov_inventory::pool::Pool;
+use sriov_inventory::prefer;
+use sriov_node::counts::Metrics;
+use sriov_node::grant::granted::{Granted, all_nodes, environment};
+use sriov_node::grant::share::DeviceNode;
+use sriov_node::grant::{GrantError, Granter};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
+use tonic::{Code, Request, Response, Status};
+
+use super::lists::{OpenStream, listed, message};
+use super::served_pool::ServedPool;
+use crate::proto::v1beta1 as api;
+
+/// The server of one pool; clones share the pool.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolServer {
+    /// The pool as it is now.
+    pub(crate) pool: watch::Receiver<Arc<ServedPool>>,
+    pub(crate) granter: Granter,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Path of the socket that it is served on.
+    pub(crate) endpoint: String,
+    /// Whether this socket is no longer served: its streams end then.
+    pub(crate) is_over: watch::Receiver<bool>,
+    /// Number of open ListAndWatch streams.
+    pub(crate) streams: watch::Sender<usize>,
+    /// Receives the name when the kubelet refuses the registration.
+    pub(crate) refused: mpsc::Sender<ResourceName>,
+}
+
+type List = Pin<Box<dyn Stream<Item = Result<api::ListAndWatchResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl api::device_plugin_server::DevicePlugin for PoolServer {
+    async fn get_device_plugin_options(
+        &self,
+        _: Request<api::Empty>,
+    ) -> Result<Response<api::DevicePluginOptions>, Status> {
+        Ok(Response::new(api::DevicePluginOptions {
+            pre_start_required: true,
+            get_preferred_allocation_available: true,
+        }))
+    }
+
+    type ListAndWatchStream = List;
+
+    async fn list_and_watch(&self, _: Request<api::Empty>) -> Result<Response<List>, Status> {
+        let lists = self.lists().map(Some);
+        let over = WatchStream::new(self.is_over.clone());
+        let over = over.filter_map(|is_over| is_over.then_some(None));
+        let until_over = lists.merge(over).map_while(|list| list);
+        Ok(Response::new(Box::pin(until_over)))
+    }
+
+    async fn get_preferred_allocation(
+        &self,
+        request: Request<api::PreferredAllocationRequest>,
+    ) -> Result<Response<api::PreferredAllocationResponse>, Status> {
+        let served = self.pool.borrow().clone();
+        let requests = request.into_inner().container_requests;
+        let responses = requests.iter().map(|request| preferred(&served, request));
+        Ok(Response::new(api::PreferredAllocationResponse {
+            container_responses: responses.collect(),
+        }))
+    }
+
+    async fn allocate(
+        &self,
+        request: Request<api::AllocateRequest>,
+    ) -> Result<Response<api::AllocateResponse>, Status> {
+        let served = self.pool.borrow().clone();
+        let requests = request.into_inner().container_requests;
+        let start = Instant::now();
+        let responses: Result<Vec<_>, Status> = requests
+            .iter()
+            .map(|request| self.allocate_container(&served.pool, &request.devices_ids))
+            .collect();
+        let code = responses.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.metrics.of(&served.pool.name, |counts| {
+            *counts.allocations.entry(name_of(code)).or_default() += 1;
+            counts.allocate_time.observe(start.elapsed());
+        });
+        Ok(Response::new(api::AllocateResponse {
+            container_responses: responses?,
+        }))
+    }
+
+    async fn pre_start_container(
+        &self,
+        request: Request<api::PreStartContainerRequest>,
+    ) -> Result<Response<api::PreStartContainerResponse>, Status> {
+        let served = self.pool.borrow().clone();
+        let ids = request.into_inner().devices_ids;
+        let verified = self.granter.verify(&served.pool, &ids);
+        verified.map_err(|error| status(&error))?;
+        Ok(Response::new(api::PreStartContainerResponse {}))
+    }
+}
+
+impl PoolServer {
+    fn allocate_container(
+        &self,
+        pool: &Pool,
+        ids: &[String],
+    ) -> Result<api::ContainerAllocateResponse, Status> {
+        let granted = self.granter.grant(pool, ids);
+        let granted = granted.map_err(|error| status(&error))?;
+        tracing::info!("{}: allocated {}", pool.name, ids.join(", "));
+        Ok(container_response(&pool.name, &granted))
+    }
+
+    /// The lists of one stream: the newest list first, then each change; a slow stream skips lists, as each list is complete.
+    fn lists(&self) -> impl Stream<Item = Result<api::ListAndWatchResponse, Status>> + use<> {
+        let (metrics, events) = (Arc::clone(&self.metrics), self.granter.events.clone());
+        let open = OpenStream::new(self.name(), metrics, events, self.streams.clone());
+        let mut sent: Option<Arc<ServedPool>> = None;
+        WatchStream::new(self.pool.clone()).filter_map(move |pool| {
+            let before = sent.replace(Arc::clone(&pool));
+            let now = listed(&pool);
+            // A pool may have changed in what its list does not contain.
+            if before.is_some_and(|before| listed(&before) == now) {
+                return None;
+            }
+            open.sent();
+            Some(Ok(message(now)))
+        })
+    }
+
+    fn name(&self) -> ResourceName {
+        self.pool.borrow().pool.name.clone()
+    }
+}
+
+fn container_response(
+    resource: &ResourceName,
+    granted: &[Granted],
+) -> api::ContainerAllocateResponse {
+    let node = |DeviceNode { host, container }| api::DeviceSpec {
+        container_path: container,
+        host_path: host,
+        permissions: "rw".to_owned(),
+    };
+    let cdi_names = granted.iter().filter_map(|device| device.cdi_name.clone());
+    api::ContainerAllocateResponse {
+        devices: all_nodes(granted).into_iter().map(node).collect(),
+        envs: environment(resource, granted).into_iter().collect(),
+        cdi_devices: cdi_names.map(|name| api::CdiDevice { name }).collect(),
+        ..api::ContainerAllocateResponse::default()
+    }
+}
+
+fn preferred(
+    served: &ServedPool,
+    request: &api::ContainerPreferredAllocationRequest,
+) -> api::ContainerPreferredAllocationResponse {
+    let size = usize::try_from(request.allocation_size).unwrap_or(0);
+    let device_ids = prefer::prefer(
+        &served.pool.devices,
+        &request.available_device_i_ds,
+        &request.must_include_device_i_ds,
+        size,
+        served.preferences.allocation_policy,
+    );
+    api::ContainerPreferredAllocationResponse {
+        device_i_ds: device_ids,
+    }
+}
+
+/// The gRPC status of a refused grant.
+fn status(error: &GrantError) -> Status {
+    match error {
+        GrantError::NoIds | GrantError::NamedTwice(_) => {
+            Status::invalid_argument(error.to_string())
+        }
+        GrantError::Unknown { .. } => Status::not_found(error.to_string()),
+        GrantError::Unhealthy { .. } | GrantError::NotUsable(_) => {
+            Status::failed_precondition(error.to_string())
+        }
+        GrantError::Read { .. } | GrantError::Files(_) => Status::internal(chain(error)),
+    }
+}
+
+/// The codes that Allocate answers with, by the names of gRPC.
+fn name_of(code: Code) -> &'static str {
+    if code == Code::Ok {
+        "OK"
+    } else if code == Code::InvalidArgument {
+        "INVALID_ARGUMENT"
+    } else if code == Code::NotFound {
+        "NOT_FOUND"
+    } else if code == Code::FailedPrecondition {
+        "FAILED_PRECONDITION"
+    } else if code == Code::Unavailable {
+        "UNAVAILABLE"
+    } else {
+        "INTERNAL"
+    }
+}

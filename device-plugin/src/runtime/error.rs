@@ -1,0 +1,32 @@
+//! Why the daemon could not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use sriov_host::sysfs::ScanError;
+
+use super::config_file::ConfigError;
+use super::preflight::NotWritable;
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("cannot start")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot find the devices")]
+    Scan(#[source] ScanError),
+    #[error(
+        "cannot listen on `{address}` for metrics (below 1024 that needs CAP_NET_BIND_SERVICE)"
+    )]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    NotWritable(#[from] NotWritable),
+    #[error("cannot watch kubelet's directory `{}`: is kubelet installed, is --kubelet-dir right?", path.display())]
+    KubeletDir { path: PathBuf, source: io::Error },
+}

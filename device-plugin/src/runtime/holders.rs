@@ -1,0 +1,134 @@
+//! The task that refreshes the owners: queries the kubelet, reads the CNI plugin's journal, and keeps the files of devices up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sriov_host::{HostRoot, chain, heap};
+use sriov_inventory::owners::Owners;
+use sriov_inventory::pool::Pools;
+use sriov_node::grant::files::DeviceFiles;
+use sriov_node::grant::upkeep::FileUpkeep;
+use sriov_node::holders::event::Event;
+use sriov_node::holders::unattached::{UnattachedVfs, unattached_vfs};
+use sriov_node::holders::{journal, pod_resources};
+use sriov_node::watch_dir::DirEvents;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// After an event the kubelet needs a moment until it lists the change.
+const SETTLE: Duration = Duration::from_millis(200);
+/// And sometimes longer: a pod is listed until all of it is removed.
+const LATER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// The slow timer: the kubelet does not notify anybody when a pod is removed.
+const SLOW: Duration = Duration::from_secs(30);
+/// The start does not wait longer for the kubelet.
+const FIRST_DEADLINE: Duration = Duration::from_millis(300);
+
+/// The task, before it runs.
+#[derive(Debug)]
+pub(super) struct HoldersTask {
+    pub(super) host: HostRoot,
+    /// Socket of the kubelet's pod resources.
+    pub(super) socket: PathBuf,
+    /// The CNI plugin's state directory.
+    pub(super) cni_dir: PathBuf,
+    /// The files of granted devices.
+    pub(super) files: DeviceFiles,
+    pub(super) pools: watch::Receiver<Arc<Pools>>,
+    /// Events of the front end.
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// The result.
+    pub(super) owners: watch::Sender<Arc<Owners>>,
+}
+
+impl HoldersTask {
+    /// Refreshes the owners for the first time; a kubelet that does not answer in time is queried again by [`Self::run`].
+    pub(super) async fn learn(&self) {
+        self.refresh(FIRST_DEADLINE).await;
+    }
+
+    /// Refreshes the owners and keeps the files up until the servers of all pools have ended.
+    pub(super) async fn run(mut self) {
+        let mut journal = DirEvents::of(&self.cni_dir).ok();
+        let mut upkeep = FileUpkeep::new(|holder| holder.pod().is_some());
+        let mut unattached = UnattachedVfs::default();
+        let (mut due, mut later) = (Instant::now() + SETTLE, LATER.as_slice());
+        loop {
+            let is_event = tokio::select! {
+                () = tokio::time::sleep_until(due) => false,
+                changed = self.pools.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_closed) => return,
+                },
+                event = self.events.recv() => match event {
+                    Some(Event::Allocated(resource, ids)) => {
+                        upkeep.granted(&resource, ids, Instant::now().into_std());
+                        true
+                    }
+                    Some(Event::Listed) => true,
+                    None => return,
+                },
+                () = changed(journal.as_mut()) => true,
+            };
+            if is_event {
+                due = due.min(Instant::now() + SETTLE);
+                later = &LATER;
+                continue;
+            }
+            self.refresh(pod_resources::DEADLINE).await;
+            self.follow(&mut upkeep, &mut unattached);
+            // Memory that a scan, a list or a burst of calls has freed.
+            heap::give_back();
+            let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));
+            (due, later) = (Instant::now() + *next, rest);
+        }
+    }
+
+    /// Acts on the refreshed owners: files of devices, and advice about unattached VFs.
+    fn follow(&mut self, upkeep: &mut FileUpkeep, unattached: &mut UnattachedVfs) {
+        let pools = self.pools.borrow_and_update().clone();
+        let owners = self.owners.borrow().clone();
+        let now = Instant::now().into_std();
+        upkeep.reconcile(&self.host, &self.files, &pools, &owners, now);
+        let found = unattached_vfs(&self.host, &pools, &owners);
+        for line in unattached.due(found, now) {
+            tracing::warn!("{line}");
+        }
+    }
+
+    async fn refresh(&self, deadline: Duration) {
+        let pods = pod_resources::query(&self.socket, deadline).await;
+        let attachments = journal::attachments(&self.host, &self.cni_dir);
+        self.owners.send_if_modified(|owners| {
+            let mut now = Owners::clone(owners);
+            match pods {
+                Ok(pods) => (now.pods, now.is_stale) = (Some(pods), false),
+                Err(error) => {
+                    if !now.is_stale {
+                        tracing::warn!("{}; what was known of pods is kept", chain(&error));
+                    }
+                    now.is_stale = true;
+                }
+            }
+            match attachments {
+                Ok(attachments) => now.attachments = attachments,
+                Err(error) => tracing::warn!(
+                    "cannot read the CNI plugin's journal `{}`: {error}",
+                    self.cni_dir.display()
+                ),
+            }
+            let is_changed = **owners != now;
+            *owners = Arc::new(now);
+            is_changed
+        });
+    }
+}
+
+/// Waits for a change of the journal; for ever when its directory cannot be watched.
+async fn changed(journal: Option<&mut DirEvents>) {
+    match journal {
+        Some(journal) => journal.changed().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,165 @@
+//! Starts the daemon step by step, and runs it until a shutdown signal.
+
+use std::sync::Arc;
+
+use sriov_device_info::Store;
+use sriov_host::heap;
+use sriov_inventory::owners::Owners;
+use sriov_inventory::pool::Pools;
+use sriov_node::counts::Metrics;
+use sriov_node::discover::changes::Changes;
+use sriov_node::discover::pipeline::Pipeline;
+use sriov_node::discover::scan::scan;
+use sriov_node::grant::Granter;
+use sriov_node::grant::cdi::CdiDir;
+use sriov_node::grant::files::DeviceFiles;
+use sriov_node::holders::event::Event;
+use sriov_node::holders::pod_resources;
+use sriov_node::http::readiness;
+use sriov_node::http::server::{self as http, HttpState};
+use sriov_node::watch_dir::DirEvents;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::config_file::ConfigFile;
+use super::error::StartError;
+use super::holders::HoldersTask;
+use super::log;
+use super::pools::{PoolsTask, Timers, Wakeups};
+use super::preflight::ensure_writable;
+use super::servers::PoolServers;
+use super::signals::ShutdownSignals;
+use crate::kubelet::place::Place;
+use crate::settings::Settings;
+
+/// Runs until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the configuration and the devices again.
+///
+/// # Errors
+/// Only at the start: later the last good configuration stays in use.
+pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
+    log::init(settings.log_level);
+    // Before the first thread: the thread that scans and the one that answers would have a heap each.
+    heap::share_one_arena();
+    // Before the first scan, or a change right after it would be missed.
+    let wakeups = subscribe(&settings)?;
+    let config = ConfigFile::load(&settings)?;
+    let (place, events) = kubelet_dir(&settings)?;
+    let metrics = Arc::new(Metrics::default());
+    let first = scan(&settings.host, &metrics).map_err(StartError::Scan)?;
+    metrics.count(|counts| counts.read_config(Some(&config.resources)));
+
+    let channels = Channels::new();
+    let mut tasks = JoinSet::new();
+    serve_http(&settings, &channels, &metrics, &mut tasks).await?;
+    let granter = granter(&settings, channels.send_events);
+    let holders = HoldersTask {
+        host: settings.host.clone(),
+        socket: pod_resources::socket(&settings.kubelet_dir),
+        cni_dir: settings.cni_dir.clone(),
+        files: granter.files.clone(),
+        pools: channels.pools,
+        events: channels.events,
+        owners: channels.send_owners,
+    };
+    // Before the first device is advertised: one that the CNI plugin withholds must not be offered for a moment.
+    holders.learn().await;
+    tasks.spawn(holders.run());
+    let pools = PoolsTask {
+        host: settings.host,
+        config,
+        pipeline: Pipeline::continuous(),
+        metrics: Arc::clone(&metrics),
+        owners: channels.owners,
+        all_pools: channels.send_pools,
+        servers: PoolServers::new(place, events, granter, metrics),
+        timers: Timers::default(),
+    };
+    pools.run(first, wakeups).await;
+    tasks.shutdown().await;
+    Ok(())
+}
+
+/// The channels between the tasks.
+struct Channels {
+    send_pools: watch::Sender<Arc<Pools>>,
+    pools: watch::Receiver<Arc<Pools>>,
+    send_owners: watch::Sender<Arc<Owners>>,
+    owners: watch::Receiver<Arc<Owners>>,
+    send_events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Channels {
+    fn new() -> Self {
+        let (send_pools, pools) = watch::channel(Arc::default());
+        let (send_owners, owners) = watch::channel(Arc::default());
+        let (send_events, events) = mpsc::unbounded_channel();
+        Self {
+            send_pools,
+            pools,
+            send_owners,
+            owners,
+            send_events,
+            events,
+        }
+    }
+}
+
+fn subscribe(settings: &Settings) -> Result<Wakeups, StartError> {
+    Ok(Wakeups {
+        hangup: signal(SignalKind::hangup()).map_err(StartError::Runtime)?,
+        shutdown: ShutdownSignals::new().map_err(StartError::Runtime)?,
+        changes: Changes::of(&settings.config_file),
+    })
+}
+
+/// Chooses the kubelet's directory, and checks all directories that are written.
+fn kubelet_dir(settings: &Settings) -> Result<(Place, DirEvents), StartError> {
+    let place = Place::choose(&settings.kubelet_dir, settings.registration);
+    let dirs = [&place.dir, &settings.devinfo_dir];
+    for dir in dirs.into_iter().chain(&settings.cdi_dir) {
+        ensure_writable(dir)?;
+    }
+    let events = DirEvents::of(&place.dir).map_err(|source| StartError::KubeletDir {
+        path: place.dir.clone(),
+        source,
+    })?;
+    Ok((place, events))
+}
+
+async fn serve_http(
+    settings: &Settings,
+    channels: &Channels,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    let Some(address) = settings.metrics_address else {
+        return Ok(());
+    };
+    let state = HttpState {
+        host: settings.host.clone(),
+        pools: channels.pools.clone(),
+        owners: channels.owners.clone(),
+        metrics: Arc::clone(metrics),
+        missing: readiness::missing,
+    };
+    let listener = http::listen(address).await;
+    let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!("metrics are served on http://{address}/metrics");
+    tasks.spawn(http::serve(listener, state));
+    Ok(())
+}
+
+fn granter(settings: &Settings, events: mpsc::UnboundedSender<Event>) -> Granter {
+    let files = DeviceFiles {
+        store: Store::new(&settings.devinfo_dir),
+        cdi: settings.cdi_dir.clone().map(CdiDir::new),
+    };
+    Granter {
+        host: settings.host.clone(),
+        files,
+        events,
+    }
+}

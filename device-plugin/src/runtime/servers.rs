@@ -1,0 +1,160 @@
+//! The gRPC servers of the pools: starts one with the first device of a pool, and stops those that the configuration no longer names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sriov_config::ResourceList;
+use sriov_config::resources::ResourceName;
+use sriov_host::chain;
+use sriov_inventory::pool::{Pool, Pools};
+use sriov_node::counts::Metrics;
+use sriov_node::grant::Granter;
+use sriov_node::watch_dir::DirEvents;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::kubelet::place::Place;
+use crate::kubelet::registration::Registrar;
+use crate::kubelet::served_pool::{Preferences, ServedPool};
+use crate::kubelet::server::PoolServer;
+
+/// The servers of all pools.
+#[derive(Debug)]
+pub(super) struct PoolServers {
+    /// Where their sockets are.
+    place: Place,
+    /// Changes of that directory.
+    events: DirEvents,
+    granter: Granter,
+    metrics: Arc<Metrics>,
+    /// What the configuration of the newest plan states for the kubelet.
+    preferences: BTreeMap<ResourceName, Preferences>,
+    running: BTreeMap<ResourceName, RunningServer>,
+}
+
+#[derive(Debug)]
+struct RunningServer {
+    pool: watch::Sender<Arc<ServedPool>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl PoolServers {
+    pub(super) fn new(
+        place: Place,
+        events: DirEvents,
+        granter: Granter,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            place,
+            events,
+            granter,
+            metrics,
+            preferences: BTreeMap::new(),
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over the configuration of the newest plan.
+    pub(super) fn configure(&mut self, config: &ResourceList) {
+        let resources = config.resources.iter();
+        self.preferences = resources
+            .map(|resource| (resource.name.clone(), Preferences::of(resource)))
+            .collect();
+    }
+
+    /// Sends each pool to its server.
+    pub(super) async fn update(&mut self, pools: Pools) {
+        let mut removed = std::mem::take(&mut self.running);
+        for pool in pools.pools {
+            let name = pool.name.clone();
+            let server = match removed.remove(&name) {
+                Some(server) => {
+                    server.update(self.served(pool));
+                    server
+                }
+                None if pool.ids().is_empty() => {
+                    tracing::warn!(
+                        "{name}: no devices, it is not advertised until there are; `sriov-device-plugin explain {name}` says why"
+                    );
+                    continue;
+                }
+                None => self.start(self.served(pool)),
+            };
+            self.running.insert(name, server);
+        }
+        for (name, server) in removed {
+            tracing::info!("{name}: no longer in the configuration");
+            server.end().await;
+        }
+    }
+
+    /// Ends all servers: their sockets are removed; the files of devices stay, as pods go on.
+    pub(super) async fn end(self) {
+        for server in self.running.values() {
+            server.stop.send_replace(true);
+        }
+        for server in self.running.into_values() {
+            server.end().await;
+        }
+    }
+
+    fn served(&self, pool: Pool) -> ServedPool {
+        let preferences = self.preferences.get(&pool.name).copied();
+        ServedPool {
+            pool,
+            preferences: preferences.unwrap_or_default(),
+        }
+    }
+
+    fn start(&self, served: ServedPool) -> RunningServer {
+        let name = served.pool.name.clone();
+        tracing::info!("{name}: {} devices", served.pool.devices.len());
+        let path = self.place.socket(&name);
+        let (pool, receive) = watch::channel(Arc::new(served));
+        let (refused, was_refused) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let (_, is_over) = watch::channel(false);
+        let api = PoolServer {
+            pool: receive,
+            granter: self.granter.clone(),
+            metrics: Arc::clone(&self.metrics),
+            endpoint: path.to_string_lossy().into_owned(),
+            is_over,
+            streams: watch::Sender::new(0),
+            refused,
+        };
+        let registrar = Registrar {
+            server: api,
+            place: self.place.clone(),
+            name,
+            path,
+            events: self.events.clone(),
+            refused: was_refused,
+        };
+        let task = tokio::spawn(registrar.run(stopped));
+        RunningServer { pool, stop, task }
+    }
+}
+
+impl RunningServer {
+    fn update(&self, served: ServedPool) {
+        self.pool.send_if_modified(|now| {
+            let is_changed = **now != served;
+            if is_changed {
+                let Pool { name, devices, .. } = &served.pool;
+                tracing::info!("{name}: {} devices", devices.len());
+                *now = Arc::new(served);
+            }
+            is_changed
+        });
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!("{}", chain(&error));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The signals that end the daemon.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGTERM, SIGINT and SIGQUIT.
+pub(super) struct ShutdownSignals {
+    term: Signal,
+    int: Signal,
+    quit: Signal,
+}
+
+impl ShutdownSignals {
+    /// Handles the signals from now on.
+    ///
+    /// # Errors
+    /// When a handler cannot be installed.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub(super) async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.quit.recv() => {}
+        }
+    }
+}

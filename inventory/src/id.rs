@@ -1,0 +1,87 @@
+//! The id of a device: the PCI address of a function, or the name of a subfunction's auxiliary device.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sriov_host::PciAddress;
+
+/// Id of a device, unique on its node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceId {
+    /// A PCI function.
+    Function(PciAddress),
+    /// A subfunction, for instance `mlx5_core.sf.4`.
+    Subfunction(String),
+}
+
+/// A text that is not the id of a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither a PCI address nor a subfunction like `mlx5_core.sf.4`")]
+pub struct InvalidDeviceId(String);
+
+impl DeviceId {
+    /// The address of a PCI function.
+    pub fn address(&self) -> Option<PciAddress> {
+        match self {
+            Self::Function(address) => Some(*address),
+            Self::Subfunction(_) => None,
+        }
+    }
+}
+
+impl FromStr for DeviceId {
+    type Err = InvalidDeviceId;
+
+    /// Auxiliary devices are called `<module>.<kind>.<number>` (Documentation/driver-api/auxiliary_bus.rst); a path never has this form.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Function(address));
+        }
+        let is_module = |module: &str| {
+            !module.is_empty()
+                && module
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        };
+        match text.split('.').collect::<Vec<_>>().as_slice() {
+            [module, "sf", number] if is_module(module) && number.parse::<u32>().is_ok() => {
+                Ok(Self::Subfunction(text.to_owned()))
+            }
+            _ => Err(InvalidDeviceId(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(address) => address.fmt(f),
+            Self::Subfunction(name) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_subfunction_names_are_ids() {
+        for text in ["0000:01:10.0", "mlx5_core.sf.4"] {
+            let id: DeviceId = text.parse().unwrap();
+            assert_eq!(id.to_string(), text);
+            assert_eq!(id.address().is_some(), text.contains(':'));
+        }
+        for text in [
+            "",
+            "x",
+            "mlx5_core.eth.4",
+            "a.sf.",
+            ".sf.1",
+            "../x.sf.1",
+            "a.sf.1.2",
+        ] {
+            assert!(text.parse::<DeviceId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Health on one PF with three VFs and a subfunction, of which pods hold some.
+
+use std::fmt::Write;
+
+use expect_test::{Expect, expect};
+use sriov_config::ResourceList;
+use sriov_host::snapshot::{LinkType, PciClass, PciId, SriovRole, Subfunction};
+
+use super::*;
+use crate::assign::plan_pools;
+use crate::owners::{Holder, PodDevices, PodHolder};
+
+const PF: &str = "0000:01:00.0";
+const VF: [&str; 3] = ["0000:01:10.0", "0000:01:10.1", "0000:01:10.2"];
+const SF: &str = "mlx5_core.sf.1";
+
+/// A machine and who holds what of it.
+struct Case {
+    snapshot: HostSnapshot,
+    owners: Owners,
+    held: HeldDevices,
+    config: &'static str,
+}
+
+impl Case {
+    fn new() -> Self {
+        let mut case = Self {
+            snapshot: HostSnapshot::default(),
+            owners: Owners {
+                pods: Some(PodDevices::default()),
+                ..Owners::default()
+            },
+            held: HeldDevices::default(),
+            config: r#"{"resourceList": [{"resourceName": "a", "resourcePrefix": "x", "selectors": {"drivers": ["igbvf"]}},
+                {"resourceName": "b", "resourcePrefix": "x", "selectors": {"drivers": ["vfio-pci"]}},
+                {"resourceName": "sf", "resourcePrefix": "x", "deviceType": "auxNetDevice", "selectors": {"auxTypes": ["sf"]}}]}"#,
+        };
+        case.add(PF, "igb", SriovRole::None);
+        let vfs = VF.iter().zip(0..).map(|(vf, index)| {
+            let index = sriov_host::VfIndex::new(index);
+            (index, vf.parse().unwrap())
+        });
+        case.pf().role = SriovRole::Pf {
+            total_vfs: 7,
+            vfs: vfs.collect(),
+        };
+        case.port("pf0", None);
+        for vf in VF {
+            let pf = PF.parse().unwrap();
+            case.add(vf, "igbvf", SriovRole::Vf { pf, index: None });
+        }
+        let subfunction = Subfunction {
+            name: SF.to_owned(),
+            pf: PF.parse().unwrap(),
+            sfnum: 1,
+            driver: Some("mlx5_core.sf".to_owned()),
+            netdevs: Vec::new(),
+            rdma: Vec::new(),
+        };
+        case.snapshot
+            .subfunctions
+            .insert(SF.to_owned(), subfunction);
+        case
+    }
+
+    fn add(&mut self, address: &str, driver: &str, role: SriovRole) {
+        let function = PciFunction {
+            address: address.parse().unwrap(),
+            incarnation: 1,
+            vendor: PciId(0x8086),
+            device: PciId(0x10ca),
+            class: PciClass(0x02_0000),
+            driver: Some(driver.to_owned()),
+            numa_node: None,
+            iommu_group: None,
+            role,
+            netdevs: Vec::new(),
+            acpi_index: None,
+            rdma: Vec::new(),
+            pkey: None,
+            vdpa: Vec::new(),
+        };
+        self.snapshot.functions.insert(function.address, function);
+    }
+
+    fn function(&mut self, address: &str) -> &mut PciFunction {
+        let address = address.parse().unwrap();
+        self.snapshot.functions.get_mut(&address).unwrap()
+    }
+
+    fn pf(&mut self) -> &mut PciFunction {
+        self.function(PF)
+    }
+
+    fn port(&mut self, name: &str, port: Option<&str>) {
+        let port = Netdev {
+            name: name.parse().unwrap(),
+            ifindex: 1,
+            link_type: LinkType::Ether,
+            is_up: Some(true),
+            carrier: Some(true),
+            altnames: Vec::new(),
+            phys_switch_id: port.map(|_| "01".to_owned()),
+            phys_port_name: port.map(str::to_owned),
+        };
+        self.pf().netdevs.push(port);
+    }
+
+    fn hold(&mut self, id: &str, resource: &str) {
+        let holder = Holder::Pod(PodHolder {
+            resource: resource.to_owned(),
+            namespace: "default".to_owned(),
+            pod: "p".to_owned(),
+            container: "app".to_owned(),
+        });
+        let pods = self.owners.pods.as_mut().unwrap();
+        let holders = pods.holders.entry(id.parse().unwrap());
+        holders.or_default().push(holder);
+        self.held.remember(&self.snapshot, &self.owners);
+    }
+
+    fn plan(&self) -> Pools {
+        let config = ResourceList::parse(self.config, "").unwrap();
+        plan_pools(&self.snapshot, &config, &std::collections::BTreeSet::new())
+    }
+
+    fn judged(&self) -> Pools {
+        judge(&self.snapshot, &self.plan(), &self.owners, &self.held)
+    }
+}
+
+/// The pools with what is healthy in them, and the rest with its reason.
+fn check(change: impl FnOnce(&mut Case), expected: &Expect) {
+    let mut case = Case::new();
+    change(&mut case);
+    let mut text = String::new();
+    for pool in case.judged().pools {
+        let name = &pool.name;
+        let healthy = pool.healthy().map(|device| format!(" {}", device.id));
+        let _ = writeln!(text, "{name}:{}", healthy.collect::<String>());
+        for (id, why) in &pool.unhealthy {
+            let _ = writeln!(text, "  {id} {}: {why}", why.word());
+        }
+    }
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn all_is_well() {
+    check(
+        |_| {},
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.1 0000:01:10.2
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+#[test]
+fn a_vf_is_as_well_as_its_pf() {
+    check(
+        |case| case.pf().netdevs[0].carrier = Some(false),
+        &expect![[r"
+            x/a:
+              0000:01:10.0 pf_without_carrier: its PF `pf0` has no carrier
+              0000:01:10.1 pf_without_carrier: its PF `pf0` has no carrier
+              0000:01:10.2 pf_without_carrier: its PF `pf0` has no carrier
+            x/b:
+            x/sf:
+              mlx5_core.sf.1 pf_without_carrier: its PF `pf0` has no carrier
+        "]],
+    );
+    check(
+        |case| {
+            case.pf().netdevs[0].is_up = Some(false);
+            case.pf().netdevs[0].carrier = None;
+        },
+        &expect![[r"
+            x/a:
+              0000:01:10.0 pf_down: its PF `pf0` is down
+              0000:01:10.1 pf_down: its PF `pf0` is down
+              0000:01:10.2 pf_down: its PF `pf0` is down
+            x/b:
+            x/sf:
+              mlx5_core.sf.1 pf_down: its PF `pf0` is down
+        "]],
+    );
+    check(
+        |case| {
+            case.snapshot.functions.remove(&PF.parse().unwrap());
+        },
+        &expect![[r"
+            x/a:
+              0000:01:10.0 pf_missing: its PF is gone
+              0000:01:10.1 pf_missing: its PF is gone
+              0000:01:10.2 pf_missing: its PF is gone
+            x/b:
+            x/sf:
+        "]],
+    );
+    check(
+        |case| case.pf().netdevs.clear(),
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.1 0000:01:10.2
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+#[test]
+fn what_cannot_be_read_any_more_is_ill() {
+    let problem = |device: &str| ScanProblem {
+        device: device.to_owned(),
+        reason: "`numa_node` holds `one`".to_owned(),
+    };
+    check(
+        |case| case.snapshot.problems = [VF[1], SF, "0000:09:00.0", "x"].map(problem).into(),
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.2
+              0000:01:10.1 unreadable: it cannot be read: `numa_node` holds `one`
+            x/b:
+            x/sf:
+              mlx5_core.sf.1 unreadable: it cannot be read: `numa_node` holds `one`
+        "]],
+    );
+    // Who did not see it before knows that it is not gone.
+    check(
+        |case| {
+            case.hold(VF[1], "x/a");
+            case.snapshot.functions.remove(&VF[1].parse().unwrap());
+            case.snapshot.problems = vec![problem(VF[1])];
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.2
+              0000:01:10.1 unreadable: it cannot be read: `numa_node` holds `one`
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+#[test]
+fn a_resource_says_what_its_vfs_need_of_their_pf() {
+    for needs in ["up", "ignore"] {
+        for (is_up, carrier) in [(false, None), (true, Some(false))] {
+            let mut case = Case::new();
+            let config = case.config.replace(
+                r#""selectors""#,
+                &format!(r#""pfHealth": "{needs}", "selectors""#),
+            );
+            case.config = config.leak();
+            case.pf().netdevs[0].is_up = Some(is_up);
+            case.pf().netdevs[0].carrier = carrier;
+            let is_ill = needs == "up" && !is_up;
+            let pools = case.judged().pools;
+            assert_eq!(pools[0].unhealthy.len(), if is_ill { 3 } else { 0 });
+            assert_eq!(pools[2].unhealthy.len(), usize::from(is_ill));
+        }
+    }
+}
+
+#[test]
+fn one_port_of_several_is_enough_and_a_representor_is_none() {
+    let mut case = Case::new();
+    case.port("pf0b", None);
+    case.pf().netdevs[0].carrier = Some(false);
+    assert!(case.judged().pools[0].unhealthy.is_empty());
+    case.pf().netdevs[1].is_up = Some(false);
+    let reasons: Vec<_> = case.judged().pools[0].unhealthy.values().cloned().collect();
+    assert_eq!(
+        reasons,
+        vec![Unhealthy::PfWithoutCarrier("pf0".to_owned()); 3]
+    );
+
+    let mut case = Case::new();
+    case.pf().netdevs.clear();
+    case.port("eth4", Some("pf0vf0"));
+    case.port("eth5", Some("p0"));
+    case.pf().netdevs[0].is_up = Some(false);
+    assert!(case.judged().pools[0].unhealthy.is_empty());
+    case.pf().netdevs[1].is_up = Some(false);
+    let reasons: Vec<_> = case.judged().pools[0].unhealthy.values().cloned().collect();
+    assert_eq!(reasons, vec![Unhealthy::PfDown("eth5".to_owned()); 3]);
+}
+
+#[test]
+fn what_the_cni_plugin_keeps_back_is_not_offered() {
+    for (state, is_ill) in [
+        (Attachment::Attached, false),
+        (Attachment::Unfinished, false),
+        (Attachment::Dirty, true),
+    ] {
+        let mut case = Case::new();
+        let vf = VF[0].parse().unwrap();
+        case.owners.attachments.insert(vf, state);
+        let ill: Vec<_> = case.judged().pools[0]
+            .unhealthy
+            .clone()
+            .into_iter()
+            .collect();
+        let expected = (VF[0].parse().unwrap(), Unhealthy::Dirty);
+        assert_eq!(ill, if is_ill { vec![expected] } else { Vec::new() });
+    }
+}
+
+#[test]
+fn what_a_pod_holds_stays_until_it_is_released() {
+    let gone = |case: &mut Case| {
+        case.hold(VF[1], "x/a");
+        case.hold(SF, "x/sf");
+        case.snapshot.functions.remove(&VF[1].parse().unwrap());
+        case.snapshot.functions.remove(&VF[2].parse().unwrap());
+        case.snapshot.subfunctions.clear();
+    };
+    check(
+        gone,
+        &expect![[r"
+            x/a: 0000:01:10.0
+              0000:01:10.1 gone: it is gone
+            x/b:
+            x/sf:
+              mlx5_core.sf.1 gone: it is gone
+        "]],
+    );
+    check(
+        |case| {
+            case.hold(VF[0], "x/a");
+            case.function(VF[0]).incarnation = 2;
+        },
+        &expect![[r"
+            x/a: 0000:01:10.1 0000:01:10.2
+              0000:01:10.0 remade: it was made again, its pod has the one before
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+    check(
+        |case| {
+            gone(case);
+            case.owners.pods = Some(PodDevices::default());
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0
+            x/b:
+            x/sf:
+        "]],
+    );
+    check(
+        |case| {
+            case.hold(VF[1], "x/a");
+            case.function(VF[1]).driver = None;
+            case.function(VF[2]).driver = None;
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0
+              0000:01:10.1 no_driver: no driver is bound to it
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+#[test]
+fn a_device_that_got_another_driver_is_of_its_old_resource_until_it_is_released() {
+    check(
+        |case| {
+            case.hold(VF[1], "x/a");
+            case.function(VF[1]).driver = Some("vfio-pci".to_owned());
+            case.function(VF[2]).driver = Some("vfio-pci".to_owned());
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0
+              0000:01:10.1 driver_changed: it has the driver `vfio-pci`, its pod got it with `igbvf`
+            x/b: 0000:01:10.2
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+    // A restarted plugin does not know with which driver the pod got it.
+    check(
+        |case| {
+            case.function(VF[1]).driver = Some("vfio-pci".to_owned());
+            case.hold(VF[1], "x/a");
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.2
+              0000:01:10.1 left_pool: no selector of its resource matches it any more
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+    check(
+        |case| {
+            case.hold(VF[0], "x/a");
+            case.function(VF[0]).driver = Some("uio".to_owned());
+        },
+        &expect![[r"
+            x/a: 0000:01:10.1 0000:01:10.2
+              0000:01:10.0 driver_changed: it has the driver `uio`, its pod got it with `igbvf`
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+#[test]
+fn what_another_resource_holds_is_offered_to_nobody() {
+    check(
+        |case| case.hold(VF[0], "old/name"),
+        &expect![[r"
+            x/a: 0000:01:10.1 0000:01:10.2
+              0000:01:10.0 held_elsewhere: a pod holds it as `old/name`
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+    // The kubelet lists other plugins' devices as well, and may list ours twice.
+    check(
+        |case| {
+            case.hold("0000:77:00.0", "nvidia.com/gpu");
+            case.hold(VF[0], "x/a");
+            case.hold(VF[0], "x/b");
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.1 0000:01:10.2
+            x/b:
+              0000:01:10.0 left_pool: no selector of its resource matches it any more
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+#[test]
+fn nobody_is_ill_because_kubelet_does_not_answer() {
+    check(
+        |case| case.owners.pods = None,
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.1 0000:01:10.2
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+}

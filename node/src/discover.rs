@@ -1,0 +1,8 @@
+//! From the kernel to the pools: wakes up on changes, scans, settles, enriches and plans.
+
+pub mod changes;
+mod enrich;
+pub mod pipeline;
+pub mod scan;
+mod settle;
+mod uplinks;

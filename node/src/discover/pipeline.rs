@@ -1,0 +1,106 @@
+//! The stages from a scan to the pools, for the daemons and the command line tools alike: a new stage is added here.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use sriov_config::ResourceList;
+use sriov_host::HostRoot;
+use sriov_host::snapshot::{HostSnapshot, ScanProblem};
+use sriov_inventory::assign::plan_pools;
+use sriov_inventory::offer::Offer;
+use sriov_inventory::owners::Owners;
+use sriov_inventory::pool::Pools;
+
+use super::enrich;
+use super::settle::Settling;
+use super::uplinks::uplinks;
+
+/// A PF whose VFs are being created or removed is scanned again after this time, or later when a scan takes long.
+const SCAN_AGAIN: Duration = Duration::from_millis(50);
+
+/// The pipeline, with what it remembers from one look to the next.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    /// Absent for a single look, which shows the machine as it is.
+    settling: Option<Settling>,
+    offer: Offer,
+    uplinks: BTreeSet<String>,
+    /// Problems of the newest scan, each logged once.
+    problems: Vec<ScanProblem>,
+}
+
+impl Pipeline {
+    /// A pipeline for many looks: while VFs are being created or removed their PF stays as it was.
+    pub fn continuous() -> Self {
+        Self {
+            settling: Some(Settling::default()),
+            ..Self::default()
+        }
+    }
+
+    /// A pipeline for one look.
+    pub fn single() -> Self {
+        Self::default()
+    }
+
+    /// Takes a scan: settle, enrich, plan. Returns when to scan again, if some PF is not settled.
+    ///
+    /// `scan_time` is how long the scan took.
+    pub fn look(
+        &mut self,
+        host: &HostRoot,
+        config: &ResourceList,
+        mut scanned: HostSnapshot,
+        scan_time: Duration,
+    ) -> Option<Instant> {
+        self.log_problems(&scanned);
+        let (before, now) = (self.offer.snapshot(), Instant::now());
+        let settling = self.settling.as_mut();
+        let unsettled = settling.map(|settling| settling.unsettled(&scanned, before, now));
+        let unsettled = unsettled.unwrap_or_default();
+        let mut scan_again = None;
+        if !unsettled.is_empty() {
+            scan_again = Some(now + SCAN_AGAIN.max(2 * scan_time));
+            // The first look waits until all PFs are settled.
+            if before.functions.is_empty() {
+                return scan_again;
+            }
+            scanned.take_pfs(&unsettled, before);
+        }
+        scanned.keep_unreadable(before);
+        enrich::enrich(host, &mut scanned, config);
+        self.uplinks = uplinks(host);
+        let planned = plan_pools(&scanned, config, &self.uplinks);
+        for (device, reason) in &planned.left_out {
+            tracing::debug!("{device} is in no pool: {reason}");
+        }
+        self.offer.take(scanned, planned);
+        scan_again
+    }
+
+    /// The pools to offer now, judged by who holds what, and when they change by time alone.
+    pub fn pools(&mut self, owners: &Owners) -> (Pools, Option<Instant>) {
+        self.offer.pools(owners, Instant::now())
+    }
+
+    /// The newest settled snapshot.
+    pub fn snapshot(&self) -> &HostSnapshot {
+        self.offer.snapshot()
+    }
+
+    /// The network devices that carry the default route.
+    pub fn uplinks(&self) -> &BTreeSet<String> {
+        &self.uplinks
+    }
+
+    fn log_problems(&mut self, scanned: &HostSnapshot) {
+        if self.problems == scanned.problems {
+            return;
+        }
+        // A single look reports the problems in its answer.
+        for problem in scanned.problems.iter().filter(|_| self.settling.is_some()) {
+            tracing::warn!("{}: {}", problem.device, problem.reason);
+        }
+        self.problems.clone_from(&scanned.problems);
+    }
+}

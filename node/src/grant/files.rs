@@ -1,0 +1,60 @@
+//! The files of granted devices: the device information that the CNI plugins read, and CDI specifications.
+
+use sriov_config::resources::ResourceName;
+use sriov_device_info::{DeviceInfo, Store, StoreError};
+use sriov_inventory::id::DeviceId;
+
+use super::cdi::{CdiDir, CdiError};
+use super::share::DeviceNode;
+
+/// Where the files of granted devices are.
+#[derive(Clone, Debug)]
+pub struct DeviceFiles {
+    /// The device-info files.
+    pub store: Store,
+    /// The CDI specifications; absent when device nodes are passed directly.
+    pub cdi: Option<CdiDir>,
+}
+
+/// The files of a device could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// Its device-info file.
+    #[error("the device information is not there")]
+    DeviceInfo(#[source] StoreError),
+    /// Its CDI specification.
+    #[error("the CDI specification is not there")]
+    Cdi(#[source] CdiError),
+}
+
+impl DeviceFiles {
+    /// Writes the device-info file of a granted device.
+    ///
+    /// # Errors
+    /// The file that existed before is unchanged.
+    pub fn write_info(
+        &self,
+        resource: &ResourceName,
+        id: &DeviceId,
+        info: &DeviceInfo,
+    ) -> Result<(), FilesError> {
+        let path = self.store.path_of_device(resource, id);
+        Store::write(&path, info).map_err(FilesError::DeviceInfo)
+    }
+
+    /// Writes the CDI specification of a granted device and returns its name; absent without CDI, and for a device without nodes.
+    ///
+    /// # Errors
+    /// The file that existed before is unchanged.
+    pub fn write_cdi(
+        &self,
+        resource: &ResourceName,
+        id: &DeviceId,
+        nodes: &[DeviceNode],
+    ) -> Result<Option<String>, FilesError> {
+        match &self.cdi {
+            Some(cdi) => cdi.write(resource, id, nodes).map_err(FilesError::Cdi),
+            None => Ok(None),
+        }
+    }
+}

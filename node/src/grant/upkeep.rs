@@ -1,0 +1,218 @@
+//! Upkeep of the files of devices: rebuilds those that a running pod needs and that are missing, removes those of devices that nobody holds.
+//!
+//! A front end touches only files of the resources that it serves, and rebuilds only what its own kind of holder needs.
+//! [`FileUpkeep::plan`] decides; [`FileUpkeep::reconcile`] reads the directories and executes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sriov_config::resources::ResourceName;
+use sriov_device_info::{Store, atomic};
+use sriov_host::HostRoot;
+use sriov_host::chain;
+use sriov_inventory::id::DeviceId;
+use sriov_inventory::owners::{Holder, Owners};
+use sriov_inventory::pool::{Pool, PoolDevice, Pools};
+
+use super::cdi::CdiDir;
+use super::files::{DeviceFiles, FilesError};
+use super::recheck::{RecheckError, recheck};
+use super::share::{self, NotUsable};
+
+/// A grant that no source lists after this time never became an allocation.
+const NEVER_SEEN: Duration = Duration::from_mins(5);
+/// A kubelet that has just started does not list all pods at once.
+const UNHELD: Duration = Duration::from_secs(10);
+
+/// A device by resource and id.
+pub type Key = (ResourceName, DeviceId);
+
+/// Files by device.
+pub type Files = BTreeMap<Key, PathBuf>;
+
+/// The upkeep of one front end's files, with what it remembers from one round to the next.
+#[derive(Clone, Debug)]
+pub struct FileUpkeep {
+    /// Whether a holder got its device from this front end.
+    is_own: fn(&Holder) -> bool,
+    /// All resources that this process has served; files of others are never touched.
+    served: BTreeSet<ResourceName>,
+    /// Granted devices that no source lists as held yet.
+    fresh: BTreeMap<Key, Instant>,
+    /// Files of devices that nobody holds, since when.
+    unheld: BTreeMap<PathBuf, Instant>,
+}
+
+/// The files to rebuild and to remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Devices whose file is missing.
+    pub rebuild: BTreeSet<Key>,
+    /// Files that nobody needs.
+    pub remove: Vec<PathBuf>,
+}
+
+/// A file could not be rebuilt.
+#[derive(Debug, thiserror::Error)]
+enum RebuildError {
+    #[error(transparent)]
+    Recheck(#[from] RecheckError),
+    #[error(transparent)]
+    NotUsable(#[from] NotUsable),
+    #[error(transparent)]
+    Write(#[from] FilesError),
+}
+
+impl FileUpkeep {
+    /// The upkeep of a front end, whose holders `is_own` recognizes.
+    pub fn new(is_own: fn(&Holder) -> bool) -> Self {
+        Self {
+            is_own,
+            served: BTreeSet::new(),
+            fresh: BTreeMap::new(),
+            unheld: BTreeMap::new(),
+        }
+    }
+
+    /// Devices were granted.
+    pub fn granted(&mut self, resource: &ResourceName, ids: Vec<DeviceId>, now: Instant) {
+        let keys = ids.into_iter().map(|id| ((resource.clone(), id), now));
+        self.fresh.extend(keys);
+    }
+
+    /// Decides on the files of one kind: nothing before the kubelet answered once, and no removal by an outdated answer.
+    pub fn plan(&mut self, pools: &Pools, owners: &Owners, files: &Files, now: Instant) -> Plan {
+        let mut plan = Plan::default();
+        if owners.pods.is_none() {
+            return plan;
+        }
+        self.fresh.retain(|(_, id), since| {
+            owners.is_held(id) != Some(true) && now.duration_since(*since) < NEVER_SEEN
+        });
+        for key in pools.pools.iter().flat_map(keys) {
+            let resource = key.0.to_string();
+            let own = owners
+                .holders(&key.1)
+                .filter(|holder| (self.is_own)(holder));
+            let mut resources = own.map(Holder::resource);
+            if resources.any(|held_as| held_as == resource) && !files.contains_key(&key) {
+                plan.rebuild.insert(key.clone());
+            }
+        }
+        for (key, path) in files {
+            let is_needed = owners.is_stale
+                || owners.is_held(&key.1) != Some(false)
+                || self.fresh.contains_key(key);
+            if is_needed {
+                self.unheld.remove(path);
+            } else {
+                let since = *self.unheld.entry(path.clone()).or_insert(now);
+                if now.duration_since(since) >= UNHELD {
+                    self.unheld.remove(path);
+                    plan.remove.push(path.clone());
+                }
+            }
+        }
+        plan
+    }
+
+    /// Rebuilds and removes files until they match who holds the devices of the served pools.
+    pub fn reconcile(
+        &mut self,
+        host: &HostRoot,
+        files: &DeviceFiles,
+        served: &Pools,
+        owners: &Owners,
+        now: Instant,
+    ) {
+        let names = served.pools.iter().map(|pool| pool.name.clone());
+        self.served.extend(names);
+        let infos = self.files(files.store.path(), Store::id_in);
+        let infos = self.plan(served, owners, &infos, now);
+        let specifications = files.cdi.as_ref().map(|cdi| {
+            let files = self.files(cdi.path(), CdiDir::id_in);
+            self.plan(served, owners, &files, now)
+        });
+        let specifications = specifications.unwrap_or_default();
+        for path in infos.remove.iter().chain(&specifications.remove) {
+            remove(path);
+        }
+        for pool in &served.pools {
+            for (device, key) in pool.devices.iter().zip(keys(pool)) {
+                let missing = Missing {
+                    // The device information specification has no subfunctions.
+                    info: device.id.address().is_some() && infos.rebuild.contains(&key),
+                    cdi: specifications.rebuild.contains(&key),
+                };
+                if let Err(error) = rebuild(host, files, pool, device, missing) {
+                    tracing::debug!("{} {}: {}", key.0, key.1, chain(&error));
+                }
+            }
+        }
+    }
+
+    /// The files of served resources in a directory, which may be missing.
+    fn files(&self, dir: &Path, id_in: fn(&str, &ResourceName) -> Option<String>) -> Files {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut files = Files::new();
+        for path in entries.map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let key = self.served.iter().find_map(|resource| {
+                // The rest of a longer resource name is not an id.
+                let id = id_in(&name, resource)?.parse().ok()?;
+                Some((resource.clone(), id))
+            });
+            files.extend(key.map(|key| (key, path.clone())));
+        }
+        files
+    }
+}
+
+fn keys(pool: &Pool) -> impl Iterator<Item = Key> {
+    let devices = pool.devices.iter();
+    devices.map(|device| (pool.name.clone(), device.id.clone()))
+}
+
+fn remove(path: &Path) {
+    match atomic::remove(path) {
+        Ok(()) => tracing::info!("removed `{}`: no pod holds the device", path.display()),
+        Err(error) => tracing::warn!("cannot remove `{}`: {error}", path.display()),
+    }
+}
+
+/// Which files of a device are missing.
+#[derive(Clone, Copy)]
+struct Missing {
+    info: bool,
+    cdi: bool,
+}
+
+fn rebuild(
+    host: &HostRoot,
+    files: &DeviceFiles,
+    pool: &Pool,
+    device: &PoolDevice,
+    missing: Missing,
+) -> Result<(), RebuildError> {
+    let Missing { info, cdi } = missing;
+    if !info && !cdi {
+        return Ok(());
+    }
+    let (name, id) = (&pool.name, &device.id);
+    let allocated = recheck(host, device)?;
+    let content = share::device_info(&allocated)?;
+    if let (true, Some(content)) = (info, content) {
+        files.write_info(name, id, &content)?;
+        tracing::info!("{name}: the device information of {id} is there again");
+    }
+    if cdi {
+        let share = share::share(pool, &allocated)?;
+        files.write_cdi(name, id, &share.nodes)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! The HTTP endpoints of a daemon: metrics for Prometheus, and probes.
+
+pub mod exposition;
+pub mod page;
+pub mod readiness;
+pub mod server;
+pub mod traffic;

@@ -1,0 +1,355 @@
+//! The page of `/metrics`; [`FAMILIES`] lists every family.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sriov_config::resources::ResourceName;
+use sriov_inventory::id::DeviceId;
+use sriov_inventory::owners::{Finding, Holder, Owners, PodHolder};
+use sriov_inventory::pool::Pools;
+
+use super::exposition::{Family, Kind, Text};
+use super::traffic::VfTraffic;
+use crate::counts::{BUCKETS, Counts, Histogram, ResourceCounts};
+
+/// Everything on the page.
+#[derive(Clone, Debug)]
+pub struct State<'a> {
+    /// The pools.
+    pub pools: &'a Pools,
+    /// Who holds which device.
+    pub owners: &'a Owners,
+    /// The counts of this process.
+    pub counts: &'a Counts,
+    /// The traffic of the VFs.
+    pub traffic: &'a [VfTraffic],
+    /// Running tasks.
+    pub tasks: usize,
+    /// Whether `/readyz` answers 200.
+    pub is_ready: bool,
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal $help:literal;)+) => {
+        $(const $constant: Family = Family { name: $name, kind: Kind::$kind, help: $help };)+
+        /// Every family, in the order of the page; those of [`VF_COUNTERS`] follow.
+        pub const FAMILIES: &[Family] = &[$($constant),+];
+    };
+}
+
+families! {
+    BUILD = Gauge "sriov_device_plugin_build_info" "Version of the device plugin, always 1.";
+    READY = Gauge "sriov_device_plugin_ready" "1 when /readyz says yes.";
+    CONFIG = Gauge "sriov_device_plugin_config_valid" "1 when the configuration that was read last is in use, all of it.";
+    UNUSABLE = Gauge "sriov_device_plugin_resource_unusable" "1 for each resource of the configuration that was read last that has a mistake.";
+    KUBELET = Gauge "sriov_device_plugin_pod_resources_up" "1 when kubelet tells which pod has which device.";
+    DEVICES = Gauge "sriov_device_plugin_devices" "Devices that kubelet is told of.";
+    HELD = Gauge "sriov_device_plugin_devices_held" "Devices that pods hold.";
+    UNHEALTHY = Gauge "sriov_device_plugin_device_unhealthy" "1 for each device that no pod could use now, with the reason.";
+    LEFT_OUT = Gauge "sriov_device_plugin_devices_left_out" "Devices of a served class that are in no pool, by reason.";
+    FINDING = Gauge "sriov_device_plugin_device_finding" "1 for each device on which kubelet and the CNI plugin disagree.";
+    STREAMS = Gauge "sriov_device_plugin_list_streams" "Streams on which kubelet waits for lists.";
+    LISTS = Counter "sriov_device_plugin_lists_sent_total" "Lists that were sent to kubelet.";
+    REGISTRATIONS = Counter "sriov_device_plugin_registrations_total" "Registrations with kubelet, by result.";
+    ALLOCATIONS = Counter "sriov_device_plugin_allocations_total" "Allocations, by gRPC code.";
+    ALLOCATE_TIME = Histogram "sriov_device_plugin_allocate_duration_seconds" "Time that allocations took.";
+    SCAN_TIME = Histogram "sriov_device_plugin_scan_duration_seconds" "Time that scans of all devices took.";
+    TASKS = Gauge "sriov_device_plugin_tasks" "Tasks that run in the process.";
+    FAILED_SCANS = Counter "sriov_device_plugin_scan_failures_total" "Scans of all devices that failed.";
+    VF_INFO = Gauge "sriov_vf_info" "A VF and the pool that it is in, always 1.";
+    POD_DEVICE = Gauge "sriov_kubepoddevice" "A device and the container that holds it, always 1; the name is that of sriov-network-metrics-exporter.";
+}
+
+/// Counters of a VF: the kernel's name, ours, and that of `sriov-network-metrics-exporter` with the same value.
+pub const VF_COUNTERS: &[(&str, &str, &str)] = &[
+    (
+        "rx_bytes",
+        "sriov_vf_receive_bytes_total",
+        "sriov_vf_rx_bytes",
+    ),
+    (
+        "tx_bytes",
+        "sriov_vf_transmit_bytes_total",
+        "sriov_vf_tx_bytes",
+    ),
+    (
+        "rx_packets",
+        "sriov_vf_receive_packets_total",
+        "sriov_vf_rx_packets",
+    ),
+    (
+        "tx_packets",
+        "sriov_vf_transmit_packets_total",
+        "sriov_vf_tx_packets",
+    ),
+    (
+        "rx_dropped",
+        "sriov_vf_receive_dropped_total",
+        "sriov_vf_rx_dropped",
+    ),
+    (
+        "tx_dropped",
+        "sriov_vf_transmit_dropped_total",
+        "sriov_vf_tx_dropped",
+    ),
+    (
+        "rx_broadcast",
+        "sriov_vf_receive_broadcast_total",
+        "sriov_vf_rx_broadcast",
+    ),
+    (
+        "rx_multicast",
+        "sriov_vf_receive_multicast_total",
+        "sriov_vf_rx_multicast",
+    ),
+    (
+        "tx_errors",
+        "sriov_vf_transmit_errors_total",
+        "sriov_vf_tx_errors",
+    ),
+];
+
+/// Makes the page.
+pub fn page(state: &State<'_>) -> String {
+    let mut text = Text::default();
+    let flag = |text: &mut Text, family: &Family, value: bool| {
+        text.family(family);
+        text.sample(family.name, &[], u8::from(value));
+    };
+    text.family(&BUILD);
+    let version = env!("CARGO_PKG_VERSION");
+    text.sample(BUILD.name, &[("version", version)], 1);
+    flag(&mut text, &READY, state.is_ready);
+    flag(&mut text, &CONFIG, state.counts.is_config_valid);
+    text.family(&UNUSABLE);
+    for resource in &state.counts.unusable {
+        text.sample(UNUSABLE.name, &[("resource", resource)], 1);
+    }
+    let is_up = state.owners.pods.is_some() && !state.owners.is_stale;
+    flag(&mut text, &KUBELET, is_up);
+    devices(&mut text, state);
+    resources(&mut text, state.counts);
+    text.family(&SCAN_TIME);
+    histogram(&mut text, SCAN_TIME.name, &[], &state.counts.scans);
+    text.family(&TASKS);
+    text.sample(TASKS.name, &[], state.tasks);
+    text.family(&FAILED_SCANS);
+    text.sample(FAILED_SCANS.name, &[], state.counts.failed_scans);
+    vfs(&mut text, state);
+    text.into_string()
+}
+
+fn devices(text: &mut Text, state: &State<'_>) {
+    let each = || state.pools.pools.iter();
+    text.family(&DEVICES);
+    for pool in each() {
+        let resource = pool.name.to_string();
+        text.sample(DEVICES.name, &[("resource", &resource)], pool.ids().len());
+    }
+    text.family(&HELD);
+    for pool in each() {
+        let resource = pool.name.to_string();
+        let ids = pool.ids().into_iter();
+        let held = ids.filter(|id| state.owners.is_held(id) == Some(true));
+        text.sample(HELD.name, &[("resource", &resource)], held.count());
+    }
+    text.family(&UNHEALTHY);
+    for pool in each() {
+        let resource = pool.name.to_string();
+        for (id, why) in &pool.unhealthy {
+            let id = id.to_string();
+            let labels = [
+                ("resource", resource.as_str()),
+                ("device", &id),
+                ("reason", why.word()),
+            ];
+            text.sample(UNHEALTHY.name, &labels, 1);
+        }
+    }
+    text.family(&LEFT_OUT);
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for why in state.pools.left_out.values() {
+        *reasons.entry(why.to_string()).or_default() += 1;
+    }
+    for (reason, count) in reasons {
+        text.sample(LEFT_OUT.name, &[("reason", &reason)], count);
+    }
+    text.family(&FINDING);
+    let devices = each().flat_map(|pool| pool.devices.iter());
+    for address in devices.filter_map(|device| device.id.address()) {
+        for finding in state.owners.findings(address) {
+            let finding = match finding {
+                Finding::Leaked => "leaked",
+                Finding::HeldTwice => "held_twice",
+                Finding::Dirty => "dirty",
+            };
+            let labels = [("pci_address", &*address.to_string()), ("finding", finding)];
+            text.sample(FINDING.name, &labels, 1);
+        }
+    }
+}
+
+fn resources(text: &mut Text, counts: &Counts) {
+    let mut each = |family: &Family, samples: &dyn Fn(&mut Text, &str, &ResourceCounts)| {
+        text.family(family);
+        for (resource, counts) in &counts.resources {
+            samples(text, &resource.to_string(), counts);
+        }
+    };
+    each(&STREAMS, &|text, resource, counts| {
+        text.sample(STREAMS.name, &[("resource", resource)], counts.streams);
+    });
+    each(&LISTS, &|text, resource, counts| {
+        text.sample(LISTS.name, &[("resource", resource)], counts.lists);
+    });
+    each(&REGISTRATIONS, &|text, resource, counts| {
+        for (result, count) in [("accepted", counts.accepted), ("refused", counts.refused)] {
+            let labels = [("resource", resource), ("result", result)];
+            text.sample(REGISTRATIONS.name, &labels, count);
+        }
+    });
+    each(&ALLOCATIONS, &|text, resource, counts| {
+        for (code, count) in &counts.allocations {
+            let labels = [("resource", resource), ("code", code)];
+            text.sample(ALLOCATIONS.name, &labels, count);
+        }
+    });
+    each(&ALLOCATE_TIME, &|text, resource, counts| {
+        let labels = [("resource", resource)];
+        histogram(text, ALLOCATE_TIME.name, &labels, &counts.allocate_time);
+    });
+}
+
+/// A VF of a pool.
+struct Place<'a> {
+    id: &'a DeviceId,
+    resource: &'a ResourceName,
+    driver: &'a str,
+}
+
+fn vfs(text: &mut Text, state: &State<'_>) {
+    let mut places: BTreeMap<String, Place<'_>> = BTreeMap::new();
+    for pool in &state.pools.pools {
+        for device in pool.devices.iter() {
+            if let Some(address) = device.id.address() {
+                let place = Place {
+                    id: &device.id,
+                    resource: &pool.name,
+                    driver: &device.driver,
+                };
+                places.insert(address.to_string(), place);
+            }
+        }
+    }
+    text.family(&VF_INFO);
+    for vf in state.traffic {
+        let place = places.get(&vf.address);
+        let resource = place.map(|place| place.resource.to_string());
+        let labels = [
+            ("pf", vf.pf.as_str()),
+            ("vf", &vf.index.to_string()),
+            ("pci_address", &vf.address),
+            ("numa_node", &numa(vf)),
+            ("driver", place.map_or("", |place| place.driver)),
+            ("resource", resource.as_deref().unwrap_or_default()),
+        ];
+        text.sample(VF_INFO.name, &labels, 1);
+    }
+    text.family(&POD_DEVICE);
+    for (address, place) in &places {
+        for holder in pods(state.owners, place.id) {
+            let labels = [
+                ("pciAddr", address.as_str()),
+                ("dev_type", &holder.resource),
+                ("namespace", &holder.namespace),
+                ("pod", &holder.pod),
+                ("container", &holder.container),
+            ];
+            text.sample(POD_DEVICE.name, &labels, 1);
+        }
+    }
+    for (counter, name, alias) in VF_COUNTERS {
+        traffic(text, state, counter, name, alias);
+    }
+}
+
+/// One counter of all VFs under both names.
+fn traffic(
+    text: &mut Text,
+    state: &State<'_>,
+    counter: &str,
+    name: &'static str,
+    alias: &'static str,
+) {
+    let vfs = state.traffic.iter();
+    let values = vfs.filter_map(|vf| Some((vf, *vf.counters.get(counter)?)));
+    text.family(&of_vf(
+        name,
+        "Traffic of a VF with the container that holds it.",
+    ));
+    for (vf, value) in values.clone() {
+        let id = vf.address.parse().ok();
+        // The first container: a second one is in the same pod.
+        let holder = id.and_then(|id| pods(state.owners, &id).next().cloned());
+        let label = |part: fn(&PodHolder) -> &str| holder.as_ref().map_or("", part);
+        let labels = [
+            ("pf", vf.pf.as_str()),
+            ("vf", &vf.index.to_string()),
+            ("pci_address", &vf.address),
+            ("numa_node", &numa(vf)),
+            ("namespace", label(|holder| &holder.namespace)),
+            ("pod", label(|holder| &holder.pod)),
+            ("container", label(|holder| &holder.container)),
+        ];
+        text.sample(name, &labels, value);
+    }
+    text.family(&of_vf(
+        alias,
+        "The same under the name of sriov-network-metrics-exporter.",
+    ));
+    for (vf, value) in values {
+        let labels = [
+            ("pf", vf.pf.as_str()),
+            ("vf", &vf.index.to_string()),
+            ("pciAddr", &vf.address),
+            ("numa_node", &numa(vf)),
+        ];
+        text.sample(alias, &labels, value);
+    }
+}
+
+fn numa(vf: &VfTraffic) -> String {
+    let node = vf.numa_node.map(|node| node.to_string());
+    node.unwrap_or_default()
+}
+
+/// The containers that hold a device.
+fn pods<'a>(owners: &'a Owners, id: &'a DeviceId) -> impl Iterator<Item = &'a PodHolder> {
+    owners.holders(id).filter_map(Holder::pod)
+}
+
+fn of_vf(name: &'static str, help: &'static str) -> Family {
+    Family {
+        name,
+        kind: Kind::Counter,
+        help,
+    }
+}
+
+fn histogram(text: &mut Text, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
+    let bucket = format!("{name}_bucket");
+    let mut sum = 0;
+    for (bound, count) in BUCKETS.iter().zip(histogram.buckets) {
+        sum += count;
+        let bound = Duration::from_micros(*bound).as_secs_f64().to_string();
+        let labels: Vec<_> = labels.iter().copied().chain([("le", &*bound)]).collect();
+        text.sample(&bucket, &labels, sum);
+    }
+    let labels_of_all: Vec<_> = labels.iter().copied().chain([("le", "+Inf")]).collect();
+    text.sample(&bucket, &labels_of_all, histogram.count);
+    text.sample(&format!("{name}_sum"), labels, histogram.sum.as_secs_f64());
+    text.sample(&format!("{name}_count"), labels, histogram.count);
+}
+
+#[cfg(test)]
+mod tests;

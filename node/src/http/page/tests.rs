@@ -1,0 +1,152 @@
+//! The whole page of a small machine, and that each family appears once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use expect_test::expect;
+use sriov_config::ResourceList;
+use sriov_config::resources::PfHealth;
+use sriov_host::snapshot::PciId;
+use sriov_inventory::owners::PodDevices;
+use sriov_inventory::pool::{Extras, LeftOut, Pf, Pool, PoolDevice};
+use sriov_inventory::unhealthy::Unhealthy;
+
+use super::*;
+use crate::counts::Metrics;
+
+const ID: &str = "0000:01:10.0";
+
+fn page_of_a_small_machine() -> String {
+    let name = ResourceName::new("x.y", "vf").unwrap();
+    let pf = Pf {
+        address: "0000:01:00.0".parse().unwrap(),
+        name: Some("pf0".parse().unwrap()),
+    };
+    let device = PoolDevice {
+        id: ID.parse().unwrap(),
+        driver: "igbvf".into(),
+        numa_node: Some(1),
+        pf: Some(Arc::new(pf)),
+        vendor: PciId(0x8086),
+        device: PciId(0x10ca),
+        vf_index: None,
+        link_type: None,
+        has_rdma: false,
+        representor: None,
+        extras: Extras::default(),
+    };
+    let pools = Pools {
+        pools: vec![Pool {
+            name: name.clone(),
+            pf_health: PfHealth::default(),
+            additional_info: Arc::default(),
+            devices: vec![device].into(),
+            unhealthy: BTreeMap::from([("0000:01:10.1".parse().unwrap(), Unhealthy::Gone)]),
+        }],
+        left_out: BTreeMap::from([("0000:01:00.0".parse().unwrap(), LeftOut::PfWithVfs)]),
+    };
+    let holder = |pod: &str| {
+        Holder::Pod(PodHolder {
+            resource: "x.y/vf".into(),
+            namespace: "default".into(),
+            pod: pod.into(),
+            container: "app".into(),
+        })
+    };
+    let owners = Owners {
+        pods: Some(PodDevices {
+            holders: BTreeMap::from([(ID.parse().unwrap(), vec![holder("a"), holder("b")])]),
+            allocatable: BTreeMap::new(),
+        }),
+        ..Owners::default()
+    };
+    let metrics = Metrics::default();
+    metrics.of(&name, |counts| {
+        counts.allocations.insert("OK", 2);
+        counts.allocate_time.observe(Duration::from_micros(300));
+        counts.streams = 1;
+        counts.accepted = 1;
+    });
+    let text = r#"{"resourceList": [{"resourceName": "ok", "selectors": {"drivers": ["a"]}}, {"resourceName": "bad"}, {}]}"#;
+    let config = ResourceList::parse(text, "x.y").unwrap();
+    metrics.count(|counts| counts.read_config(Some(&config)));
+    let traffic = [VfTraffic {
+        pf: "pf0".into(),
+        index: 3,
+        address: ID.into(),
+        numa_node: None,
+        counters: BTreeMap::from([("rx_bytes".to_owned(), 9), ("other".to_owned(), 1)]),
+    }];
+    page(&State {
+        pools: &pools,
+        owners: &owners,
+        counts: &metrics.now(),
+        traffic: &traffic,
+        tasks: 7,
+        is_ready: false,
+    })
+}
+
+#[test]
+fn samples_of_a_small_machine() {
+    let page = page_of_a_small_machine();
+    let samples: Vec<&str> = page
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.contains("_bucket{"))
+        .collect();
+    expect![[r#"
+        sriov_device_plugin_build_info{version="0.1.0"} 1
+        sriov_device_plugin_ready 0
+        sriov_device_plugin_config_valid 0
+        sriov_device_plugin_resource_unusable{resource="resourceList[2]"} 1
+        sriov_device_plugin_resource_unusable{resource="x.y/bad"} 1
+        sriov_device_plugin_pod_resources_up 1
+        sriov_device_plugin_devices{resource="x.y/vf"} 2
+        sriov_device_plugin_devices_held{resource="x.y/vf"} 1
+        sriov_device_plugin_device_unhealthy{resource="x.y/vf",device="0000:01:10.1",reason="gone"} 1
+        sriov_device_plugin_devices_left_out{reason="it is a PF with VFs"} 1
+        sriov_device_plugin_device_finding{pci_address="0000:01:10.0",finding="held_twice"} 1
+        sriov_device_plugin_list_streams{resource="x.y/vf"} 1
+        sriov_device_plugin_lists_sent_total{resource="x.y/vf"} 0
+        sriov_device_plugin_registrations_total{resource="x.y/vf",result="accepted"} 1
+        sriov_device_plugin_registrations_total{resource="x.y/vf",result="refused"} 0
+        sriov_device_plugin_allocations_total{resource="x.y/vf",code="OK"} 2
+        sriov_device_plugin_allocate_duration_seconds_sum{resource="x.y/vf"} 0.0003
+        sriov_device_plugin_allocate_duration_seconds_count{resource="x.y/vf"} 1
+        sriov_device_plugin_scan_duration_seconds_sum 0
+        sriov_device_plugin_scan_duration_seconds_count 0
+        sriov_device_plugin_tasks 7
+        sriov_device_plugin_scan_failures_total 0
+        sriov_vf_info{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",driver="igbvf",resource="x.y/vf"} 1
+        sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="a",container="app"} 1
+        sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="b",container="app"} 1
+        sriov_vf_receive_bytes_total{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",namespace="default",pod="a",container="app"} 9
+        sriov_vf_rx_bytes{pf="pf0",vf="3",pciAddr="0000:01:10.0",numa_node=""} 9"#]].assert_eq(&samples.join("\n"));
+}
+
+#[test]
+fn each_family_appears_once_with_help_and_type() {
+    let page = page_of_a_small_machine();
+    let told: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let unique: BTreeSet<&str> = told.iter().copied().collect();
+    assert_eq!(unique.len(), told.len(), "{told:?}");
+    let families = FAMILIES.iter().map(|family| family.name);
+    let vfs = VF_COUNTERS
+        .iter()
+        .flat_map(|(_, name, alias)| [*name, *alias]);
+    let all: BTreeSet<&str> = families.chain(vfs).collect();
+    assert_eq!(unique, all);
+}
+
+#[test]
+fn buckets_are_cumulative() {
+    let page = page_of_a_small_machine();
+    let name = "sriov_device_plugin_allocate_duration_seconds_bucket{resource=\"x.y/vf\",le=";
+    for (bound, count) in [("0.00025", 0), ("0.0005", 1), ("1", 1), ("+Inf", 1)] {
+        let line = format!("{name}\"{bound}\"}} {count}");
+        assert!(page.lines().any(|found| found == line), "{line}");
+    }
+}

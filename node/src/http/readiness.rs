@@ -1,0 +1,138 @@
+//! Whether the device plugin is ready: the devices are known, the kubelet watches the lists, and can allocate what is healthy.
+
+use std::collections::BTreeSet;
+
+use sriov_inventory::owners::Owners;
+use sriov_inventory::pool::Pools;
+
+use crate::counts::Counts;
+
+/// What is missing, in sentences; empty when the plugin is ready.
+///
+/// Pod resources that do not answer are not required: their directory may not be mounted.
+pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
+    let mut missing = Vec::new();
+    // Each resource has a pool, possibly empty, as soon as the first scan is settled.
+    if counts.scans.count == 0 || pools.pools.is_empty() {
+        missing.push("the devices are not known yet".to_owned());
+    }
+    for pool in pools.pools.iter().filter(|pool| !pool.devices.is_empty()) {
+        let name = &pool.name;
+        let streams = counts
+            .resources
+            .get(name)
+            .map_or(0, |counts| counts.streams);
+        if streams == 0 {
+            missing.push(format!("{name}: kubelet does not listen"));
+            continue;
+        }
+        let Some(pods) = owners.pods.as_ref().filter(|_| !owners.is_stale) else {
+            continue;
+        };
+        let ours = pool.healthy().map(|device| device.id.to_string());
+        let ours: BTreeSet<String> = ours.collect();
+        // The kubelet does not list a resource without a healthy device.
+        let theirs = pods.allocatable.get(&name.to_string());
+        let theirs = theirs.cloned().unwrap_or_default();
+        if theirs != ours {
+            let theirs = theirs.len();
+            missing.push(format!(
+                "{name}: {} devices are healthy, kubelet can allocate {theirs}, or others",
+                ours.len()
+            ));
+        }
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sriov_config::resources::{PfHealth, ResourceName};
+    use sriov_host::snapshot::PciId;
+    use sriov_inventory::owners::PodDevices;
+    use sriov_inventory::pool::{Extras, Pool, PoolDevice};
+
+    use super::*;
+    use crate::counts::Metrics;
+
+    fn pools(ids: &[&str]) -> Pools {
+        let device = |id: &&str| PoolDevice {
+            id: id.parse().unwrap(),
+            driver: "igbvf".into(),
+            numa_node: None,
+            pf: None,
+            vendor: PciId(0x8086),
+            device: PciId(0x10ca),
+            vf_index: None,
+            link_type: None,
+            has_rdma: false,
+            representor: None,
+            extras: Extras::default(),
+        };
+        let pool = Pool {
+            name: ResourceName::new("x.y", "vf").unwrap(),
+            pf_health: PfHealth::default(),
+            additional_info: Arc::default(),
+            devices: Arc::new(ids.iter().map(device).collect()),
+            unhealthy: BTreeMap::new(),
+        };
+        Pools {
+            pools: vec![pool],
+            ..Pools::default()
+        }
+    }
+
+    #[test]
+    fn ready_when_the_kubelet_can_allocate_what_is_healthy() {
+        const ID: &str = "0000:01:10.0";
+        let check =
+            |ids: &[&str], scans, streams, believed: Option<&[&str]>, word: Option<&str>| {
+                let pools = pools(ids);
+                let metrics = Metrics::default();
+                if scans {
+                    metrics.count(|counts| counts.scans.observe(Duration::ZERO));
+                }
+                metrics.of(&pools.pools[0].name, |counts| {
+                    counts.streams = streams;
+                });
+                let believed = believed.map(|ids| PodDevices {
+                    allocatable: [(
+                        "x.y/vf".to_owned(),
+                        ids.iter().map(|id| (*id).to_owned()).collect(),
+                    )]
+                    .into(),
+                    ..PodDevices::default()
+                });
+                let owners = Owners {
+                    pods: believed,
+                    ..Owners::default()
+                };
+                let missing = missing(&pools, &owners, &metrics.now()).join("; ");
+                assert!(
+                    word.map_or(missing.is_empty(), |word| missing.contains(word)),
+                    "{missing}"
+                );
+            };
+        check(&[ID], false, 0, None, Some("not known yet"));
+        let metrics = Metrics::default();
+        metrics.count(|counts| counts.scans.observe(Duration::ZERO));
+        let missing = missing(&Pools::default(), &Owners::default(), &metrics.now());
+        assert_eq!(missing, ["the devices are not known yet"]);
+        check(&[ID], true, 0, None, Some("does not listen"));
+        check(
+            &[ID],
+            true,
+            1,
+            Some(&[]),
+            Some("1 devices are healthy, kubelet can allocate 0"),
+        );
+        check(&[ID], true, 1, Some(&["0000:01:10.2"]), Some("or others"));
+        check(&[ID], true, 1, Some(&[ID]), None);
+        check(&[ID], true, 1, None, None);
+        check(&[], true, 0, None, None);
+    }
+}

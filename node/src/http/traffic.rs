@@ -1,0 +1,124 @@
+//! The traffic counters of VFs at a scrape: from the PF (sysfs or rtnetlink), where its driver has them, else from the VF's own network device.
+//!
+//! A VF in a pod whose PF's driver has no counters is left out: zero would be wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sriov_host::query::{self, VfCounters};
+use sriov_host::snapshot::{Netdev, SriovRole};
+use sriov_host::sysfs::{self, statistics};
+use sriov_host::{HostRoot, PciAddress, VfIndex};
+
+/// A VF and its traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VfTraffic {
+    /// Name of its PF's network device.
+    pub pf: String,
+    /// Its index at the PF.
+    pub index: u16,
+    /// Its address.
+    pub address: String,
+    /// NUMA node.
+    pub numa_node: Option<u32>,
+    /// Counters by the kernel's names, for instance `rx_bytes`.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Reads the traffic of all VFs of some PFs; a PF that was removed has none.
+pub fn read(host: &HostRoot, pfs: &BTreeSet<PciAddress>) -> Vec<VfTraffic> {
+    let mut all = Vec::new();
+    for pf in pfs {
+        let Ok(Some(function)) = sysfs::function(host, *pf) else {
+            continue;
+        };
+        let SriovRole::Pf { vfs, .. } = &function.role else {
+            continue;
+        };
+        let uplink = function.uplink();
+        let of_all = uplink.map(|uplink| by_rtnetlink(host, uplink));
+        let of_all = of_all.unwrap_or_default();
+        for (index, address) in vfs {
+            all.push(VfTraffic {
+                pf: uplink
+                    .map(|netdev| netdev.name.to_string())
+                    .unwrap_or_default(),
+                index: index.get(),
+                address: address.to_string(),
+                numa_node: function.numa_node,
+                counters: counters(host, *pf, *index, *address, &of_all),
+            });
+        }
+    }
+    all
+}
+
+/// The counters that the PF's driver reports to rtnetlink; a captured tree has no kernel to query.
+fn by_rtnetlink(host: &HostRoot, uplink: &Netdev) -> VfCounters {
+    if !host.is_machine() {
+        return VfCounters::new();
+    }
+    query::vf_counters(uplink.ifindex).unwrap_or_else(|error| {
+        tracing::debug!(
+            "{} does not report counters of its VFs: {error}",
+            uplink.name
+        );
+        VfCounters::new()
+    })
+}
+
+/// The first source that has counters: those of the PF go on while the VF is in a pod.
+fn counters(
+    host: &HostRoot,
+    pf: PciAddress,
+    index: VfIndex,
+    vf: PciAddress,
+    of_all: &VfCounters,
+) -> BTreeMap<String, u64> {
+    let in_sysfs = statistics::by_pf(host, pf, index);
+    if !in_sysfs.is_empty() {
+        return in_sysfs;
+    }
+    match of_all.get(&index) {
+        Some(counters) => counters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect(),
+        None => statistics::own(host, vf),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn counters_of_the_pf_take_precedence() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = HostRoot::new(dir.path());
+        let (pf, vf): (PciAddress, PciAddress) = (
+            "0000:01:00.0".parse().unwrap(),
+            "0000:01:10.0".parse().unwrap(),
+        );
+        let write = |path: String| {
+            let path = host.join("sys/bus/pci/devices").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "7").unwrap();
+        };
+        let index = VfIndex::new(2);
+        let read = |reported: &VfCounters| -> Vec<String> {
+            counters(&host, pf, index, vf, reported)
+                .into_keys()
+                .collect()
+        };
+        let nothing = VfCounters::new();
+        let reported = VfCounters::from([(index, BTreeMap::from([("rx_bytes", 1)]))]);
+        assert_eq!(read(&nothing), Vec::<String>::new());
+        write(format!("{vf}/net/eth3/statistics/tx_errors"));
+        assert_eq!(read(&nothing), ["tx_errors"]);
+        assert_eq!(read(&reported), ["rx_bytes"]);
+        write(format!("{pf}/sriov/2/stats/tx_bytes"));
+        assert_eq!(read(&reported), ["tx_bytes"]);
+    }
+}

@@ -1,0 +1,13 @@
+//! Generated code of the kubelet's pod resources API: messages, the client, and the server of the kubelet double in tests.
+
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::pedantic,
+    clippy::as_conversions,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto files say what there is to say"
+)]
+
+#[rustfmt::skip]
+pub mod v1;
