@@ -77,14 +77,12 @@ impl Machine {
         kernel.add_link(Link {
             index: PF,
             name: "pf0".into(),
-            altnames: vec![],
             mac: (link_type == 1).then(|| "02:00:00:00:00:10".parse().unwrap()),
-            guid: None,
             mtu: 1500,
             is_up: true,
             has_carrier: true,
-            permanent_mac: None,
             device: Some("0000:01:00.0".parse().unwrap()),
+            ..Link::default()
         });
         kernel.add_vf(PF, VF, settings);
         let of = kernel.clone();

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod announce;
+mod changes;
 mod codec;
 mod connection;
 mod error;
@@ -15,10 +16,13 @@ pub mod fake;
 mod ifinfo;
 mod links;
 mod message;
+mod neighbours;
+mod qdiscs;
 mod routes;
 mod socket;
 mod vf_list;
 mod vfs;
+mod xdp;
 
 pub use self::announce::Announcer;
 pub use self::connection::{Netlink, OpenError};

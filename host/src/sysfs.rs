@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use self::attribute::{AttributeError, Device};
 use self::netdevs::{first_index, netdevs};
 use crate::pci::PciAddress;
+use crate::raw_name::RawName;
 use crate::root::HostRoot;
 use crate::snapshot::{
     HostSnapshot, IommuGroup, Netdev, PciClass, PciFunction, PciId, ScanProblem, SriovRole,
@@ -177,6 +178,14 @@ pub fn presence(root: &HostRoot, address: PciAddress) -> Result<Option<Presence>
 pub fn netdev_index(root: &HostRoot, address: PciAddress) -> Result<Option<u32>, ScanError> {
     let device = Device::new(device_path(root, address));
     Ok(first_index(&device)?)
+}
+
+/// Names of the devices that are stacked on the network devices of a function, for instance VLAN devices, bonds and bridges.
+///
+/// Only those in the same network namespace are visible.
+pub fn upper_devices(root: &HostRoot, address: PciAddress) -> Result<Vec<RawName>, ScanError> {
+    let device = Device::new(device_path(root, address));
+    Ok(netdevs::uppers(&device)?)
 }
 
 /// Takes the driver away from a device and gives it back: what was set for the driver's next start takes effect.

@@ -25,11 +25,7 @@ pub(crate) fn link() -> Link {
         altnames: vec!["a".into()],
         mac: Some("02:00:00:00:00:07".parse().unwrap()),
         mtu: 1500,
-        is_up: false,
-        has_carrier: false,
-        permanent_mac: None,
-        guid: None,
-        device: None,
+        ..Link::default()
     }
 }
 

@@ -4,11 +4,13 @@
 //! It accepts every setting: what a driver refuses is for [`FakeKernel::fail_when`] and for the emulated node to say.
 
 mod decode;
+mod ifinfo;
 mod socket;
 mod state;
 mod wire;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use self::socket::FakeSocket;
 use self::state::State;
 use super::connection::{Netlink, OpenError};
 use super::routes::Route;
-use crate::link::{Link, LinkChange};
+use crate::link::{Link, LinkChange, Qdisc};
 use crate::netns::NetnsId;
 use crate::vf::{VfChange, VfIndex, VfSettings};
 
@@ -74,6 +76,10 @@ pub enum Request {
         /// The address.
         address: IpNet,
     },
+    /// All neighbours.
+    ListNeighbours,
+    /// All queue disciplines.
+    ListQdiscs,
     /// All routes.
     ListRoutes,
     /// One route more.
@@ -122,6 +128,20 @@ impl FakeKernel {
     pub fn add_attribute(&self, index: u32, kind: u16, value: &[u8]) {
         if let Some(held) = self.state().links.get_mut(&index) {
             held.attributes.push((kind, value.to_vec()));
+        }
+    }
+
+    /// Gives a link a neighbour.
+    pub fn add_neighbour(&self, index: u32, address: IpAddr) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.neighbours.push(address);
+        }
+    }
+
+    /// Gives a link a queue discipline.
+    pub fn add_qdisc(&self, index: u32, qdisc: Qdisc) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.qdiscs.push(qdisc);
         }
     }
 

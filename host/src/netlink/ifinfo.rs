@@ -2,10 +2,11 @@
 //!
 //! Each attribute is read for itself: a value that is odd is left out, and the link still has its index.
 
+use super::xdp;
 use crate::guid::Guid;
-use crate::link::Link;
+use crate::link::{Link, LinkFlags, LinkLimit, LinkProperties};
 use crate::mac::MacAddr;
-use crate::nla::{attributes, number32};
+use crate::nla::{attribute, attributes, number32};
 use crate::raw_name::RawName;
 
 /// Length of `struct ifinfomsg`.
@@ -17,13 +18,47 @@ pub(super) const IFF_LOWER_UP: u32 = 0x1_0000;
 
 // IFLA_*, include/uapi/linux/if_link.h
 pub(super) const ADDRESS: u16 = 1;
+pub(super) const BROADCAST: u16 = 2;
 pub(super) const IFNAME: u16 = 3;
 pub(super) const MTU: u16 = 4;
+pub(super) const LINK: u16 = 5;
+pub(super) const QDISC: u16 = 6;
+pub(super) const MASTER: u16 = 10;
+pub(super) const TXQLEN: u16 = 13;
+pub(super) const LINKMODE: u16 = 17;
+pub(super) const LINKINFO: u16 = 18;
+pub(super) const INFO_KIND: u16 = 1;
+pub(super) const IFALIAS: u16 = 20;
 pub(super) const VFINFO_LIST: u16 = 22;
+pub(super) const GROUP: u16 = 27;
+pub(super) const PROMISCUITY: u16 = 30;
+pub(super) const NUM_TX_QUEUES: u16 = 31;
+pub(super) const NUM_RX_QUEUES: u16 = 32;
+pub(super) const LINK_NETNSID: u16 = 37;
+pub(super) const GSO_MAX_SEGS: u16 = 40;
+pub(super) const GSO_MAX_SIZE: u16 = 41;
+pub(super) const XDP: u16 = 43;
+pub(super) const MIN_MTU: u16 = 50;
+pub(super) const MAX_MTU: u16 = 51;
 pub(super) const PROP_LIST: u16 = 52;
 pub(super) const ALT_IFNAME: u16 = 53;
 pub(super) const PERM_ADDRESS: u16 = 54;
 pub(super) const PARENT_DEV_NAME: u16 = 56;
+pub(super) const GRO_MAX_SIZE: u16 = 58;
+pub(super) const TSO_MAX_SIZE: u16 = 59;
+pub(super) const TSO_MAX_SEGS: u16 = 60;
+pub(super) const ALLMULTI: u16 = 61;
+pub(super) const GSO_IPV4_MAX_SIZE: u16 = 63;
+pub(super) const GRO_IPV4_MAX_SIZE: u16 = 64;
+
+/// Types of the limits that can be set.
+pub(super) const LIMITS: [(u16, LinkLimit); 5] = [
+    (GSO_MAX_SIZE, LinkLimit::GsoMaxSize),
+    (GSO_MAX_SEGS, LinkLimit::GsoMaxSegs),
+    (GRO_MAX_SIZE, LinkLimit::GroMaxSize),
+    (GSO_IPV4_MAX_SIZE, LinkLimit::GsoIpv4MaxSize),
+    (GRO_IPV4_MAX_SIZE, LinkLimit::GroIpv4MaxSize),
+];
 
 /// Interface index of a link.
 pub(super) fn index(body: &[u8]) -> Option<u32> {
@@ -49,24 +84,64 @@ pub(super) fn read(body: &[u8]) -> Option<Link> {
         has_carrier: flags & (IFF_UP | IFF_LOWER_UP) == IFF_UP | IFF_LOWER_UP,
         ..Link::default()
     };
+    link.properties.flags = LinkFlags::from_bits(flags);
     for (kind, value) in parts(body) {
-        match kind {
-            IFNAME => link.name = RawName::from_bytes(value),
-            ADDRESS => {
-                link.mac = mac(value);
-                link.guid = port_guid(value);
-            }
-            PERM_ADDRESS => link.permanent_mac = mac(value),
-            MTU => link.mtu = number32(value, 0).unwrap_or_default(),
-            PARENT_DEV_NAME => {
-                let name = RawName::from_bytes(value);
-                link.device = name.to_str().and_then(|name| name.parse().ok());
-            }
-            PROP_LIST => link.altnames.extend(altnames(value)),
-            _ => {}
+        read_attribute(&mut link, kind, value);
+        read_property(&mut link.properties, kind, value);
+    }
+    let number = |kind| {
+        let mut all = parts(body).filter(|(other, _)| *other == kind);
+        all.find_map(|(_, value)| number32(value, 0))
+    };
+    link.mtu_range = number(MIN_MTU).zip(number(MAX_MTU));
+    link.queues = number(NUM_TX_QUEUES).zip(number(NUM_RX_QUEUES));
+    link.tso_max = number(TSO_MAX_SIZE).zip(number(TSO_MAX_SEGS));
+    Some(link)
+}
+
+fn read_attribute(link: &mut Link, kind: u16, value: &[u8]) {
+    match kind {
+        IFNAME => link.name = RawName::from_bytes(value),
+        ADDRESS => {
+            link.mac = mac(value);
+            link.guid = port_guid(value);
+        }
+        PERM_ADDRESS => link.permanent_mac = mac(value),
+        MTU => link.mtu = number32(value, 0).unwrap_or_default(),
+        PARENT_DEV_NAME => {
+            let name = RawName::from_bytes(value);
+            link.device = name.to_str().and_then(|name| name.parse().ok());
+        }
+        PROP_LIST => link.altnames.extend(altnames(value)),
+        LINKINFO => link.kind = attribute(value, INFO_KIND).map(RawName::from_bytes),
+        LINK => link.lower = number32(value, 0),
+        LINK_NETNSID => link.lower_netns = number32(value, 0),
+        QDISC => link.qdisc = Some(RawName::from_bytes(value)),
+        _ => {}
+    }
+}
+
+fn read_property(properties: &mut LinkProperties, kind: u16, value: &[u8]) {
+    let number = || number32(value, 0);
+    match kind {
+        PROMISCUITY => properties.promiscuity = number().unwrap_or_default(),
+        ALLMULTI => properties.allmulti = number().unwrap_or_default(),
+        TXQLEN => properties.queue_length = number(),
+        GROUP => properties.group = number().unwrap_or_default(),
+        IFALIAS => {
+            let alias = RawName::from_bytes(value);
+            properties.alias = Some(alias).filter(|alias| !alias.is_empty());
+        }
+        BROADCAST => properties.broadcast = mac(value),
+        LINKMODE => properties.mode = value.first().copied().unwrap_or_default(),
+        XDP => properties.xdp = xdp::read(value),
+        MASTER => properties.master = number().filter(|index| *index > 0),
+        _ => {
+            let limit = LIMITS.iter().find(|(other, _)| *other == kind);
+            let value = limit.and_then(|(_, limit)| Some((*limit, number()?)));
+            properties.limits.extend(value);
         }
     }
-    Some(link)
 }
 
 /// The alternative names in a list of properties.

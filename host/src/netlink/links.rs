@@ -2,24 +2,19 @@
 
 use std::os::fd::AsRawFd;
 
-use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 
 use super::connection::Netlink;
 use super::error::NetlinkError;
-use super::ifinfo::{self, ALT_IFNAME, PROP_LIST};
+use super::{changes, ifinfo};
 use crate::ifname::IfName;
 use crate::link::{Link, LinkChange};
 use crate::netns::Netns;
-use crate::nla::push;
 use crate::pci::PciAddress;
-use crate::raw_name::RawName;
 
 // include/uapi/linux/rtnetlink.h
 pub(super) const RTM_NEWLINK: u16 = 16;
-/// `NLA_F_NESTED`, include/uapi/linux/netlink.h.
-const NESTED: u16 = 0x8000;
 
 impl Netlink {
     /// Reads the link with this index.
@@ -102,47 +97,9 @@ impl Netlink {
 
     /// Executes one change of a link.
     pub async fn set_link(&self, index: u32, change: &LinkChange) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        let mut kind: fn(LinkMessage) -> RouteNetlinkMessage = RouteNetlinkMessage::SetLink;
-        match change {
-            LinkChange::Up => {
-                message.header.flags = LinkFlags::Up;
-                message.header.change_mask = LinkFlags::Up;
-            }
-            LinkChange::Down => message.header.change_mask = LinkFlags::Up,
-            LinkChange::Mac(mac) => message
-                .attributes
-                .push(LinkAttribute::Address(mac.bytes().to_vec())),
-            LinkChange::Mtu(mtu) => message.attributes.push(LinkAttribute::Mtu(*mtu)),
-            LinkChange::Name(name) => message
-                .attributes
-                .push(LinkAttribute::IfName(name.to_string())),
-            LinkChange::AddAltName(name) => {
-                kind = RouteNetlinkMessage::NewLinkProp;
-                message.attributes.push(altname(name));
-            }
-            LinkChange::DropAltName(name) => {
-                kind = RouteNetlinkMessage::DelLinkProp;
-                message.attributes.push(altname(name));
-            }
-        }
-        // A new property is an addition to a list (net/core/rtnetlink.c, rtnl_linkprop).
-        let flags = match change {
-            LinkChange::AddAltName(_) => NLM_F_EXCL | NLM_F_APPEND,
-            LinkChange::Up
-            | LinkChange::Down
-            | LinkChange::Mac(_)
-            | LinkChange::Mtu(_)
-            | LinkChange::Name(_)
-            | LinkChange::DropAltName(_) => 0,
-        };
-        self.change(
-            &format!("change link {index}: {change}"),
-            kind(message),
-            flags,
-        )
-        .await
+        let (message, flags) = changes::encode(index, change);
+        self.change(&format!("change link {index}: {change}"), message, flags)
+            .await
     }
 
     /// Reads one link.
@@ -157,13 +114,6 @@ impl Netlink {
         let body = answer.and_then(|answer| answer.into_body(RTM_NEWLINK));
         Ok(body.and_then(|body| ifinfo::read(&body)))
     }
-}
-
-/// A list of properties with one alternative name, whose bytes the typed attribute could not hold.
-fn altname(name: &RawName) -> LinkAttribute {
-    let mut list = Vec::new();
-    push(&mut list, ALT_IFNAME, &[name.as_bytes(), &[0]].concat());
-    LinkAttribute::Other(DefaultNla::new(PROP_LIST | NESTED, list))
 }
 
 fn without_statistics() -> LinkAttribute {

@@ -109,23 +109,25 @@ impl Device {
 
     /// The names in a directory that are text, in any order; none if there is no such directory.
     pub(super) fn names(&self, dir: &str) -> Result<Vec<String>, AttributeError> {
-        let entries = self.entries(dir)?;
+        let entries = self.entries(Path::new(dir))?;
         let texts = entries.filter_map(|entry| entry.file_name().into_string().ok());
         Ok(texts.collect())
     }
 
     /// All names in a directory, sorted; those of network devices may be any bytes.
-    pub(super) fn raw_names(&self, dir: &str) -> Result<Vec<OsString>, AttributeError> {
-        let mut names: Vec<OsString> = self.entries(dir)?.map(|entry| entry.file_name()).collect();
+    pub(super) fn raw_names(&self, dir: impl AsRef<Path>) -> Result<Vec<OsString>, AttributeError> {
+        let mut names: Vec<OsString> = self
+            .entries(dir.as_ref())?
+            .map(|entry| entry.file_name())
+            .collect();
         names.sort();
         Ok(names)
     }
 
     fn entries(
         &self,
-        dir: &str,
+        dir: &Path,
     ) -> Result<impl Iterator<Item = fs::DirEntry> + use<>, AttributeError> {
-        let dir = Path::new(dir);
         let entries = self.optional(dir, fs::read_dir(&*self.at(dir)))?;
         Ok(entries.into_iter().flatten().flatten())
     }

@@ -1,10 +1,12 @@
 //! The network devices of one PCI function or auxiliary device, as sysfs shows them.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::attribute::{AttributeError, Device};
 use crate::ifname::IfName;
+use crate::raw_name::RawName;
 use crate::snapshot::{LinkType, Netdev};
 
 /// `IFF_UP` (`include/uapi/linux/if.h`).
@@ -40,15 +42,36 @@ pub(super) fn among(
     Ok(netdevs)
 }
 
-/// Interface index of the first of them, and nothing else.
-pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError> {
+/// Directories in which network devices may be.
+fn dirs(device: &Device) -> Result<Vec<String>, AttributeError> {
     let mut dirs = vec!["net".to_owned()];
     if device.link("driver")?.as_deref() == Some("virtio-pci") {
         let names = device.names(".")?.into_iter();
         let virtio = names.filter(|name| name.starts_with("virtio"));
         dirs.extend(virtio.map(|name| format!("{name}/net")));
     }
-    for dir in dirs {
+    Ok(dirs)
+}
+
+/// Names of the devices that are stacked on its network devices, in this network namespace only (`upper_*`).
+pub(super) fn uppers(device: &Device) -> Result<Vec<RawName>, AttributeError> {
+    const PREFIX: &[u8] = b"upper_";
+    let mut uppers = Vec::new();
+    for dir in dirs(device)? {
+        for name in device.raw_names(&dir)? {
+            let links = device.raw_names(below(&dir, &name, "."))?;
+            let names = links
+                .iter()
+                .filter_map(|link| link.as_bytes().strip_prefix(PREFIX));
+            uppers.extend(names.map(RawName::from_bytes));
+        }
+    }
+    Ok(uppers)
+}
+
+/// Interface index of its first network device, and nothing else.
+pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError> {
+    for dir in dirs(device)? {
         for name in device.raw_names(&dir)? {
             if let Some(index) = device.decimal(below(&dir, &name, "ifindex"))? {
                 return Ok(Some(index));

@@ -245,6 +245,19 @@ fn netdev_with_a_name_that_is_not_utf8_keeps_its_index() {
 }
 
 #[test]
+fn upper_devices_are_named_in_bytes() {
+    let tree = igb();
+    let net = device_path(&tree.root(), address("0000:01:10.0")).join("net/eth2");
+    for name in [&b"upper_eth2.100"[..], b"upper_x\xff", b"lower_eth9"] {
+        symlink("../other", net.join(OsStr::from_bytes(name))).unwrap();
+    }
+    let uppers = upper_devices(&tree.root(), address("0000:01:10.0")).unwrap();
+    assert_eq!(uppers, ["eth2.100".into(), RawName::from_bytes(b"x\xff")]);
+    let none = upper_devices(&tree.root(), address("0000:01:10.2")).unwrap();
+    assert!(none.is_empty());
+}
+
+#[test]
 fn a_device_that_is_made_again_is_another_incarnation() {
     let tree = igb();
     let vf = "0000:01:10.0".parse().unwrap();

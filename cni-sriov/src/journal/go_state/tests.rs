@@ -113,14 +113,11 @@ fn state_written_for_go_is_read_unchanged() {
         side: VfSide::Netdev(Link {
             index: 5,
             name: "eth2".into(),
-            altnames: vec![],
             mac: Some("02:00:00:00:00:07".parse().unwrap()),
             mtu: 1450,
             is_up: true,
             has_carrier: true,
-            permanent_mac: None,
-            guid: None,
-            device: None,
+            ..Link::default()
         }),
     };
     let text = encode(stdin, &conf, &view, &"net1".parse().unwrap());

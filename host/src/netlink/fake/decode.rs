@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use netlink_packet_core::NLM_F_DUMP;
 
 use super::Request;
-use crate::link::LinkChange;
+use crate::link::{LinkChange, LinkFlags, QdiscPlace};
 use crate::netlink::ifinfo::{
-    ADDRESS, HEADER, IFF_UP, IFNAME, MTU, PROP_LIST, VFINFO_LIST, altnames, flags, index, mac,
-    parts,
+    ADDRESS, BROADCAST, GROUP, HEADER, IFALIAS, IFF_UP, IFNAME, LIMITS, LINKMODE, MASTER, MTU,
+    PROP_LIST, TXQLEN, VFINFO_LIST, XDP, altnames, flags, index, mac, parts,
 };
-use crate::netlink::{addresses, routes, vf_list};
+use crate::netlink::{addresses, routes, vf_list, xdp};
 use crate::netns::NetnsId;
 use crate::nla::{attribute, attributes, number32};
 use crate::raw_name::RawName;
@@ -23,6 +23,9 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
+const RTM_GETNEIGH: u16 = 30;
+const RTM_DELQDISC: u16 = 37;
+const RTM_GETQDISC: u16 = 38;
 const RTM_NEWLINKPROP: u16 = 108;
 const RTM_DELLINKPROP: u16 = 109;
 const NET_NS_FD: u16 = 28;
@@ -46,6 +49,14 @@ pub(super) fn request(kind: u16, message_flags: u16, body: &[u8]) -> Option<Requ
         RTM_NEWADDR => {
             let (link, address) = addresses::read(body)?;
             Some(Request::AddAddress { link, address })
+        }
+        RTM_GETNEIGH => Some(Request::ListNeighbours),
+        RTM_GETQDISC => Some(Request::ListQdiscs),
+        RTM_DELQDISC => {
+            let places = [QdiscPlace::Root, QdiscPlace::Ingress];
+            let parent = number32(body, 12)?;
+            let place = places.into_iter().find(|place| place.parent() == parent)?;
+            Some(changed(body, LinkChange::DeleteQdisc(place)))
         }
         RTM_GETROUTE => Some(Request::ListRoutes),
         RTM_NEWROUTE => {
@@ -79,6 +90,10 @@ fn set_link(body: &[u8]) -> Option<Request> {
     let link = index(body)?;
     let mask = number32(body, 12)?;
     match parts(body).collect::<Vec<_>>().as_slice() {
+        [] if mask == LinkFlags::ALL.bits() => {
+            let flags = LinkFlags::from_bits(flags(body));
+            Some(changed(body, LinkChange::Flags(flags)))
+        }
         [] if mask == IFF_UP => {
             let is_up = flags(body) & IFF_UP != 0;
             let change = if is_up {
@@ -115,7 +130,17 @@ fn change(kind: u16, value: &[u8]) -> Option<LinkChange> {
         ADDRESS => mac(value).map(LinkChange::Mac),
         MTU => number32(value, 0).map(LinkChange::Mtu),
         IFNAME => Some(LinkChange::Name(text(value)?.parse().ok()?)),
-        _ => None,
+        TXQLEN => number32(value, 0).map(LinkChange::QueueLength),
+        GROUP => number32(value, 0).map(LinkChange::Group),
+        IFALIAS => Some(LinkChange::Alias(RawName::from_bytes(value))),
+        BROADCAST => mac(value).map(LinkChange::Broadcast),
+        LINKMODE => value.first().copied().map(LinkChange::Mode),
+        XDP => xdp::detached(value).map(LinkChange::DetachXdp),
+        MASTER => (number32(value, 0)? == 0).then_some(LinkChange::Release),
+        _ => {
+            let (_, limit) = LIMITS.iter().find(|(other, _)| *other == kind)?;
+            Some(LinkChange::Limit(*limit, number32(value, 0)?))
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::{Failure, FakeKernel, Request};
-use crate::link::{Link, LinkChange};
+use crate::link::{Link, LinkChange, LinkFlags, LinkLimit, Qdisc};
 use crate::netlink::Route;
 use crate::netns::NetnsId;
 use crate::raw_name::RawName;
@@ -34,6 +35,8 @@ pub(super) struct HeldLink {
     pub(super) hidden: Vec<&'static str>,
     pub(super) addresses: Vec<IpNet>,
     pub(super) routes: Vec<Route>,
+    pub(super) neighbours: Vec<IpAddr>,
+    pub(super) qdiscs: Vec<Qdisc>,
 }
 
 /// What the kernel says to a request that it does.
@@ -46,6 +49,8 @@ pub(super) enum Answer {
     },
     Addresses(Vec<(u32, IpNet)>),
     Routes(Vec<(u32, Route)>),
+    Neighbours(Vec<(u32, IpAddr)>),
+    Qdiscs(Vec<(u32, Qdisc)>),
 }
 
 impl fmt::Debug for State {
@@ -66,6 +71,8 @@ impl State {
             hidden: Vec::new(),
             addresses: Vec::new(),
             routes: Vec::new(),
+            neighbours: Vec::new(),
+            qdiscs: Vec::new(),
         };
         self.links.insert(held.link.index, held);
     }
@@ -91,30 +98,10 @@ impl State {
                 Ok(links(vec![self.held(index)?.clone()], false))
             }
             Request::ListLinks => Ok(links(self.links.values().cloned().collect(), false)),
-            Request::ListAddresses => {
-                let of_link = |held: &HeldLink| {
-                    let index = held.link.index;
-                    held.addresses
-                        .clone()
-                        .into_iter()
-                        .map(move |address| (index, address))
-                };
-                Ok(Answer::Addresses(
-                    self.links.values().flat_map(of_link).collect(),
-                ))
-            }
-            Request::ListRoutes => {
-                let of_link = |held: &HeldLink| {
-                    let index = held.link.index;
-                    held.routes
-                        .clone()
-                        .into_iter()
-                        .map(move |route| (index, route))
-                };
-                Ok(Answer::Routes(
-                    self.links.values().flat_map(of_link).collect(),
-                ))
-            }
+            Request::ListAddresses => Ok(Answer::Addresses(self.all(|held| &held.addresses))),
+            Request::ListRoutes => Ok(Answer::Routes(self.all(|held| &held.routes))),
+            Request::ListNeighbours => Ok(Answer::Neighbours(self.all(|held| &held.neighbours))),
+            Request::ListQdiscs => Ok(Answer::Qdiscs(self.all(|held| &held.qdiscs))),
             Request::Probe(index) => self.held(*index).map(|_| Answer::Done),
             Request::SetVf { pf, vf, change } => {
                 let settings = self.held(*pf)?.vfs.get_mut(vf).ok_or(Errno::EINVAL)?;
@@ -146,6 +133,14 @@ impl State {
         }
     }
 
+    /// Of all links, each with its index.
+    fn all<T: Clone>(&self, of: impl Fn(&HeldLink) -> &Vec<T>) -> Vec<(u32, T)> {
+        let links = self.links.iter();
+        let pairs =
+            links.flat_map(|(index, held)| of(held).iter().map(|item| (*index, item.clone())));
+        pairs.collect()
+    }
+
     fn held(&mut self, index: u32) -> Result<&mut HeldLink, Errno> {
         self.links.get_mut(&index).ok_or(Errno::ENODEV)
     }
@@ -158,20 +153,16 @@ impl State {
     }
 
     fn set_link(&mut self, index: u32, change: &LinkChange) -> Result<Answer, Errno> {
-        let taken = match change {
-            LinkChange::Name(name) => self.named(&name.into()).is_some(),
-            LinkChange::AddAltName(name) => self.named(name).is_some(),
-            LinkChange::Up
-            | LinkChange::Down
-            | LinkChange::Mac(_)
-            | LinkChange::Mtu(_)
-            | LinkChange::DropAltName(_) => false,
+        let taken = match (new_name(change), self.links.contains_key(&index)) {
+            (Some(name), true) => self.named(&name).is_some(),
+            _ => false,
         };
         let held = self.held(index)?;
         if taken {
             return Err(Errno::EEXIST);
         }
         let link = &mut held.link;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others are properties")]
         match change {
             LinkChange::Up => {
                 link.is_up = true;
@@ -193,6 +184,14 @@ impl State {
                     return Err(Errno::EINVAL);
                 }
             }
+            LinkChange::DeleteQdisc(place) => {
+                let known = held.qdiscs.len();
+                held.qdiscs.retain(|qdisc| qdisc.place != *place);
+                if held.qdiscs.len() == known {
+                    return Err(Errno::ENOENT);
+                }
+            }
+            other => set_property(link, other)?,
         }
         Ok(Answer::Done)
     }
@@ -223,12 +222,80 @@ impl State {
         held.link.has_carrier = false;
         held.addresses.clear();
         held.routes.clear();
+        held.neighbours.clear();
+        held.qdiscs.clear();
         there.links.insert(held.link.index, held);
         if new_is_taken {
             return Err(Errno::EEXIST);
         }
         Ok(Answer::Done)
     }
+}
+
+/// The name that a change would add to the namespace.
+fn new_name(change: &LinkChange) -> Option<RawName> {
+    if let LinkChange::Name(name) = change {
+        return Some(name.into());
+    }
+    if let LinkChange::AddAltName(name) = change {
+        return Some(name.clone());
+    }
+    None
+}
+
+/// The rules of `do_setlink` (`net/core/rtnetlink.c`) for what a pod can change.
+fn set_property(link: &mut Link, change: &LinkChange) -> Result<(), Errno> {
+    let tso_max = link.tso_max;
+    let properties = &mut link.properties;
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller handles all others"
+    )]
+    match change {
+        LinkChange::Flags(flags) => {
+            let count = |flag, count: u32| {
+                let (was, is) = (properties.flags & flag == flag, *flags & flag == flag);
+                count.saturating_add(is.into()).saturating_sub(was.into())
+            };
+            properties.promiscuity = count(LinkFlags::PROMISC, properties.promiscuity);
+            properties.allmulti = count(LinkFlags::ALLMULTI, properties.allmulti);
+            properties.flags = *flags;
+        }
+        LinkChange::QueueLength(length) => properties.queue_length = Some(*length),
+        LinkChange::Limit(limit, value) => {
+            let most = match limit {
+                LinkLimit::GsoMaxSize | LinkLimit::GsoIpv4MaxSize => tso_max.map(|max| max.0),
+                LinkLimit::GsoMaxSegs => tso_max.map(|max| max.1),
+                LinkLimit::GroMaxSize | LinkLimit::GroIpv4MaxSize => None,
+            };
+            if most.is_some_and(|most| *value > most) {
+                return Err(Errno::EINVAL);
+            }
+            properties.limits.insert(*limit, *value);
+            let follows = match limit {
+                LinkLimit::GsoMaxSize => Some(LinkLimit::GsoIpv4MaxSize),
+                LinkLimit::GroMaxSize => Some(LinkLimit::GroIpv4MaxSize),
+                _ => None,
+            };
+            // `netif_set_gso_max_size`, include/linux/netdevice.h.
+            let follows = follows.and_then(|limit| properties.limits.get_mut(&limit));
+            if let Some(follows) = follows.filter(|_| *value <= 65536) {
+                *follows = *value;
+            }
+        }
+        LinkChange::Group(group) => properties.group = *group,
+        LinkChange::Alias(alias) => {
+            properties.alias = Some(alias.clone()).filter(|alias| !alias.is_empty());
+        }
+        LinkChange::Broadcast(mac) => properties.broadcast = Some(*mac),
+        LinkChange::Mode(mode) => properties.mode = *mode,
+        LinkChange::DetachXdp(mode) => {
+            properties.xdp.remove(mode);
+        }
+        LinkChange::Release => properties.master = None,
+        _ => return Err(Errno::EOPNOTSUPP),
+    }
+    Ok(())
 }
 
 fn set_vf(settings: &mut VfSettings, change: &VfChange) {

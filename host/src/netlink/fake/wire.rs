@@ -1,24 +1,20 @@
 //! The kernel's end of the wire: frames, acknowledgements, and answers encoded as the kernel lays them out.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use netlink_packet_core::{
     Emitable, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
     NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkVfInfo};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use nix::errno::Errno;
 
-use super::state::{Answer, HeldLink};
-use super::{Failure, FakeKernel};
-use crate::mac::MacAddr;
-use crate::netlink::ifinfo::{
-    ADDRESS, ALT_IFNAME, HEADER as IFINFOMSG, IFF_LOWER_UP, IFF_UP, IFNAME, MTU, PARENT_DEV_NAME,
-    PERM_ADDRESS, PROP_LIST, VFINFO_LIST,
-};
-use crate::netlink::{addresses, routes, vfs};
-use crate::nla::push;
-use crate::vf::{VfChange, VfIndex, VfSettings};
+use super::state::Answer;
+use super::{Failure, FakeKernel, ifinfo};
+use crate::link::Qdisc;
+use crate::netlink::{addresses, routes};
 
 // struct nlmsghdr, include/uapi/linux/netlink.h.
 const HEADER: usize = 16;
@@ -29,13 +25,8 @@ const SEQUENCE: Range<usize> = 8..12;
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
-// include/uapi/linux/if_arp.h
-const ARPHRD_ETHER: u16 = 1;
-const ARPHRD_INFINIBAND: u16 = 32;
-const ARPHRD_NONE: u16 = 0xfffe;
-/// `NLA_F_NESTED`, include/uapi/linux/netlink.h.
-const NESTED: u16 = 0x8000;
-
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_NEWQDISC: u16 = 36;
 /// Request of which the answer is framed: a capped acknowledgement repeats its header.
 struct Asked<'a> {
     header: &'a [u8],
@@ -99,7 +90,7 @@ impl<'a> Asked<'a> {
             Answer::Done => Vec::new(),
             Answer::Links { links, with_vfs } => links
                 .iter()
-                .map(|held| (RTM_NEWLINK, link(held, *with_vfs)))
+                .map(|held| (RTM_NEWLINK, ifinfo::encode(held, *with_vfs)))
                 .collect(),
             Answer::Addresses(list) => list
                 .iter()
@@ -109,6 +100,14 @@ impl<'a> Asked<'a> {
             Answer::Routes(list) => list
                 .iter()
                 .map(|(link, route)| (RTM_NEWROUTE, bytes(&routes::encode(*link, route))))
+                .collect(),
+            Answer::Neighbours(list) => list
+                .iter()
+                .map(|(link, address)| (RTM_NEWNEIGH, neighbour(*link, *address)))
+                .collect(),
+            Answer::Qdiscs(list) => list
+                .iter()
+                .map(|(link, discipline)| (RTM_NEWQDISC, qdisc(*link, discipline)))
                 .collect(),
         };
         let is_list = self.flags & NLM_F_DUMP == NLM_F_DUMP;
@@ -168,86 +167,33 @@ fn code(errno: Errno) -> i32 {
         .unwrap_or_default()
 }
 
-fn bytes(message: &impl Emitable) -> Vec<u8> {
+pub(super) fn bytes(message: &impl Emitable) -> Vec<u8> {
     let mut bytes = vec![0; message.buffer_len()];
     message.emit(&mut bytes);
     bytes
 }
 
-/// `struct ifinfomsg` and the attributes of a link, in the order of `rtnl_fill_ifinfo`.
-fn link(held: &HeldLink, with_vfs: bool) -> Vec<u8> {
-    let link = &held.link;
-    let (layer, address) = match (link.mac, link.guid) {
-        (Some(mac), _) => (ARPHRD_ETHER, mac.bytes().to_vec()),
-        // A queue pair number and a subnet prefix, then the GUID.
-        (None, Some(guid)) => (
-            ARPHRD_INFINIBAND,
-            [&[0; 12][..], &guid.number().to_be_bytes()].concat(),
-        ),
-        (None, None) => (ARPHRD_NONE, Vec::new()),
-    };
-    let mut flags = if link.is_up { IFF_UP } else { 0 };
-    flags |= if link.has_carrier { IFF_LOWER_UP } else { 0 };
-    let mut body = vec![0, 0];
-    body.extend(layer.to_ne_bytes());
-    body.extend(link.index.to_ne_bytes());
-    body.extend(flags.to_ne_bytes());
-    body.resize(IFINFOMSG, 0);
-    let mut add = |kind, value: &[u8]| push(&mut body, kind, value);
-    let text = |text: &[u8]| [text, &[0]].concat();
-    add(IFNAME, &text(link.name.as_bytes()));
-    add(MTU, &link.mtu.to_ne_bytes());
-    add(ADDRESS, &address);
-    for (kind, value) in &held.attributes {
-        add(*kind, value);
-    }
-    if with_vfs && !held.vfs.is_empty() {
-        let vfs = held.vfs.iter();
-        let list = vfs.map(|(vf, settings)| vf_info(*vf, settings, &held.hidden));
-        let list = bytes(&LinkAttribute::VfInfoList(list.collect()));
-        add(NESTED | VFINFO_LIST, list.get(4..).unwrap_or_default());
-    }
-    if !link.altnames.is_empty() {
-        let mut list = Vec::new();
-        for name in &link.altnames {
-            push(&mut list, ALT_IFNAME, &text(name.as_bytes()));
-        }
-        add(NESTED | PROP_LIST, &list);
-    }
-    if let Some(mac) = link.permanent_mac {
-        add(PERM_ADDRESS, &mac.bytes());
-    }
-    if let Some(device) = link.device {
-        add(PARENT_DEV_NAME, &text(device.to_string().as_bytes()));
-    }
-    body
+/// `struct ndmsg` and the address.
+fn neighbour(link: u32, address: IpAddr) -> Vec<u8> {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = link;
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(match address {
+            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+        }));
+    bytes(&message)
 }
 
-/// The MAC address is there for every VF, zero when none was set (`rtnl_fill_vfinfo`, `net/core/rtnetlink.c`).
-fn vf_info(vf: VfIndex, settings: &VfSettings, hidden: &[&str]) -> LinkVfInfo {
-    let VfSettings {
-        mac,
-        vlan,
-        spoofchk,
-        trust,
-        rate,
-        link_state,
-        node_guid,
-        port_guid,
-    } = *settings;
-    let changes = [
-        Some(VfChange::Mac(mac.unwrap_or(MacAddr::ZERO))),
-        vlan.map(VfChange::Vlan),
-        spoofchk.map(VfChange::Spoofchk),
-        trust.map(VfChange::Trust),
-        rate.map(VfChange::Rate),
-        link_state.map(VfChange::LinkState),
-        node_guid.map(VfChange::NodeGuid),
-        port_guid.map(VfChange::PortGuid),
-    ];
-    let told = changes
-        .iter()
-        .flatten()
-        .filter(|change| !hidden.contains(&change.setting()));
-    LinkVfInfo(told.map(|change| vfs::encode(vf, change)).collect())
+/// `struct tcmsg` and the kind.
+fn qdisc(link: u32, qdisc: &Qdisc) -> Vec<u8> {
+    let mut message = TcMessage::default();
+    message.header.index = i32::try_from(link).unwrap_or_default();
+    message.header.handle = (u32::from(qdisc.is_explicit) << 16).into();
+    message.header.parent = qdisc.place.parent().into();
+    message
+        .attributes
+        .push(TcAttribute::Kind(qdisc.kind.to_string()));
+    bytes(&message)
 }

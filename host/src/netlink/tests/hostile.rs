@@ -6,7 +6,7 @@ use proptest::sample::Index;
 
 use super::*;
 use crate::RawName;
-use crate::netlink::{addresses, ifinfo, routes, vf_list};
+use crate::netlink::{addresses, ifinfo, neighbours, qdiscs, routes, vf_list};
 use crate::nla::push;
 
 // IFLA_*, include/uapi/linux/if_link.h
@@ -166,7 +166,8 @@ proptest! {
     #[test]
     fn any_reply_is_read_without_panic(header in vec(any::<u8>(), 0..20), rest in garbage()) {
         let body = [header, rest].concat();
-        let _ = (ifinfo::read(&body), vf_list::find(&body, VF), addresses::read(&body), routes::read(&body));
+        let _ = (ifinfo::read(&body), vf_list::find(&body, VF), addresses::read(&body));
+        let _ = (routes::read(&body), neighbours::read(&body), qdiscs::read(&body));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Links, addresses and routes, through the real encoder to a kernel in memory.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 use super::*;
+use crate::RawName;
+use crate::link::{CleanLink, LinkFlags, LinkLimit, LinkProperties, Qdisc, QdiscPlace, XdpMode};
 
 #[test]
 fn each_change_of_a_link_arrives_as_itself() {
@@ -16,6 +20,21 @@ fn each_change_of_a_link_arrives_as_itself() {
         LinkChange::DropAltName("other".into()),
         LinkChange::Down,
         LinkChange::Name(name("net1")),
+        LinkChange::Flags(LinkFlags::NOARP | LinkFlags::PROMISC),
+        LinkChange::QueueLength(7),
+        LinkChange::Limit(LinkLimit::GsoMaxSize, 2000),
+        LinkChange::Limit(LinkLimit::GsoMaxSegs, 20),
+        LinkChange::Limit(LinkLimit::GroMaxSize, 3000),
+        LinkChange::Limit(LinkLimit::GsoIpv4MaxSize, 1000),
+        LinkChange::Limit(LinkLimit::GroIpv4MaxSize, 1500),
+        LinkChange::Group(77),
+        LinkChange::Alias(RawName::from_bytes(b"x\xff")),
+        LinkChange::Broadcast(MacAddr::ZERO),
+        LinkChange::Mode(1),
+        LinkChange::DetachXdp(XdpMode::Native),
+        LinkChange::DetachXdp(XdpMode::Generic),
+        LinkChange::DetachXdp(XdpMode::Offloaded),
+        LinkChange::Release,
     ];
     run(async {
         let kernel = kernel();
@@ -29,6 +48,23 @@ fn each_change_of_a_link_arrives_as_itself() {
             altnames: vec!["enp1s16".into()],
             mac: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
             mtu: 9000,
+            properties: LinkProperties {
+                flags: LinkFlags::NOARP | LinkFlags::PROMISC,
+                promiscuity: 1,
+                queue_length: Some(7),
+                limits: BTreeMap::from([
+                    (LinkLimit::GsoMaxSize, 2000),
+                    (LinkLimit::GsoMaxSegs, 20),
+                    (LinkLimit::GroMaxSize, 3000),
+                    (LinkLimit::GsoIpv4MaxSize, 1000),
+                    (LinkLimit::GroIpv4MaxSize, 1500),
+                ]),
+                group: 77,
+                alias: Some(RawName::from_bytes(b"x\xff")),
+                broadcast: Some(MacAddr::ZERO),
+                mode: 1,
+                ..LinkProperties::default()
+            },
             ..link(PF, "net1")
         };
         assert_eq!(
@@ -39,6 +75,123 @@ fn each_change_of_a_link_arrives_as_itself() {
         assert_eq!(netlink.link(77).await.unwrap(), None);
         assert_eq!(netlink.link_named(&name("pf0")).await.unwrap(), None);
     });
+}
+
+/// A VF as its driver makes it.
+fn probed() -> Link {
+    let mut link = link(7, "eth2");
+    link.qdisc = Some("noop".into());
+    link.mtu_range = Some((68, 9216));
+    link.queues = Some((2, 1));
+    link.tso_max = Some((65536, 65535));
+    link.properties = LinkProperties {
+        limits: BTreeMap::from([
+            (LinkLimit::GsoMaxSize, 65536),
+            (LinkLimit::GsoMaxSegs, 65535),
+            (LinkLimit::GroMaxSize, 65536),
+            (LinkLimit::GsoIpv4MaxSize, 65536),
+            (LinkLimit::GroIpv4MaxSize, 65536),
+        ]),
+        ..CleanLink::probed(&link).properties
+    };
+    link
+}
+
+#[test]
+fn link_that_a_pod_spoiled_is_clean_after_all_remedies() {
+    let mut spoiled = probed();
+    spoiled.name = RawName::from_bytes(b"x\xff");
+    spoiled.altnames = (0..200)
+        .map(|number| RawName::from_bytes(&[b'a', number, 0xff]))
+        .collect();
+    spoiled.mtu = 68;
+    spoiled.properties = LinkProperties {
+        flags: LinkFlags::NOARP | LinkFlags::PROMISC | LinkFlags::ALLMULTI,
+        promiscuity: 1,
+        allmulti: 1,
+        queue_length: Some(1),
+        limits: probed()
+            .properties
+            .limits
+            .into_keys()
+            .map(|limit| (limit, 1000))
+            .collect(),
+        group: 77,
+        alias: Some(RawName::from_bytes(&[0xff; 255])),
+        broadcast: Some(MacAddr::ZERO),
+        mode: 1,
+        xdp: BTreeMap::from([(XdpMode::Native, 7), (XdpMode::Offloaded, 8)]),
+        master: Some(PF),
+    };
+    run(async {
+        let kernel = kernel();
+        kernel.add_link(spoiled.clone());
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        let found = netlink.link(7).await.unwrap().unwrap();
+        assert_eq!(found, spoiled);
+        let clean = CleanLink::of(&probed());
+        for difference in clean.differences(&found) {
+            // Those follow from the flags.
+            if let Some(remedy) = difference.remedy {
+                netlink.set_link(7, &remedy).await.unwrap();
+            }
+        }
+        assert_eq!(netlink.link(7).await.unwrap(), Some(probed()));
+        assert_eq!(clean.differences(&probed()), []);
+    });
+}
+
+#[test]
+fn explicit_queue_disciplines_are_found_and_deleted() {
+    let qdisc = |kind: &str, place, is_explicit| Qdisc {
+        kind: kind.into(),
+        place,
+        is_explicit,
+    };
+    let (root, ingress) = (QdiscPlace::Root, QdiscPlace::Ingress);
+    run(async {
+        let kernel = kernel();
+        kernel.add_link(probed());
+        kernel.add_qdisc(PF, qdisc("mq", root, false));
+        kernel.add_qdisc(7, qdisc("prio", root, true));
+        kernel.add_qdisc(7, qdisc("clsact", ingress, true));
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        let found = netlink.qdiscs(7).await.unwrap();
+        assert_eq!(
+            found,
+            [qdisc("prio", root, true), qdisc("clsact", ingress, true)]
+        );
+        for difference in found.iter().filter_map(Qdisc::difference) {
+            netlink
+                .set_link(7, &difference.remedy.unwrap())
+                .await
+                .unwrap();
+        }
+        assert_eq!(netlink.qdiscs(7).await.unwrap(), []);
+        let own = netlink.qdiscs(PF).await.unwrap();
+        assert_eq!(own.iter().find_map(Qdisc::difference), None);
+    });
+}
+
+#[test]
+fn neighbours_are_those_of_the_link() {
+    let address = "192.0.2.9".parse().unwrap();
+    run(async {
+        let kernel = kernel();
+        kernel.add_link(probed());
+        kernel.add_neighbour(7, address);
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        assert_eq!(netlink.neighbours(7).await.unwrap(), [address]);
+        assert!(netlink.neighbours(PF).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn promiscuity_of_an_upper_device_stays_without_remedy() {
+    let mut link = probed();
+    link.properties.promiscuity = 1;
+    let differences = CleanLink::probed(&link).differences(&link);
+    assert!(matches!(differences.as_slice(), [one] if one.remedy.is_none()));
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! Neighbours of a link: what the kernel knows or was told of other stations on its segment.
+
+use std::net::IpAddr;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+
+use super::addresses::ip;
+use super::connection::Netlink;
+use super::error::NetlinkError;
+use crate::nla::{attribute, number32};
+
+// include/uapi/linux/rtnetlink.h, neighbour.h
+const RTM_NEWNEIGH: u16 = 28;
+/// Length of `struct ndmsg`.
+const HEADER: usize = 12;
+const NDA_DST: u16 = 1;
+
+impl Netlink {
+    /// Reads the neighbours of a link, both families.
+    pub async fn neighbours(&self, link: u32) -> Result<Vec<IpAddr>, NetlinkError> {
+        let mut message = NeighbourMessage::default();
+        // The kernel leaves out those of other links (`neigh_dump_info`, net/core/neighbour.c).
+        message.attributes.push(NeighbourAttribute::IfIndex(link));
+        let message = RouteNetlinkMessage::GetNeighbour(message);
+        let answers = self.dump("list the neighbours", message).await?;
+        let bodies = answers
+            .into_iter()
+            .filter_map(|answer| answer.into_body(RTM_NEWNEIGH));
+        let all = bodies.filter_map(|body| read(&body));
+        let of_link = all.filter(|(index, _)| *index == link);
+        Ok(of_link.map(|(_, address)| address).collect())
+    }
+}
+
+/// Reads the link and the address of an `RTM_NEWNEIGH` message.
+pub(super) fn read(body: &[u8]) -> Option<(u32, IpAddr)> {
+    let address = attribute(body.get(HEADER..)?, NDA_DST)?;
+    Some((number32(body, 4)?, ip(address)?))
+}
