@@ -20,6 +20,10 @@ pub mod snapshot;
 pub mod vf;
 pub mod vlan;
 
+#[cfg(feature = "sysfs")]
+pub mod driver;
+#[cfg(feature = "netlink")]
+pub mod ethtool;
 #[cfg(feature = "notice")]
 pub mod heap;
 #[cfg(feature = "netlink")]

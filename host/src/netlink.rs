@@ -10,6 +10,7 @@ mod announce;
 mod changes;
 mod codec;
 mod connection;
+mod devices;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

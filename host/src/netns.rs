@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{FsType, fstatfs};
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +122,18 @@ impl Netns {
         self.fd.as_fd()
     }
 
+    /// Number of the namespace, which no other namespace gets on this boot, not even one with the same inode (Linux 5.14).
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn cookie(&self) -> Result<Option<u64>, NetnsError> {
+        self.run(|| {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None).ok()?;
+            cookie(socket.as_fd())
+        })
+    }
+
     /// Does `work` in the namespace, on a thread that ends there: no thread comes back from a namespace, so none can be left in one.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         std::thread::scope(|scope| {
@@ -162,6 +176,28 @@ impl Netns {
     }
 }
 
+/// Number of the namespace of a socket (`SO_NETNS_COOKIE`); `None` before Linux 5.14.
+pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).ok()?;
+    let value = std::ptr::from_mut(&mut cookie).cast();
+    #[expect(unsafe_code, reason = "nix has no such option")]
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes, which is the size of the number.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            value,
+            &raw mut length,
+        )
+    };
+    (done == 0).then_some(cookie)
+}
+
+/// `include/uapi/asm-generic/socket.h`.
+const SO_NETNS_COOKIE: i32 = 71;
+
 /// Whether the namespace of the calling thread has a link of this name or alternative name; one cheap system call, no netlink.
 pub fn has_name(name: &IfName) -> bool {
     if_nametoindex(name.as_str()).is_ok()
@@ -176,6 +212,7 @@ pub fn has_index(index: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ethtool::Ethtool;
 
     #[test]
     fn a_file_is_not_a_namespace_and_nothing_is_gone() {
@@ -191,6 +228,17 @@ mod tests {
     #[test]
     fn what_is_not_there_has_neither_name_nor_index() {
         assert!(!has_name(&"no-such-link".parse().unwrap()) && !has_index(0x7fff_fff0));
+    }
+
+    #[test]
+    fn cookie_of_a_namespace_is_that_of_its_sockets() {
+        let socket = Ethtool::open().unwrap();
+        let expected = cookie(socket.as_fd());
+        // Only root may enter a namespace, also its own.
+        if let Ok(found) = Netns::current().unwrap().cookie() {
+            assert_eq!(found, expected);
+        }
+        assert!(expected.is_none_or(|cookie| cookie > 0));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! Each request has a deadline: a reply that is lost would never reach its request.
 
+use std::io;
 use std::num::NonZeroI32;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,15 +14,18 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_proto::ConnectionHandle;
-use netlink_sys::{AsyncSocket, SocketAddr};
+use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
 use super::codec::StrictCodec;
+use super::devices::Devices;
 use super::error::{self, NetlinkError, NetlinkErrorKind};
 use super::message::Message;
 use super::socket::{self, DatagramSocket};
+use crate::ethtool::{Ethtool, EthtoolSettings};
 use crate::netns::{Netns, NetnsError};
+use crate::pci::PciAddress;
 
 /// Tries of a request that the driver refuses as busy: i40e and iavf do so while they reset, for a second or two.
 pub(super) const TRIES: u32 = 20;
@@ -29,6 +34,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 /// A netlink socket in one network namespace, for a tokio runtime with I/O and time.
 #[derive(Debug)]
 pub struct Netlink {
+    devices: Box<dyn Devices>,
     handle: ConnectionHandle<Message>,
     connection: JoinHandle<()>,
     deadline: Duration,
@@ -40,7 +46,7 @@ pub struct Netlink {
 pub enum OpenError {
     /// The kernel refused the socket.
     #[error("cannot open a netlink socket")]
-    Socket(#[source] std::io::Error),
+    Socket(#[source] io::Error),
     /// The namespace could not be entered.
     #[error("cannot open a netlink socket in another namespace")]
     Namespace(#[source] NetnsError),
@@ -52,10 +58,9 @@ impl Netlink {
     /// # Errors
     /// [`OpenError::Socket`], also when no tokio runtime with I/O is running.
     pub fn host(deadline: Duration) -> Result<Self, OpenError> {
-        Ok(Self::over(
-            DatagramSocket::open().map_err(OpenError::Socket)?,
-            deadline,
-        ))
+        socket::open_raw()
+            .and_then(|socket| Self::of_kernel(socket, deadline))
+            .map_err(OpenError::Socket)
     }
 
     /// Opens a socket in the namespace `netns`, where it stays.
@@ -72,13 +77,41 @@ impl Netlink {
         let (socket, done) = netns
             .run(|| (socket::open_raw(), there()))
             .map_err(OpenError::Namespace)?;
-        let socket = socket
-            .and_then(DatagramSocket::over)
+        let netlink = socket
+            .and_then(|socket| Self::of_kernel(socket, deadline))
             .map_err(OpenError::Socket)?;
-        Ok((Self::over(socket, deadline), done))
+        Ok((netlink, done))
     }
 
-    pub(super) fn over<S: AsyncSocket + Send + 'static>(socket: S, deadline: Duration) -> Self {
+    fn of_kernel(socket: Socket, deadline: Duration) -> io::Result<Self> {
+        let ethtool = Ethtool::over(socket.as_fd().try_clone_to_owned()?);
+        let socket = DatagramSocket::over(socket)?;
+        Ok(Self::over(socket, Box::new(ethtool), deadline))
+    }
+
+    /// Number of the namespace in which the socket was opened, which no other namespace gets on this boot (Linux 5.14).
+    pub fn netns_cookie(&self) -> Option<u64> {
+        self.devices.netns_cookie()
+    }
+
+    /// The settings of a link that `ethtool` can change; those that its driver does not have are absent.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn ethtool_settings(&self, link: u32) -> io::Result<EthtoolSettings> {
+        self.devices.settings(link)
+    }
+
+    /// The PCI device behind a link, as its driver reports it.
+    pub(super) fn device_behind(&self, link: u32) -> Option<PciAddress> {
+        self.devices.device(link).ok().flatten()
+    }
+
+    pub(super) fn over<S: AsyncSocket + Send + 'static>(
+        socket: S,
+        devices: Box<dyn Devices>,
+        deadline: Duration,
+    ) -> Self {
         let (mut connection, handle, _unsolicited) =
             netlink_proto::from_socket_with_codec::<Message, S, StrictCodec>(socket);
         // Without its end an answer is not complete: the connection may have been closed.
@@ -86,6 +119,7 @@ impl Netlink {
         // The end of a list also carries the error of a list that was not finished.
         connection.set_forward_done(true);
         Self {
+            devices,
             handle,
             connection: tokio::spawn(connection),
             deadline,

@@ -10,6 +10,7 @@ mod state;
 mod wire;
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,9 +21,12 @@ use nix::errno::Errno;
 use self::socket::FakeSocket;
 use self::state::State;
 use super::connection::{Netlink, OpenError};
+use super::devices::Devices;
 use super::routes::Route;
+use crate::ethtool::EthtoolSettings;
 use crate::link::{Link, LinkChange, Qdisc};
 use crate::netns::NetnsId;
+use crate::pci::PciAddress;
 use crate::vf::{VfChange, VfIndex, VfSettings};
 
 /// One network namespace of a kernel in memory; clones are the same namespace.
@@ -131,6 +135,23 @@ impl FakeKernel {
         }
     }
 
+    /// Changes what the kernel reports as the device behind a link: in the message about it, and to ethtool.
+    ///
+    /// Before Linux 5.14 the message has none, and that of a virtio device is `virtioN`.
+    pub fn set_parent(&self, index: u32, parent: Option<&str>, bus_info: Option<&str>) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.parent = parent.map(str::to_owned);
+            held.bus_info = bus_info.map(str::to_owned);
+        }
+    }
+
+    /// Sets what ethtool reports of a link.
+    pub fn set_ethtool(&self, index: u32, settings: EthtoolSettings) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.ethtool = settings;
+        }
+    }
+
     /// Gives a link a neighbour.
     pub fn add_neighbour(&self, index: u32, address: IpAddr) {
         if let Some(held) = self.state().links.get_mut(&index) {
@@ -173,6 +194,11 @@ impl FakeKernel {
         self.state().failures.push((Box::new(holds), failure));
     }
 
+    /// Sets the number of the namespace.
+    pub fn set_cookie(&self, cookie: u64) {
+        self.state().cookie = Some(cookie);
+    }
+
     /// The link with this index.
     pub fn link(&self, index: u32) -> Option<Link> {
         self.state().links.get(&index).map(|held| held.link.clone())
@@ -213,10 +239,29 @@ impl fmt::Debug for FakeKernel {
     }
 }
 
+impl Devices for FakeKernel {
+    fn device(&self, link: u32) -> io::Result<Option<PciAddress>> {
+        let state = self.state();
+        let held = state.links.get(&link).ok_or(Errno::ENODEV)?;
+        let name = held.bus_info.as_deref();
+        Ok(name.and_then(|name| name.parse().ok()))
+    }
+
+    fn settings(&self, link: u32) -> io::Result<EthtoolSettings> {
+        let state = self.state();
+        let held = state.links.get(&link).ok_or(Errno::ENODEV)?;
+        Ok(held.ethtool.clone())
+    }
+
+    fn netns_cookie(&self) -> Option<u64> {
+        self.state().cookie
+    }
+}
+
 impl Netlink {
     /// Talks to a kernel in memory instead of the real one, through the same encoder, decoder and deadline.
     pub fn fake(kernel: &FakeKernel, deadline: Duration) -> Result<Self, OpenError> {
         let socket = FakeSocket::open(kernel.clone()).map_err(OpenError::Socket)?;
-        Ok(Self::over(socket, deadline))
+        Ok(Self::over(socket, Box::new(kernel.clone()), deadline))
     }
 }

@@ -46,7 +46,7 @@ impl Netlink {
         let bodies = answers
             .into_iter()
             .filter_map(|answer| answer.into_body(RTM_NEWLINK));
-        Ok(bodies.filter_map(|body| ifinfo::read(&body)).collect())
+        Ok(bodies.filter_map(|body| self.read_link(&body)).collect())
     }
 
     /// Finds the link of a PCI device in this namespace, whatever its name is.
@@ -112,7 +112,17 @@ impl Netlink {
             .one(operation, RouteNetlinkMessage::GetLink(message))
             .await?;
         let body = answer.and_then(|answer| answer.into_body(RTM_NEWLINK));
-        Ok(body.and_then(|body| ifinfo::read(&body)))
+        Ok(body.and_then(|body| self.read_link(&body)))
+    }
+
+    /// Reads a link from a message, and its device from the driver if the message has none:
+    /// before Linux 5.14, of a virtio device, or behind properties that are longer than the kernel can express.
+    pub(super) fn read_link(&self, body: &[u8]) -> Option<Link> {
+        let mut link = ifinfo::read(body)?;
+        if link.device.is_none() && link.kind.is_none() {
+            link.device = self.device_behind(link.index);
+        }
+        Some(link)
     }
 }
 

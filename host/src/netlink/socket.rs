@@ -33,10 +33,6 @@ pub(super) fn open_raw() -> io::Result<Socket> {
 }
 
 impl DatagramSocket {
-    pub(super) fn open() -> io::Result<Self> {
-        Self::over(open_raw()?)
-    }
-
     pub(super) fn over(socket: Socket) -> io::Result<Self> {
         #[expect(
             unsafe_code,

@@ -161,7 +161,7 @@ fn the_connection_ends_with_its_owner() {
     run(async {
         let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
         netlink.link(PF).await.unwrap();
-        assert_eq!(Arc::strong_count(&kernel.0), 2);
+        assert_eq!(Arc::strong_count(&kernel.0), 3);
         drop(netlink);
         tokio::task::yield_now().await;
         assert_eq!(Arc::strong_count(&kernel.0), 1);

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use super::connection::Netlink;
 use super::error::NetlinkError;
 use super::links::RTM_NEWLINK;
-use super::{ifinfo, vf_list};
+use super::vf_list;
 use crate::link::Link;
 use crate::vf::{VfChange, VfIndex, VfLinkState, VfRate, VfSettings};
 use crate::vlan::{Vlan, VlanProto};
@@ -41,7 +41,7 @@ impl Netlink {
         {
             Ok(answer) => {
                 let body = answer.and_then(|answer| answer.into_body(RTM_NEWLINK));
-                Ok(body.and_then(|body| Some((ifinfo::read(&body)?, vf_list::find(&body, vf)))))
+                Ok(body.and_then(|body| Some((self.read_link(&body)?, vf_list::find(&body, vf)))))
             }
             Err(error) if error.errno() == Some(Errno::EMSGSIZE) => {
                 Ok(self.link(pf).await?.map(|link| (link, None)))

@@ -86,8 +86,8 @@ pub(super) fn encode(held: &HeldLink, with_vfs: bool) -> Vec<u8> {
     if let Some(mac) = link.permanent_mac {
         add(PERM_ADDRESS, &mac.bytes());
     }
-    if let Some(device) = link.device {
-        add(PARENT_DEV_NAME, &text(device.to_string().as_bytes()));
+    if let Some(parent) = &held.parent {
+        add(PARENT_DEV_NAME, &text(parent.as_bytes()));
     }
     body
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::{Failure, FakeKernel, Request};
+use crate::ethtool::EthtoolSettings;
 use crate::link::{Link, LinkChange, LinkFlags, LinkLimit, Qdisc};
 use crate::netlink::Route;
 use crate::netns::NetnsId;
@@ -23,11 +24,17 @@ pub(in crate::netlink) struct State {
     pub(super) namespaces: Vec<(NetnsId, FakeKernel)>,
     pub(super) failures: Vec<(Holds, Failure)>,
     pub(super) requests: Vec<Request>,
+    pub(super) cookie: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct HeldLink {
     pub(super) link: Link,
+    /// The device in the message about the link.
+    pub(super) parent: Option<String>,
+    /// The device that ethtool reports.
+    pub(super) bus_info: Option<String>,
+    pub(super) ethtool: EthtoolSettings,
     /// Attributes that are part of each message about the link, as bytes.
     pub(super) attributes: Vec<(u16, Vec<u8>)>,
     pub(super) vfs: BTreeMap<VfIndex, VfSettings>,
@@ -64,8 +71,12 @@ impl fmt::Debug for State {
 
 impl State {
     pub(super) fn add_link(&mut self, link: Link) {
+        let device = link.device.map(|device| device.to_string());
         let held = HeldLink {
             link,
+            parent: device.clone(),
+            bus_info: device,
+            ethtool: EthtoolSettings::default(),
             attributes: Vec::new(),
             vfs: BTreeMap::new(),
             hidden: Vec::new(),

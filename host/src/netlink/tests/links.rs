@@ -142,6 +142,45 @@ fn link_that_a_pod_spoiled_is_clean_after_all_remedies() {
 }
 
 #[test]
+fn device_is_known_where_the_message_does_not_have_it() {
+    let device: crate::PciAddress = "0000:01:10.4".parse().unwrap();
+    let address = "0000:01:10.4";
+    for (parent, bus_info, expected) in [
+        (Some(address), None, Some(device)),
+        // Before Linux 5.14.
+        (None, Some(address), Some(device)),
+        (Some("virtio3"), Some(address), Some(device)),
+        (Some("mlx5_core.sf.4"), Some("mlx5_core.sf.4"), None),
+        (None, None, None),
+    ] {
+        run(async {
+            let kernel = kernel();
+            kernel.add_link(probed());
+            kernel.set_parent(7, parent, bus_info);
+            let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+            let link = netlink.link(7).await.unwrap().unwrap();
+            assert_eq!(link.device, expected, "{parent:?} {bus_info:?}");
+            let found = netlink.link_of_device(device).await.unwrap();
+            assert_eq!(found.map(|link| link.index), expected.map(|_| 7));
+        });
+    }
+}
+
+#[test]
+fn link_that_was_made_on_demand_has_no_device_of_its_own() {
+    run(async {
+        let kernel = kernel();
+        kernel.add_link(Link {
+            kind: Some("vlan".into()),
+            ..link(7, "eth2.100")
+        });
+        kernel.set_parent(7, None, Some("0000:01:10.4"));
+        let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
+        assert_eq!(netlink.link(7).await.unwrap().unwrap().device, None);
+    });
+}
+
+#[test]
 fn explicit_queue_disciplines_are_found_and_deleted() {
     let qdisc = |kind: &str, place, is_explicit| Qdisc {
         kind: kind.into(),

@@ -1,0 +1,207 @@
+//! The driver of a PCI function: taken away, given, or started again.
+//!
+//! A function whose driver starts again is as if it had just been probed: its network device is a new one, on the host,
+//! and all devices that were stacked on the old one are gone, in whatever namespace they were.
+//! This works for drivers for user space as well; the kernel waits with `unbind` until nobody has the vfio device open.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sysfs_class::{PciDriver, SysClass};
+
+use crate::pci::PciAddress;
+use crate::root::HostRoot;
+use crate::sysfs::device_path;
+
+/// A driver could not be taken away or given.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The function has no driver, so that nothing tells which one to start.
+    #[error("{device} has no driver")]
+    NoDriver {
+        /// The function.
+        device: PciAddress,
+    },
+    /// The kernel refused to take the driver away; the function still has it.
+    #[error("cannot unbind {device} from driver `{driver}`")]
+    Unbind {
+        /// The function.
+        device: PciAddress,
+        /// The driver.
+        driver: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The kernel refused to give the driver; the function has none now.
+    #[error("cannot bind {device} to driver `{driver}`")]
+    Bind {
+        /// The function.
+        device: PciAddress,
+        /// The driver.
+        driver: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The choice of the driver could not be read or written.
+    #[error("cannot use `{}`", path.display())]
+    Override {
+        /// `driver_override` of the function.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+}
+
+/// Name of the driver that a function has.
+pub fn name(root: &HostRoot, device: PciAddress) -> Option<String> {
+    let target = fs::read_link(device_path(root, device).join("driver")).ok()?;
+    Some(target.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Takes the driver away from a function and gives it back; returns the driver's name.
+///
+/// The network device may appear a moment after this has returned: the caller waits for it.
+///
+/// # Errors
+/// [`DriverError::NoDriver`] and [`DriverError::Unbind`], after which nothing has changed;
+/// [`DriverError::Bind`], after which the function has no driver: [`bind`] may succeed later.
+pub fn restart(root: &HostRoot, device: PciAddress) -> Result<String, DriverError> {
+    let driver = unbind(root, device)?.ok_or(DriverError::NoDriver { device })?;
+    bind(root, device, &driver)?;
+    Ok(driver)
+}
+
+/// Takes the driver away from a function; returns its name, or `None` if the function has none.
+pub fn unbind(root: &HostRoot, device: PciAddress) -> Result<Option<String>, DriverError> {
+    let Some(driver) = name(root, device) else {
+        return Ok(None);
+    };
+    let refused = |source| DriverError::Unbind {
+        device,
+        driver: driver.clone(),
+        source,
+    };
+    of_name(root, &driver)
+        .write_file("unbind", device.to_string())
+        .map_err(refused)?;
+    Ok(Some(driver))
+}
+
+/// Gives a function a driver, also one that does not know its ids, as vfio-pci without `driver_override`.
+///
+/// A `driver_override` that the function has afterwards is the one that it had before.
+pub fn bind(root: &HostRoot, device: PciAddress, driver: &str) -> Result<(), DriverError> {
+    let give = || of_name(root, driver).write_file("bind", device.to_string());
+    let refused = |source| DriverError::Bind {
+        device,
+        driver: driver.to_owned(),
+        source,
+    };
+    match give() {
+        // The driver does not match: another override, or none for a driver that matches only by override
+        // (`pci_match_device`, drivers/pci/pci-driver.c).
+        Err(error) if error.raw_os_error() == Some(ENODEV) => {
+            let path = device_path(root, device).join("driver_override");
+            let before = write_override(&path, driver)?;
+            let given = give();
+            write_override(&path, &before)?;
+            given.map_err(refused)
+        }
+        done => done.map_err(refused),
+    }
+}
+
+const ENODEV: i32 = 19;
+
+/// Writes an override and returns the one before; the kernel shows none as `(null)`.
+fn write_override(path: &Path, driver: &str) -> Result<String, DriverError> {
+    let failed = |source| DriverError::Override {
+        path: path.to_owned(),
+        source,
+    };
+    let before = fs::read_to_string(path).map_err(failed)?;
+    fs::write(path, format!("{driver}\n")).map_err(failed)?;
+    let before = before.trim();
+    Ok(if before == "(null)" { "" } else { before }.to_owned())
+}
+
+fn of_name(root: &HostRoot, driver: &str) -> PciDriver {
+    let path = root.join("sys/bus/pci/drivers").join(driver);
+    #[expect(
+        unsafe_code,
+        reason = "the checked constructor accepts paths below /sys only, and tests have another root"
+    )]
+    // SAFETY: the constructor keeps the path and does nothing else; what it leaves unchecked is that the path is a driver's.
+    unsafe {
+        PciDriver::from_path_unchecked(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A tree with one driver and one function, which the driver has.
+    fn tree(driver: &str) -> (tempfile::TempDir, HostRoot, PciAddress) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = HostRoot::new(dir.path());
+        let device: PciAddress = "0000:01:10.0".parse().unwrap();
+        let drivers = root.join("sys/bus/pci/drivers").join(driver);
+        fs::create_dir_all(&drivers).unwrap();
+        for verb in ["bind", "unbind"] {
+            fs::write(drivers.join(verb), "").unwrap();
+        }
+        let path = device_path(&root, device);
+        fs::create_dir_all(&path).unwrap();
+        symlink(format!("../../drivers/{driver}"), path.join("driver")).unwrap();
+        (dir, root, device)
+    }
+
+    #[test]
+    fn restart_writes_the_address_to_both_files_of_the_driver() {
+        for driver in ["igbvf", "vfio-pci", "uio_pci_generic"] {
+            let (_dir, root, device) = tree(driver);
+            assert_eq!(restart(&root, device).unwrap(), driver);
+            for verb in ["bind", "unbind"] {
+                let path = root.join("sys/bus/pci/drivers").join(driver).join(verb);
+                assert_eq!(fs::read_to_string(path).unwrap(), "0000:01:10.0");
+            }
+        }
+    }
+
+    #[test]
+    fn function_without_driver_is_named() {
+        let (_dir, root, device) = tree("igbvf");
+        fs::remove_file(device_path(&root, device).join("driver")).unwrap();
+        let error = restart(&root, device).unwrap_err();
+        assert_eq!(error.to_string(), "0000:01:10.0 has no driver");
+        assert_eq!(unbind(&root, device).unwrap(), None);
+    }
+
+    #[test]
+    fn refusal_names_function_and_driver() {
+        let (_dir, root, device) = tree("igbvf");
+        fs::remove_file(root.join("sys/bus/pci/drivers/igbvf/bind")).unwrap();
+        let error = restart(&root, device).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot bind 0000:01:10.0 to driver `igbvf`"
+        );
+        let error = bind(&root, device, "no-such-driver").unwrap_err();
+        assert!(matches!(error, DriverError::Bind { .. }));
+    }
+
+    #[test]
+    fn override_is_replaced_and_returned() {
+        let (_dir, root, device) = tree("igbvf");
+        let path = device_path(&root, device).join("driver_override");
+        for (shown, before) in [("(null)\n", ""), ("\n", ""), ("vfio-pci\n", "vfio-pci")] {
+            fs::write(&path, shown).unwrap();
+            assert_eq!(write_override(&path, "igbvf").unwrap(), before);
+            assert_eq!(fs::read_to_string(&path).unwrap(), "igbvf\n");
+        }
+    }
+}
