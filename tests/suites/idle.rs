@@ -1,11 +1,11 @@
-//! What the device plugin does while nothing happens: between two questions to kubelet about pods it is woken for them and for nothing else.
+//! An idle device plugin wakes up only for its regular query of the kubelet's pod resources.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
+    reason = "a test fails by a panic"
 )]
 #![cfg(test)]
 
@@ -17,9 +17,9 @@ use sriov_testkit::plugin::{self, Plugin};
 use sriov_testkit::process::Activity;
 use sriov_testkit::sized_tree::{self as tree, Size};
 
-/// Each question is a connection of its own: one for its timer, the others for its bytes there and back, and its end.
+/// Limit of wake-ups for each query: one for the timer, the others for a new connection, its data and its end.
 const WAKEUPS: u64 = 9;
-/// What comes within this time of a question is one with it; the next one of its own is two seconds away, or more.
+/// Activity within this time belongs to the same query; the next query follows after two seconds or more.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 #[test]
@@ -38,17 +38,17 @@ fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
     );
     let plugin = Plugin::start(plugin::binary().unwrap(), &flags, &dir.path().join("log")).unwrap();
     kubelet
-        .wait_for("all resources are known", |known| known.len() == 3)
+        .wait_for("all resources are registered", |known| known.len() == 3)
         .unwrap();
     let asked = || {
         let mut questions = 0;
         kubelet.pods(|pods| questions = pods.questions);
         questions
     };
-    // The next question that comes after so long without one, with all that follows it at once.
+    // Waits for the next query after a quiet time, and for the activity that belongs to it.
     let next = |quiet: Duration| {
         let (mut last, mut has_come) = ((asked(), Instant::now()), false);
-        sriov_testkit::node::wait_for("kubelet is asked again", || {
+        sriov_testkit::node::wait_for("the plugin queries the kubelet again", || {
             let (before, since) = last;
             let now = asked();
             if now != before {
@@ -59,9 +59,9 @@ fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
         })
         .unwrap();
     };
-    // A start is followed by questions after two and ten seconds, then by one each half minute.
+    // After a start the plugin queries after two and ten seconds, then every half minute.
     next(Duration::from_secs(1));
-    // A link of this machine that changes meanwhile wakes the plugin as well, and rightly: one quiet span of three is proof.
+    // A change of a link of this machine also wakes the plugin, so one quiet span of three is enough.
     let is_quiet = |(questions, wakeups): &(usize, u64)| *questions == 1 && *wakeups <= WAKEUPS;
     let mut spans = Vec::new();
     for _ in 0..3 {
@@ -70,7 +70,7 @@ fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
         let questions = asked() - questions;
         let done = Activity::of(plugin.id()).unwrap().since(before);
         println!(
-            "{} wake-ups for {questions} questions, {:.2} ms CPU",
+            "{} wake-ups for {questions} queries, {:.2} ms CPU",
             done.wakeups, done.cpu
         );
         spans.push((questions, done.wakeups));
@@ -80,7 +80,7 @@ fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
     }
     assert!(
         spans.iter().any(is_quiet),
-        "questions and wake-ups: {spans:?}"
+        "queries and wake-ups: {spans:?}"
     );
     plugin.stop().unwrap();
 }

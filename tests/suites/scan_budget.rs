@@ -1,11 +1,11 @@
-//! What a look at the machine costs for each function: reads, allocations, and the bytes that stay; the same at any size.
+//! Limits of a scan for each PCI function: reads, allocations and remaining bytes, the same at any size.
 
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
     clippy::as_conversions,
     clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
+    reason = "a test fails by a panic"
 )]
 #![cfg(test)]
 
@@ -25,20 +25,20 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// What each function may cost.
+/// Limits for each function.
 const BUDGET: [(&str, f64); 6] = [
     // Two directories and twelve attributes.
     ("lookups of the scan", 15.0),
     ("allocations of the scan", 70.0),
-    // It, its network device and the names of both.
+    // The function, its network device and the names of both.
     ("bytes that the scan leaves", 420.0),
     ("allocations of the plan", 3.5),
     ("bytes that the plan leaves", 130.0),
-    // What is offered shares its devices with the plan.
+    // The offer shares its devices with the plan.
     ("bytes that the offer leaves", 20.0),
 ];
 
-/// What the calls do to the heap: allocations and reallocations, and bytes that stay.
+/// Runs `act`, and counts allocations with reallocations, and remaining bytes.
 fn on_heap<T>(act: impl FnOnce() -> T) -> (T, usize, usize) {
     let region = Region::new(ALLOCATOR);
     let made = act();
@@ -50,7 +50,7 @@ fn on_heap<T>(act: impl FnOnce() -> T) -> (T, usize, usize) {
     )
 }
 
-/// What each function costs, in the order of the budget.
+/// The cost of each function, in the order of the budget.
 fn cost(size: Size) -> [f64; 6] {
     let dir = tempfile::tempdir().unwrap();
     tree::build(dir.path(), size).unwrap();
@@ -71,7 +71,7 @@ fn cost(size: Size) -> [f64; 6] {
     [lookups, scanned, kept, planned, placed, told].map(|count| count as f64 / functions)
 }
 
-/// Allocations that reading the configuration takes for each resource, each with the name of a PF.
+/// Limit of allocations for each resource while the configuration is parsed; each resource has the name of a PF.
 const READ: f64 = 100.0;
 
 fn reading(resources: usize) -> f64 {
@@ -85,7 +85,7 @@ fn reading(resources: usize) -> f64 {
     allocations as f64 / resources as f64
 }
 
-// One test alone: what another one allocates would be counted too.
+// One test alone: allocations of another test would be counted too.
 #[test]
 fn a_function_costs_what_it_costs_at_any_size() {
     let mut over = Vec::new();

@@ -1,4 +1,4 @@
-//! The CNI plugin's times on the node: wall and CPU of each verb, alone and seven at once, with and without IPAM; a peer's in turn with ours.
+//! Measures wall and CPU time of each verb of the CNI plugin on the node, alone and seven at once, with and without IPAM; a peer alternates with ours.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use sriov_testkit::node::{Netns, Pf};
 
 /// Rounds of each case.
 const ROUNDS: usize = 25;
-/// Attachments at the same time.
+/// Number of attachments at the same time.
 pub(super) const PARALLEL: usize = 7;
 const VERBS: [&str; 3] = ["ADD", "CHECK", "DEL"];
 
-/// Measures and tells figure by figure; programs take turns, so that the machine's moods are shared.
+/// Measures and prints figure by figure; the programs alternate, so that the load of the machine affects both.
 pub fn measure(programs: &[Program]) -> Result<()> {
     let pf = Pf::with_vfs(0, PARALLEL)?;
     starts(programs)?;
@@ -32,7 +32,7 @@ pub fn measure(programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
-/// What is asked for, from nothing to all that the emulated NIC can do.
+/// Configurations, from an empty one to all settings of the emulated NIC.
 pub(super) fn cases() -> [(&'static str, Value); 5] {
     let vlan = json!({ "vlan": 100 });
     let full = json!({ "vlan": 100, "mac": "02:00:00:00:0c:00", "spoofchk": "on", "trust": "on" });
@@ -53,7 +53,7 @@ pub(super) fn cases() -> [(&'static str, Value); 5] {
     ]
 }
 
-/// The programs that do all of it, by their position; ours must.
+/// The positions of the programs that apply a whole configuration; ours must.
 pub(super) fn able<'a>(
     programs: &'a [Program],
     pf: &Pf,
@@ -66,13 +66,13 @@ pub(super) fn able<'a>(
         if program.does(pf, &pod, fields, &attachment)? {
             able.push((position, program));
         } else if position == 0 {
-            bail!("the plugin did not do {fields}");
+            bail!("the plugin did not apply {fields}");
         }
     }
     Ok(able)
 }
 
-/// Processes that do next to nothing.
+/// Measures processes that do next to nothing.
 fn starts(programs: &[Program]) -> Result<()> {
     let version = |program: &Path| version(program).map(|_| ());
     let mut empty = Timing::of("an empty static program");
@@ -93,7 +93,7 @@ fn starts(programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
-/// ADD, CHECK and DEL again and again, for so many pods at once.
+/// Repeats ADD, CHECK and DEL, for `pods` pods at once.
 fn rounds(
     pf: &Pf,
     programs: &[(usize, &Program)],
@@ -117,7 +117,7 @@ fn rounds(
     let mut timings = VERBS.map(|verb| Timing::of(&format!("{verb}{how}: {case}")));
     for _ in 0..ROUNDS / if pods > 1 { 2 } else { 1 } {
         for (position, program) in programs {
-            // What ADD gave goes into CHECK and DEL, as a runtime does it.
+            // CHECK and DEL get the result of ADD, as from a runtime.
             let mut inputs: Vec<Value> = (0..pods).map(|index| of_pod(fields, index)).collect();
             let verbs = VERBS.iter().zip(&mut timings);
             for (verb, timing) in verbs.filter(|(verb, _)| program.has(verb)) {
@@ -146,7 +146,7 @@ fn of_pod(fields: &Value, index: usize) -> Value {
     fields
 }
 
-/// Runs all at the same time and waits for the last; one alone needs no thread.
+/// Runs all at the same time and waits for the last; a single one needs no thread.
 fn at_once<T: Send>(
     calls: impl IntoIterator<Item = impl FnOnce() -> Result<T> + Send>,
 ) -> Result<Vec<T>> {
@@ -163,7 +163,7 @@ fn at_once<T: Send>(
     })
 }
 
-/// Wall and CPU time of the same thing.
+/// Wall and CPU time of one call or round.
 struct Timing {
     wall: Figure,
     cpu: Figure,
@@ -193,7 +193,7 @@ impl Timing {
     }
 }
 
-/// CPU time of all children that ended, in milliseconds.
+/// CPU time of all children that have exited, in milliseconds.
 fn cpu_time() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let milliseconds = [usage.user_time(), usage.system_time()].map(|time| {

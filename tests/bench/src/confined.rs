@@ -1,4 +1,4 @@
-//! A constructed machine as the root directory of a program: paths that it has built in lead there, for a peer knows no other.
+//! A constructed machine as the root directory of a program: a peer has fixed paths and no flags for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,24 @@ use sriov_testkit::kubelet::{Kubelet, Resources};
 use sriov_testkit::plugin::Plugin;
 use sriov_testkit::sized_tree::{self as tree, Size};
 
-/// Where the program is below the root.
+/// Path of the program below the root.
 const PROGRAM: &str = "/program";
-/// A program that takes this long for its first lists is told of as one that does not give them.
+/// Limit for the first lists of a program.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Bytes of a log that tell why.
+/// Number of bytes that are quoted from the end of a log.
 const LOG: usize = 2000;
 
-/// A static program and what it needs of its machine.
+/// A static program and the files that it needs.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// Its file.
+    /// Path of the program.
     pub program: PathBuf,
-    /// The names of PCI devices, for a peer that ends without them.
+    /// The names of PCI devices, for a peer that exits without them.
     pub pci_ids: Option<PathBuf>,
 }
 
-/// The machine, with kubelet.
+/// The machine with its kubelet double.
 #[derive(Debug)]
 pub struct Confined {
     dir: tempfile::TempDir,
@@ -39,9 +39,9 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// Makes the machine for a program, with a configuration of as many resources.
+    /// Writes the machine for a program, with a configuration of `resources` resources.
     pub fn new(subject: &Subject, size: Size, resources: usize) -> Result<Self> {
-        // `/var/run` is in memory on a node: a disk's synchronisation is not what is measured.
+        // `/var/run` is in memory on a node: the measurement must not include the synchronisation of a disk.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() {
             tempfile::tempdir_in(memory)?
@@ -70,7 +70,7 @@ impl Confined {
             let place = root.join(PCI_IDS);
             fs::create_dir_all(place.parent().unwrap_or(root))?;
             copy(names, PCI_IDS)?;
-            // A peer asks the kernel for each network device, and drops the VF of one that is only in the tree.
+            // A peer queries the kernel for each network device, and drops a VF whose device exists only in the tree.
             tree::give_netdevs_away(root, size)?;
         }
         let kubelet = Kubelet::start(&root.join("var/lib/kubelet"), false)?;
@@ -87,14 +87,14 @@ impl Confined {
         self.dir.path()
     }
 
-    /// The end of what the program logged; a peer logs some megabytes.
+    /// The end of the program's log; the log of a peer has megabytes.
     fn log(&self) -> String {
         let text = fs::read_to_string(self.log_path()).unwrap_or_default();
         let start = text.len().saturating_sub(LOG);
         text.get(start..).unwrap_or(&text).to_owned()
     }
 
-    /// Starts the program with the command line that every manifest has.
+    /// Starts the program with the command line of the manifests.
     pub fn start(&self) -> Result<Plugin> {
         let root = self.root().to_string_lossy();
         let config = "--config-file=/etc/pcidp/config.json";
@@ -103,13 +103,13 @@ impl Confined {
             let args = [&root, PROGRAM, log, config];
             return Plugin::start(Path::new("chroot"), &args, &self.log_path());
         }
-        // A user's own namespace is what lets anybody change the root directory.
+        // In a user namespace, any user can change the root directory.
         let root = format!("--root={root}");
         let args = ["--map-root-user", &root, PROGRAM, log, config];
         Plugin::start(Path::new("unshare"), &args, &self.log_path())
     }
 
-    /// Waits until kubelet has as many devices in its newest lists.
+    /// Waits until the newest lists of the kubelet double have this number of devices.
     pub fn wait_for(&self, devices: usize, patience: Duration) -> Result<Resources> {
         let listed = |known: &Resources| {
             let counts = known.values().map(|resource| {
@@ -119,7 +119,7 @@ impl Confined {
             known.len() == self.resources && counts.sum::<usize>() == devices
         };
         self.kubelet
-            .wait_within(patience, "the lists are as they should be", listed)
+            .wait_within(patience, "the lists are complete", listed)
             .with_context(|| self.log())
     }
 

@@ -1,4 +1,4 @@
-//! What the CNI plugin costs beside time, on the node: requests, bytes, memory, page faults, and its time under the rtnl lock.
+//! Counts of the CNI plugin on the node: requests, bytes, memory, page faults, and its time under the rtnl lock.
 
 use std::fs;
 use std::process::Command;
@@ -19,7 +19,7 @@ use sriov_testkit::node::{Netns, Pf};
 const ROUNDS: usize = 15;
 const VERBS: [&str; 4] = ["VERSION", "ADD", "CHECK", "DEL"];
 
-/// Figures by name, in the order in which they came up.
+/// Figures by name, in the order of their first sample.
 #[derive(Default)]
 struct Figures(Vec<Figure>);
 
@@ -35,7 +35,7 @@ impl Figures {
     }
 }
 
-/// Measures and tells.
+/// Measures and prints.
 pub fn measure(programs: &[Program]) -> Result<()> {
     let pf = Pf::with_vfs(0, PARALLEL)?;
     let pod = Netns::new("bench-counts")?;
@@ -57,7 +57,7 @@ pub fn measure(programs: &[Program]) -> Result<()> {
     figures.0.iter().try_for_each(tell)
 }
 
-/// What a trace shows; VERSION once, whatever the case.
+/// Counts of a trace; VERSION is traced once for all cases.
 fn traced(
     figures: &mut Figures,
     position: usize,
@@ -102,7 +102,7 @@ fn traced(
     Ok(())
 }
 
-/// Peak memory and page faults, as the kernel counts them for a child.
+/// Peak memory and page faults, as counted by the kernel for a child.
 fn memory(
     figures: &mut Figures,
     position: usize,
@@ -120,9 +120,9 @@ fn memory(
             let mut lines = done.log.lines();
             let line = lines.find(|line| line.contains(what));
             let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-            value.with_context(|| format!("`time -v` told no {what}"))
+            value.with_context(|| format!("`time -v` printed no {what}"))
         };
-        // busybox takes the kernel's KiB for pages of 4 KiB (procps/time.c, `ptok`).
+        // busybox treats the kernel's KiB as pages of 4 KiB (procps/time.c, `ptok`).
         let peak = told("Maximum resident set size")? / 4.0;
         figures.put(position, &format!("{verb}: peak memory"), "KiB", peak);
         let faults = told("Minor (reclaiming a frame) page faults")?;
@@ -141,7 +141,7 @@ fn locked(
     let probes = match Probes::set() {
         Ok(probes) => probes,
         Err(error) => {
-            eprintln!("bench: no time under the rtnl lock: {error:#}");
+            eprintln!("bench: cannot measure the rtnl lock: {error:#}");
             return Ok(());
         }
     };

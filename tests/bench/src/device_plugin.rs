@@ -1,4 +1,4 @@
-//! The device plugin's part of the bench: the shipped binary and a kubelet double on constructed trees of growing size.
+//! Measures the device plugin: the shipped binary with a kubelet double on constructed machines of growing size.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,25 +23,25 @@ const SIZES: [Size; 5] = [
     Size { pfs: 8, vfs: 256 },
     Size { pfs: 32, vfs: 256 },
 ];
-/// Resources that share the VFs, at most one a VF.
+/// Number of resources that share the VFs, at most one for each VF.
 const RESOURCES: usize = 16;
 const START: &str = "start to all pools listed";
-/// Starts that are measured, unless they take longer than this together.
+/// Number of measured starts, and the limit of their total time.
 const STARTS: usize = 7;
 const STARTING: Duration = Duration::from_mins(1);
-/// A peer that needs longer to start gets no larger machine: what it does grows faster than the number of VFs.
+/// A peer with a slower start is not measured on larger machines: its time grows faster than the number of VFs.
 const PATIENCE_WITH_PEER: f64 = 60_000.0;
-/// Changes of the inventory whose way to kubelet is measured.
+/// Number of measured changes of the inventory.
 const RESCANS: usize = 10;
 const RESCAN: Duration = Duration::from_secs(20);
-/// Callers of Allocate at the same time, calls of each, and rounds of that.
+/// Number of concurrent callers of Allocate, calls of each, and rounds.
 const CALLERS: usize = 64;
 const CALLS: usize = 40;
 const ROUNDS: usize = 5;
-/// After the last Allocate, who has what is asked for ten seconds later still: that is no part of doing nothing.
+/// Ten seconds after an Allocate call the plugin queries the pod resources again, which is not part of its idle activity.
 const SETTLE: Duration = Duration::from_secs(15);
 
-/// Measures every size, ours and then the peer's.
+/// Measures every size, first ours and then the peer.
 pub fn figures(ours: &Subject, peer: Option<&Subject>, idle: Duration) -> Result<Vec<Figure>> {
     let mut all = Vec::new();
     let mut patience = peer;
@@ -60,12 +60,12 @@ pub fn figures(ours: &Subject, peer: Option<&Subject>, idle: Duration) -> Result
             of_size(peer, size, idle)
         });
         if let Some(error) = missing {
-            eprintln!("lab: the peer at {name} gives no more figures: {error}");
+            eprintln!("bench: the measurement of the peer ends at {name}: {error}");
         }
         let start = theirs.iter().find(|figure| figure.name == START);
         let start = start.and_then(Figure::median);
         if start.is_none_or(|start| start > PATIENCE_WITH_PEER) {
-            eprintln!("lab: the peer is not asked about more than {name}");
+            eprintln!("bench: the peer is not measured beyond {name}");
             patience = None;
         }
         all.extend(beside(figures, theirs));
@@ -82,7 +82,7 @@ pub fn figures(ours: &Subject, peer: Option<&Subject>, idle: Duration) -> Result
     Ok(all)
 }
 
-/// What could be measured, and why not all could.
+/// The measured figures, and the reason if some are missing.
 fn of_size(subject: &Subject, size: Size, idle: Duration) -> (Vec<Figure>, Option<anyhow::Error>) {
     let mut figures = Vec::new();
     let error = measure(subject, size, idle, &mut figures).err();
@@ -97,7 +97,7 @@ fn measure(subject: &Subject, size: Size, idle: Duration, figures: &mut Vec<Figu
     let mut starts = Figure::of(START, "ms", Vec::new());
     let begun = Instant::now();
     let (machine, plugin) = loop {
-        // A kubelet of its own each: what one start left does not help the next.
+        // Each start has its own kubelet double: leftovers of one start must not help the next.
         let machine = Confined::new(subject, size, resources)?;
         let start = Instant::now();
         let plugin = machine.start()?;
@@ -134,7 +134,7 @@ fn measure(subject: &Subject, size: Size, idle: Duration, figures: &mut Vec<Figu
     ]);
     figures.push(resident("resident memory, after the calls")?);
     let rescans = rescans(&machine, &plugin, size);
-    figures.push(rescans.context("SIGHUP brought no new list")?);
+    figures.push(rescans.context("no new list after SIGHUP")?);
     figures.push(resident("resident memory, after all this")?);
     let [_, peak] = memory(plugin.id())?;
     let peak = u32::try_from(peak)?.into();
@@ -142,7 +142,7 @@ fn measure(subject: &Subject, size: Size, idle: Duration, figures: &mut Vec<Figu
     Ok(())
 }
 
-/// From a VF that loses its driver or gets it back, and a SIGHUP, to kubelet's list.
+/// Time from a SIGHUP, after a change of a VF's driver, to the kubelet's list.
 fn rescans(machine: &Confined, plugin: &Plugin, size: Size) -> Result<Figure> {
     let mut rescans = Figure::of("rescan to kubelet's list", "ms", Vec::new());
     for round in 0..RESCANS {
@@ -161,7 +161,7 @@ fn rescans(machine: &Confined, plugin: &Plugin, size: Size) -> Result<Figure> {
     Ok(rescans)
 }
 
-/// Waits of all calls, in milliseconds; each caller has a connection of its own.
+/// Durations of all calls, in milliseconds; each caller has its own connection.
 fn allocations(machine: &Confined, callers: usize) -> Result<Vec<f64>> {
     let known = machine.wait_for_all()?;
     let largest = known.values().max_by_key(|state| state.ids().len());

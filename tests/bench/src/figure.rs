@@ -1,37 +1,37 @@
-//! A figure of the bench: samples with a unit, ours and a peer's, their median and spread.
+//! A figure of the bench: samples of our program and of a peer with a unit, their median and spread.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-/// Something that was measured.
+/// A measured quantity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
-    /// What.
+    /// Name in tables, and the key in data.
     pub name: String,
-    /// In what; nothing for a count.
+    /// Unit; empty for a count.
     pub unit: String,
-    /// With how many functions, where that was varied.
+    /// Number of functions; absent for figures of one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub functions: Option<usize>,
-    /// Ours, in the order of their taking.
+    /// Our samples, in the order of measurement.
     pub ours: Vec<f64>,
-    /// The same of a peer, in the same run.
+    /// The samples of a peer in the same run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peer: Vec<f64>,
 }
 
 impl Figure {
-    /// One value.
+    /// A figure with one sample.
     pub fn one(name: &str, unit: &str, value: f64) -> Self {
         Self::of(name, unit, vec![value])
     }
 
-    /// A count.
+    /// A figure with a count.
     pub fn count(name: &str, value: usize) -> Self {
         Self::one(name, "", number(value))
     }
 
-    /// Samples.
+    /// A figure with samples.
     pub fn of(name: &str, unit: &str, ours: Vec<f64>) -> Self {
         Self {
             name: name.to_owned(),
@@ -51,19 +51,19 @@ impl Figure {
         }
     }
 
-    /// Ours in the median.
+    /// The median of our samples.
     pub fn median(&self) -> Option<f64> {
         quantile(&self.ours, 0.5)
     }
 
-    /// Ours in the median, by the peer's.
+    /// The ratio of our median to the peer's.
     pub fn ratio(&self) -> Option<f64> {
         let peer = quantile(&self.peer, 0.5).filter(|peer| *peer != 0.0)?;
         self.median().map(|ours| ours / peer)
     }
 }
 
-/// Puts what was measured of a peer beside what was measured of ours, by name.
+/// Adds the samples of a peer's figures to our figures with the same names.
 pub fn beside(mut ours: Vec<Figure>, peer: Vec<Figure>) -> Vec<Figure> {
     for theirs in peer {
         let mut same = ours.iter_mut();
@@ -75,7 +75,7 @@ pub fn beside(mut ours: Vec<Figure>, peer: Vec<Figure>) -> Vec<Figure> {
     ours
 }
 
-/// The value below which this share of the samples is.
+/// The quantile of the samples: `share` of them are below it.
 #[expect(
     clippy::as_conversions,
     clippy::cast_possible_truncation,
@@ -89,12 +89,12 @@ pub fn quantile(samples: &[f64], share: f64) -> Option<f64> {
     sorted.get((number(last) * share).round() as usize).copied()
 }
 
-/// A count as a number that can be divided.
+/// A count as a floating-point number.
 pub fn number(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
-/// A value as people read it.
+/// A value with a readable number of digits.
 pub fn short(value: f64) -> String {
     if value >= 100.0 || value.fract() == 0.0 {
         format!("{value:.0}")
@@ -105,7 +105,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// A figure on its way from the node.
+/// Prints a figure for the program that started the node.
 pub fn tell(figure: &Figure) -> Result<()> {
     println!("{}", serde_json::to_string(figure)?);
     Ok(())

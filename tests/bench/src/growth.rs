@@ -1,11 +1,11 @@
-//! How a figure grows with the number of functions: the slope of a straight line through its logarithms.
+//! Growth of a figure with the number of functions: the slope of a straight line through the logarithms.
 
 use crate::figure::{Figure, number};
 
-/// Below this many functions, what a process costs anyway hides what a function costs.
+/// With fewer functions, the fixed cost of a process hides the cost of a function.
 const FROM: usize = 512;
 
-/// The exponent `k` of `functions^k`: 1 is linear, 0 is constant; nothing without two sizes.
+/// The exponent `k` of `functions^k`: 1 is linear, 0 is constant; absent without two sizes.
 pub fn exponent<'a>(figures: impl Iterator<Item = &'a Figure>) -> Option<f64> {
     let points = figures.filter_map(|figure| {
         let functions = figure.functions.filter(|functions| *functions >= FROM)?;
@@ -14,7 +14,7 @@ pub fn exponent<'a>(figures: impl Iterator<Item = &'a Figure>) -> Option<f64> {
     slope(&points.collect::<Vec<_>>())
 }
 
-/// By least squares.
+/// The slope by least squares.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let points: Vec<_> = points
         .iter()

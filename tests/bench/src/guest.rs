@@ -9,7 +9,7 @@ use crate::options::PORTS;
 use crate::program::Program;
 use crate::{cni, counts, node};
 
-/// The part of the bench that runs on the node; it prints one figure a line.
+/// Measures one part on the node, and prints one figure per line.
 pub fn measure(part: &str) -> Result<()> {
     let bins = there(sriov_testkit::cni::BIN, PEER_BIN);
     let programs = bins.iter().map(|bin| Program::of(bin));
@@ -19,7 +19,7 @@ pub fn measure(part: &str) -> Result<()> {
         "counts" => counts::measure(&programs),
         "node" => node::measure(&programs, &device_plugins(), 2, true),
         "ports" => node::measure(&programs, &device_plugins(), PORTS, false),
-        other => bail!("`{other}` is no part that is measured on the node"),
+        other => bail!("`{other}` is not a part that runs on the node"),
     }
 }
 
@@ -27,7 +27,7 @@ fn device_plugins() -> Vec<PathBuf> {
     there("/opt/virtfn/sriov-device-plugin", PEER_DEVICE_PLUGIN)
 }
 
-/// Ours, and the peer's when it is there.
+/// The path of our program, and the peer's if it exists.
 fn there(ours: &str, peer: &str) -> Vec<PathBuf> {
     let peer = Path::new(peer);
     let peer = peer.exists().then(|| peer.to_owned());

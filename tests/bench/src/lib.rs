@@ -1,7 +1,7 @@
-//! What both programs cost, on the emulated node and on constructed machines.
+//! Measures both programs on the emulated node and on constructed machines.
 //!
-//! Start at [`run`], which measures, prints and writes the document; [`guest`] is the part that runs on the node.
-//! Times are given with their spread and never judged: machines are shared and noisy. Counts are judged by the suites.
+//! Start at [`run`], which measures, prints and writes the document; [`guest`] measures on the node.
+//! Times have a spread and no limit: machines are shared and noisy. The suites have limits for counts.
 
 #![forbid(unsafe_code)]
 #![expect(

@@ -1,11 +1,11 @@
-//! Where a bench runs and what of: processor, kernel, compiler, commit.
+//! Describes the machine of a bench: processor, kernel, compiler, commit.
 
 use std::fs;
 use std::process::Command;
 
 use sriov_lab::checkout::workspace;
 
-/// One line for people who compare.
+/// The machine in one line.
 pub fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");

@@ -1,4 +1,4 @@
-//! `cargo lab bench`, which starts this program: hands its words to [`sriov_bench::run`].
+//! The program behind `cargo lab bench`: passes its arguments to [`sriov_bench::run`].
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The device plugin on real VFs, and the whole way from Allocate to an interface that is up in the pod.
+//! Measures the device plugin on real VFs, and the time from Allocate to an interface that is up in the pod.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,17 +18,17 @@ use sriov_testkit::node::{Netns, Pf, wait_for};
 use sriov_testkit::plugin::Plugin;
 use sriov_testkit::process::memory;
 
-/// VFs of each PF.
+/// Number of VFs of each PF.
 const VFS: usize = 7;
 const STARTS: usize = 7;
-/// Times that a VF loses its driver and gets it back, and attachments of a pod.
+/// Number of driver changes of a VF, and of attachments of a pod.
 const CHANGES: usize = 10;
 const PODS: usize = 25;
-/// What is not heard of by then is not heard of at all.
+/// Limit for a change to reach the kubelet.
 const PATIENCE: Duration = Duration::from_secs(20);
 const RESOURCE: &str = "intel.com/vf";
 
-/// Measures on so many PFs and tells, with the whole way when that is wanted.
+/// Measures on `ports` PFs and prints; with `has_pods`, also the attachment of pods.
 pub fn measure(
     programs: &[Program],
     plugins: &[PathBuf],
@@ -68,7 +68,7 @@ pub fn measure(
             if position == 0 {
                 return Err(error);
             }
-            eprintln!("bench: the peer does not hear of it: {error:#}");
+            eprintln!("bench: the peer does not notice it: {error:#}");
         }
         let [now, _] = memory(stack.plugin.id())?;
         resident.put(position, u32::try_from(now)?.into());
@@ -78,7 +78,7 @@ pub fn measure(
         tell(figure)?;
     }
     if with_pods {
-        // Each program with its own neighbour, and ours where there is no other.
+        // Each device plugin with the CNI plugin of the same project; with ours if there is no other.
         for position in 0..programs.len().max(plugins.len()) {
             let program = programs.get(position).or(programs.first());
             let plugin = plugins.get(position).or(plugins.first());
@@ -92,7 +92,7 @@ pub fn measure(
     first.set_vfs(VFS)
 }
 
-/// A kubelet and a device plugin in their usual places.
+/// A kubelet double and a device plugin in their default directories.
 struct Stack {
     kubelet: Kubelet,
     plugin: Plugin,
@@ -111,7 +111,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// A peer that listens for signals only after its lists ends as one that was killed: that is no failure of a bench.
+    /// A peer that handles signals only after its first lists exits as if killed, which is not a failure of the bench.
     fn end(self) {
         if let Err(error) = self.plugin.stop() {
             eprintln!("bench: {error:#}");
@@ -132,7 +132,7 @@ impl Stack {
     }
 }
 
-/// The driver of a VF goes and comes back: uevents, as for a VF that is removed and made.
+/// Unbinds and binds the driver of a VF: the same uevents as for a VF that is removed and created.
 fn hot_plug(
     stack: &Stack,
     pf: &Pf,
@@ -162,7 +162,7 @@ fn hot_plug(
     tried
 }
 
-/// kubelet's and Multus' calls for one pod after the other, and the wait of what runs in it.
+/// Makes the calls of the kubelet and Multus for one pod after the other, and waits for the carrier in the pod.
 fn attachments(
     stack: &Stack,
     program: &Program,
@@ -207,14 +207,14 @@ fn attachments(
         }
         succeed(program, "DEL", &config, &attachment)?;
         fs::remove_file(dirs.of_attachment(&network, &attachment))?;
-        wait_for("the VF has its network device again", || {
+        wait_for("the VF has a network device again", || {
             sriov_testkit::node::netdev_of(&device).is_ok()
         })?;
     }
     Ok(())
 }
 
-/// A VLAN, which every plugin can do.
+/// A VLAN, which every plugin supports.
 fn network(version: &str) -> Result<Network> {
     let config = json!({
         "cniVersion": version, "name": "bench", "type": "sriov", "vlan": 100,

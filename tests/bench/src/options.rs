@@ -5,25 +5,25 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// What can be measured alone, in the order of the document.
+/// The parts of `--only`, in the order of the document.
 pub const PARTS: [&str; 5] = ["cni", "counts", "node", "ports", "device-plugin"];
-/// PFs of the part `ports`.
+/// Number of PFs of the part `ports`.
 pub const PORTS: u8 = 16;
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the data is written.
+    /// File for the data.
     pub json: Option<PathBuf>,
     /// Another CNI plugin.
     pub peer_cni: Option<PathBuf>,
     /// Another device plugin.
     pub peer_device_plugin: Option<PathBuf>,
-    /// The Go plugins, where no other peer is named.
+    /// Whether the Go plugins are the peers, unless another peer is given.
     pub has_peers: bool,
-    /// All parts when there is none.
+    /// Selected parts; empty for all.
     pub only: Vec<String>,
-    /// How long the idle device plugin is watched.
+    /// Duration of the measurement of the idle device plugin.
     pub idle: Duration,
     /// Whether `docs/benchmarks` is written.
     pub into_docs: bool,
@@ -44,7 +44,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads the words.
+    /// Parses the arguments.
     pub fn parse(words: &[String]) -> Result<Self> {
         let mut options = Self::default();
         let mut words = words.iter();
@@ -71,13 +71,15 @@ impl Options {
                         options.only.push(part.to_owned());
                     }
                 }
-                other => bail!("`{other}` is no option of bench; `cargo lab help` lists them"),
+                other => {
+                    bail!("unknown option `{other}` of bench: `cargo lab help` lists the options")
+                }
             }
         }
         Ok(options)
     }
 
-    /// The command that repeats a part; where a peer's program lies is everybody's own business.
+    /// The command that repeats a part, without the paths of a peer's programs.
     pub fn command(&self, part: &str) -> String {
         let mut command = format!("cargo lab bench --only {part}");
         if self.has_peers {

@@ -1,4 +1,4 @@
-//! The plots of a report, as SVG: how each figure grows with the number of functions, and the times of the CNI plugin.
+//! Draws the plots of a report as SVG: the growth of each figure with the number of functions, and the times of the CNI plugin.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(0x7f, 0x7f, 0x7f),
 ];
 
-/// File names and their text.
+/// File names and contents.
 pub fn all(report: &Report) -> Result<Vec<(String, String)>> {
     let mut plots = Vec::new();
     for section in &report.sections {
@@ -53,7 +53,7 @@ pub fn all(report: &Report) -> Result<Vec<(String, String)>> {
     Ok(plots)
 }
 
-/// Lines over functions, both axes logarithmic: linear growth is a diagonal; a peer's lines are thin.
+/// Draws lines over the number of functions with logarithmic axes: linear growth is a diagonal; a peer's lines are thin.
 fn growth(figures: &[&Figure], unit: &str) -> Result<String> {
     let mut lines: BTreeMap<(String, bool), Vec<(f64, f64)>> = BTreeMap::new();
     for figure in figures {
@@ -111,7 +111,7 @@ fn growth(figures: &[&Figure], unit: &str) -> Result<String> {
     })
 }
 
-/// One bar a figure, its spread as a line in it, and the peer's below it.
+/// Draws one bar for each figure with its spread as a line, and the peer's bar below it.
 fn bars(figures: &[&Figure]) -> Result<String> {
     let rows: Vec<(String, &[f64], bool)> = figures
         .iter()
@@ -133,7 +133,7 @@ fn bars(figures: &[&Figure]) -> Result<String> {
             .margin(12)
             .x_label_area_size(40)
             .build_cartesian_2d(0.0..most * 2.5, 0.0..number(count))?;
-        // Names have the left half and more, so that no font need be measured.
+        // The names have more than the left half, so that no font must be measured.
         let at = |value: f64| value + most * 1.5;
         for (row, (name, samples, is_peer)) in rows.iter().enumerate() {
             let middle = number(count - row) - 0.5;

@@ -1,4 +1,4 @@
-//! A CNI plugin that is measured, ours or a peer's: the version that it is spoken to in, and whether it does what it is asked for.
+//! A measured CNI plugin, ours or a peer's: the version of its calls, and whether it applies all settings.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,12 +11,12 @@ use sriov_testkit::multus::{Answer, Attachment, answer, set_environment};
 use sriov_testkit::node::{Netns, Pf};
 use sriov_testkit::strace::Trace;
 
-/// The version that our tests speak.
+/// The version of our tests.
 const VERSION: &str = "1.0.0";
 /// The first version with CHECK.
 const CHECKED: &str = "0.4.0";
 
-/// A program in a directory of its own.
+/// A CNI plugin in its own directory.
 #[derive(Clone, Debug)]
 pub struct Program {
     bin: PathBuf,
@@ -25,7 +25,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Asks the program of a directory which versions it knows.
+    /// Calls VERSION of the program in a directory, and chooses the newest common version.
     pub fn of(bin: &Path) -> Result<Self> {
         let said = version(&bin.join("sriov"))?.document;
         let known: Vec<&str> = said
@@ -36,7 +36,7 @@ impl Program {
             .filter_map(Value::as_str)
             .collect();
         let same = known.iter().find(|known| **known == VERSION);
-        let version = same.or(known.last()).context("it knows no version")?;
+        let version = same.or(known.last()).context("it supports no version")?;
         Ok(Self {
             bin: bin.to_owned(),
             version: (*version).to_owned(),
@@ -54,12 +54,12 @@ impl Program {
         self.bin.join("sriov")
     }
 
-    /// The newest version that it shares with us.
+    /// The newest version that both programs support.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Whether it knows the verb.
+    /// Whether it supports the verb.
     pub fn has(&self, verb: &str) -> bool {
         verb != "CHECK" || self.has_check
     }
@@ -76,7 +76,7 @@ impl Program {
         succeeded(verb, answer(command, &stdin)?)
     }
 
-    /// The same with a trace of it.
+    /// The same, with a trace.
     pub fn trace(
         &self,
         verb: &str,
@@ -88,7 +88,7 @@ impl Program {
         Ok((trace, succeeded(verb, done)?))
     }
 
-    /// What it gets on standard input.
+    /// The configuration for its standard input.
     pub fn stdin(&self, fields: &Value, attachment: &Attachment) -> String {
         let mut config = config(&attachment.device_id, fields);
         if let Some(version) = config.get_mut("cniVersion") {
@@ -97,7 +97,7 @@ impl Program {
         config.to_string()
     }
 
-    /// Whether an ADD makes true all that is asked for of the first VF: a program that passes over a key is quick with it.
+    /// Whether ADD applies all settings to the first VF: a program that ignores a key is fast.
     pub fn does(
         &self,
         pf: &Pf,
@@ -111,7 +111,7 @@ impl Program {
         if !missing.is_empty() {
             let file = self.file();
             eprintln!(
-                "bench: {} does not see to {}",
+                "bench: {} does not apply {}",
                 file.display(),
                 missing.join(", ")
             );
@@ -128,7 +128,7 @@ pub fn version(program: &Path) -> Result<Answer> {
     succeeded("VERSION", answer(command, &stdin)?)
 }
 
-/// An answer that is no refusal.
+/// A successful answer.
 pub fn succeeded(verb: &str, done: Answer) -> Result<Answer> {
     if done.code == Some(0) {
         Ok(done)
@@ -137,7 +137,7 @@ pub fn succeeded(verb: &str, done: Answer) -> Result<Answer> {
     }
 }
 
-/// The fields that are not so at the PF and in the pod, which iproute2 shows.
+/// The fields that differ at the PF or in the pod, according to iproute2.
 fn missing<'a>(fields: &'a Value, at_pf: &Value, in_pod: &Value) -> Vec<&'a str> {
     let switch = |wanted: &str, is: &Value| is.as_bool() == Some(wanted == "on");
     let is_so = |key: &str, wanted: &Value| match key {

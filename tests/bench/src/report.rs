@@ -1,4 +1,4 @@
-//! What was measured, for people: one table a section, each with the command that repeats it, and into `docs/benchmarks.md`.
+//! Formats a report: one table per section with the command that repeats it, printed or written into `docs/benchmarks.md`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,13 +12,13 @@ use crate::growth;
 /// All figures of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Where and of what they were taken.
+    /// The machine, in one line.
     pub machine: String,
-    /// Figures that one command repeats.
+    /// The sections, one for each command.
     pub sections: Vec<Section>,
 }
 
-/// Figures that one command repeats.
+/// The figures of one command.
 #[derive(Clone, Debug, Serialize)]
 pub struct Section {
     /// Its name in `--only` and in the document.
@@ -30,10 +30,10 @@ pub struct Section {
 }
 
 impl Report {
-    /// Puts each section between its marks in a document.
+    /// Writes each section between its marks in a document.
     ///
     /// # Errors
-    /// When the document has no such marks.
+    /// If the document lacks the marks.
     pub fn into_document(&self, document: &str) -> Result<String> {
         let mut text = document.to_owned();
         for section in &self.sections {
@@ -112,7 +112,7 @@ fn write_single(f: &mut fmt::Formatter<'_>, figures: &[&Figure], has_peer: bool)
     Ok(())
 }
 
-/// One line a figure, one column a size, and the exponent of its growth.
+/// One row for each figure, one column for each size, and the exponent of the growth.
 fn write_growing(f: &mut fmt::Formatter<'_>, figures: &[&Figure]) -> fmt::Result {
     let sizes: BTreeSet<usize> = figures
         .iter()
@@ -159,7 +159,7 @@ fn names(figures: &[&Figure]) -> Vec<String> {
     names
 }
 
-/// Median, and the spread where there is one.
+/// The median, with the spread of two or more samples.
 fn cell(figure: Option<&Figure>) -> String {
     let Some((figure, median)) = figure.and_then(|figure| Some((figure, figure.median()?))) else {
         return String::new();
@@ -172,7 +172,7 @@ fn cell(figure: Option<&Figure>) -> String {
     }
 }
 
-/// The peer's median, and ours by it.
+/// The peer's median, and the ratio of ours to it.
 fn peer_cell(figure: Option<&Figure>) -> String {
     let median = figure.and_then(|figure| quantile(&figure.peer, 0.5));
     let text = median.map_or_else(String::new, short);
@@ -233,7 +233,7 @@ mod tests {
         let text = report().into_document(document).unwrap();
         assert!(text.starts_with("before\n<!-- cni -->\na machine\n\n`cargo"));
         assert!(text.ends_with("|\n<!-- /cni -->\nafter\n") && !text.contains("old"));
-        // Again, it is the same.
+        // A second time gives the same.
         assert_eq!(report().into_document(&text).unwrap(), text);
         assert!(report().into_document("nothing").is_err());
     }

@@ -1,6 +1,6 @@
-//! Time under the rtnl lock, which all changes of links on the node wait for, and the kernel's own time for what was asked of it; by kprobes.
+//! Measures by kprobes the time under the rtnl lock, which serialises all changes of links on the node, and the kernel's time for each request.
 //!
-//! Probes have a price, so these times are a little too long, and are never taken together with others.
+//! Probes slow the kernel down a little, so no other figure is measured at the same time.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +9,12 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 const TRACING: &str = "/sys/kernel/tracing";
-/// The lock (`net/core/rtnetlink.c`), and what takes it: `rtnl_lock` itself is inlined where it matters.
+/// The lock (`net/core/rtnetlink.c`) and the function that takes it: `rtnl_lock` itself is inlined.
 const LOCK: &str = "rtnl_mutex";
 const TAKE: &str = "mutex_lock";
-/// Gives it back; `rtnl_unlock` goes on when the lock is free.
+/// The function that releases it: `rtnl_unlock` continues after the release.
 const FREE: &str = "__rtnl_unlock";
-/// What the kernel does for each setting and move: its name here, the function of Linux 6.12.
+/// The kernel's work for each setting and move: its name here, and the function of Linux 6.12.
 const WORK: [(&str, &str); 7] = [
     ("the driver sets the MAC", "igb:igb_ndo_set_vf_mac"),
     ("the driver sets the VLAN", "igb:igb_ndo_set_vf_vlan"),
@@ -31,33 +31,33 @@ const WORK: [(&str, &str); 7] = [
     ("the link goes up", "__dev_open"),
 ];
 
-/// Probes that are set for as long as this lives.
+/// Probes that are active until this is dropped.
 #[derive(Debug)]
 pub struct Probes {
-    /// The functions of [`WORK`] that this kernel has.
+    /// Those functions of [`WORK`] that this kernel has.
     work: Vec<&'static str>,
 }
 
-/// What one program did between start and stop, in milliseconds.
+/// Times of one program between start and stop, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Held {
-    /// How often it had the lock.
+    /// Number of acquisitions of the lock.
     pub times: usize,
-    /// How long it had it, all in all.
+    /// Total time with the lock.
     pub held: f64,
-    /// How long it waited for it.
+    /// Total time of waiting for the lock.
     pub waited: f64,
-    /// The longest that it had it.
+    /// Longest time with the lock.
     pub longest: f64,
-    /// Time of each work, all in all.
+    /// Total time of each work.
     pub work: Vec<(&'static str, f64)>,
 }
 
 impl Probes {
-    /// Sets them.
+    /// Activates the probes.
     ///
     /// # Errors
-    /// When this kernel has no kprobes.
+    /// If this kernel has no kprobes.
     pub fn set() -> Result<Self> {
         if !Path::new(TRACING).join("kprobe_events").exists() {
             let mount = ["mount", "-t", "tracefs", "tracefs", TRACING];
@@ -93,7 +93,7 @@ impl Probes {
         Ok(Self { work })
     }
 
-    /// Runs something and tells what the programs of this name did meanwhile.
+    /// Runs `work`, and returns the times of the programs with this name.
     pub fn watch<T>(&self, program: &str, run: impl FnOnce() -> Result<T>) -> Result<(T, Held)> {
         write("trace", "")?;
         write("tracing_on", "1")?;
@@ -118,7 +118,7 @@ impl Drop for Probes {
     }
 }
 
-/// Where a variable of the kernel is.
+/// The address of a variable of the kernel.
 fn address(name: &str) -> Result<String> {
     let symbols = fs::read_to_string("/proc/kallsyms")?;
     let mut lines = symbols.lines().map(str::split_whitespace);
@@ -126,7 +126,7 @@ fn address(name: &str) -> Result<String> {
         let address = words.next()?;
         (words.nth(1) == Some(name)).then(|| format!("0x{address}"))
     });
-    found.with_context(|| format!("this kernel does not tell where `{name}` is"))
+    found.with_context(|| format!("this kernel does not export the address of `{name}`"))
 }
 
 fn write(file: &str, text: &str) -> Result<()> {

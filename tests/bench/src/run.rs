@@ -1,4 +1,4 @@
-//! Measures part by part, on the node and on this machine, prints the tables and writes the document.
+//! Measures the selected parts, on the node and on this machine, prints the tables and writes the document.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::options::{Options, PARTS, PORTS};
 use crate::report::{Report, Section};
 use crate::{device_plugin, machine, plot};
 
-/// Measures, prints the tables, writes data, document and plots.
+/// Measures, prints the tables, and writes data, document and plots.
 pub fn run(words: &[String]) -> Result<()> {
     let mut options = Options::parse(words)?;
     if options.has_peers {
@@ -97,14 +97,15 @@ fn on_node(part: &str, options: &Options) -> Result<Vec<Figure>> {
     };
     if outcome.code != 0 {
         bail!(
-            "the bench failed on the node, whose console said:\n{}",
+            "the bench failed on the node; its console ends with:\n{}",
             node.console_tail(20).unwrap_or_default()
         );
     }
-    // Lines that are no figure are signs of life.
+    // Other lines only prevent the limit of silence.
     let figures = outcome.lines.iter().filter(|line| line.starts_with('{'));
-    let figure =
-        |line: &String| serde_json::from_str(line).with_context(|| format!("the node said {line}"));
+    let figure = |line: &String| {
+        serde_json::from_str(line).with_context(|| format!("cannot read the figure {line}"))
+    };
     figures.map(figure).collect()
 }
 

@@ -1,6 +1,6 @@
-//! The main job, end to end, on real VFs: device plugin, kubelet double, CNI plugin, the wire, and back.
+//! The main job on real VFs, end to end: device plugin, kubelet double, CNI plugin, traffic, and the release.
 //!
-//! What it tells is read from the kernel with iproute2 and tcpdump, not with our own code.
+//! All facts are read from the kernel with iproute2 and tcpdump, without our own code.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const CONFIG_MAP: &str = include_str!("../../../deploy/examples/configmap.yaml")
 const TRADING: &str = include_str!("../../../deploy/examples/nad-vlan.yaml");
 const STORAGE: &str = include_str!("../../../deploy/examples/nad-other-vlan.yaml");
 
-/// Runs the demo and tells it; success only if all of it held.
+/// Runs the demo and prints its result; succeeds only if every expectation holds.
 pub(crate) fn main(json: bool) -> ExitCode {
     match tell(json) {
         Ok(true) => ExitCode::SUCCESS,
@@ -54,7 +54,7 @@ fn tell(json: bool) -> Result<bool> {
 
 fn run() -> Result<Story> {
     let (first, second) = (Pf::with_vfs(0, 7)?, Pf::with_vfs(1, 0)?);
-    // Before the VFs: a VLAN that the PF gets while it has VFs does not reach its filter on the emulated NIC.
+    // Before the VFs: on the emulated NIC, a VLAN that is added to a PF with VFs does not reach its filter.
     let _wire = wire_end(&second)?;
     second.set_vfs(7)?;
     let config = Path::new("/tmp/config.json");
@@ -69,7 +69,7 @@ fn run() -> Result<Story> {
     let listed = |known: &Resources| {
         known.len() == 2 && known.values().all(|resource| !resource.lists.is_empty())
     };
-    let known = kubelet.wait_for("kubelet has the lists of both resources", listed)?;
+    let known = kubelet.wait_for("the kubelet has the lists of both resources", listed)?;
 
     let trading = Network::from_manifest(TRADING)?;
     let storage = Network::from_manifest(STORAGE)?;
@@ -78,7 +78,7 @@ fn run() -> Result<Story> {
     let (allocation, mut attachment) = allocate(&kubelet, &known, &dirs, &trading, &pod, &[])?;
     attachment.mac = Some("02:00:00:00:00:64".to_owned());
     let (_, quiet) = allocate(&kubelet, &known, &dirs, &storage, &other, &[])?;
-    // A third pod on the VLAN of the first hears what the second must not.
+    // A third pod on the VLAN of the first receives the frames that the second must not receive.
     let peer = Netns::new("peer")?;
     let mut same_vlan = storage.clone();
     same_vlan.config.insert("vlan".to_owned(), Value::from(100));
@@ -93,7 +93,7 @@ fn run() -> Result<Story> {
 
     let index = (0..7)
         .find(|index| first.vf(*index).is_ok_and(|vf| vf == allocation.device))
-        .context("the device is no VF of the first PF")?;
+        .context("the device is not a VF of the first PF")?;
     let look = |pod: Option<&str>| {
         picture(
             &first.netdev,
@@ -117,7 +117,7 @@ fn run() -> Result<Story> {
         (&same_vlan, &hearing_configuration, &hearing),
     ] {
         succeed("DEL", configuration, attachment)?;
-        // Multus removes what it copied.
+        // Multus removes its copy of the file.
         std::fs::remove_file(dirs.of_attachment(network, attachment))?;
     }
     let after = look(Some(&pod.name))?;
@@ -145,7 +145,7 @@ fn run() -> Result<Story> {
     })
 }
 
-/// kubelet's part: choose, allocate, remember.
+/// The work of the kubelet: chooses, allocates and records a device.
 fn allocate(
     kubelet: &Kubelet,
     known: &Resources,
@@ -156,7 +156,7 @@ fn allocate(
 ) -> Result<(Allocation, Attachment)> {
     let resource = known
         .get(&network.resource)
-        .with_context(|| format!("nobody advertises {}", network.resource))?;
+        .with_context(|| format!("no plugin advertises {}", network.resource))?;
     let free: Vec<String> = resource
         .ids()
         .into_iter()
@@ -201,7 +201,7 @@ fn succeed(verb: &str, configuration: &Value, attachment: &Attachment) -> Result
     Ok(answer.document)
 }
 
-/// Pings a VLAN interface on the second PF from the pod, and listens there and at a VF of another VLAN.
+/// Pings a VLAN interface on the second PF from the pod, and captures frames there and at two VFs.
 fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> Result<Wire> {
     let has_carrier = |pod: &Netns| {
         let links = sriov_testkit::node::ip_json(Some(&pod.name), &["link", "show", "dev", "net1"]);
@@ -217,7 +217,7 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> R
     sriov_testkit::node::wait_for("all pods have carrier", || {
         [pod, other, peer].into_iter().all(has_carrier)
     })?;
-    // The emulated NIC gives no broadcast to a PF that has VFs: the pod is told whom it looks for.
+    // The emulated NIC delivers no broadcast to a PF with VFs: the pod gets a permanent neighbour entry.
     let to_pf = [
         "192.0.2.1",
         "lladdr",
@@ -232,7 +232,7 @@ fn listen(second: &Pf, pod: &Netns, other: &Netns, peer: &Netns, mac: &str) -> R
     let at_other = Capture::start(Some(&other.name), "net1")?;
     let at_peer = Capture::start(Some(&peer.name), "net1")?;
     let answered = ping(&pod.name, "192.0.2.1", 3, 5)?;
-    // For all to hear; nobody answers.
+    // A broadcast without an answer.
     ping(&pod.name, "192.0.2.255", 2, 1)?;
     let of_pod = |frames: Vec<Frame>| {
         frames
@@ -303,7 +303,7 @@ fn pf_facts(pf: &Pf) -> Result<PfFacts> {
     })
 }
 
-/// What should be gone: state of the CNI plugin, sockets of the device plugin, copies for the attachments, interfaces in the pods.
+/// Leftovers that must not exist: state of the CNI plugin, sockets of the device plugin, copies for the attachments, interfaces in the pods.
 fn left(pods: &[&Netns]) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let dirs = [

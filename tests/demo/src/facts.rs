@@ -1,4 +1,4 @@
-//! What the node's kernel says of PF, VF and pod, read with iproute2 and not with our own code.
+//! Reads PF, VF and pod from the node's kernel with iproute2, without our own code.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use sriov_testkit::node::ip_json;
 
-/// A VF as its PF reports it.
+/// A VF as reported by its PF.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct VfFacts {
     /// Index at the PF.
@@ -38,14 +38,14 @@ pub(crate) struct LinkFacts {
     pub(crate) addresses: Vec<String>,
 }
 
-/// What is true of one VF at one moment.
+/// The state of one VF at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Picture {
     /// The VF at its PF.
     pub(crate) at_pf: VfFacts,
     /// Its network device on the host.
     pub(crate) on_host: Option<LinkFacts>,
-    /// Its network device in the pod, when the pod has one.
+    /// Its network device in the pod; absent before ADD and after DEL.
     pub(crate) in_pod: Option<LinkFacts>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn vf_at(pf: &str, index: u64) -> Result<VfFacts> {
     })
 }
 
-/// All network devices of a namespace that hang on the PCI device `address`.
+/// All network devices of the PCI device `address` in a namespace.
 pub(crate) fn links_of(netns: Option<&str>, address: &str) -> Result<Vec<LinkFacts>> {
     let links = ip_json(netns, &["address", "show"])?;
     let of_device = links
@@ -87,7 +87,7 @@ pub(crate) fn links_of(netns: Option<&str>, address: &str) -> Result<Vec<LinkFac
     Ok(of_device.map(link_facts).collect())
 }
 
-/// What is true of a VF now.
+/// The present state of a VF.
 pub(crate) fn picture(pf: &str, index: u64, address: &str, pod: Option<&str>) -> Result<Picture> {
     let in_pod = match pod {
         Some(pod) => links_of(Some(pod), address)?.into_iter().next(),

@@ -1,4 +1,4 @@
-//! The demo as it runs on the node; `cargo lab demo` boots the node and starts it.
+//! The program of the demo, which runs on the node; `cargo lab demo` boots the node and starts it.
 
 #![forbid(unsafe_code)]
 #![expect(

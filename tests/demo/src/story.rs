@@ -1,4 +1,4 @@
-//! The demo's result: facts as data, and the same facts told for a person at a terminal.
+//! The demo's result: facts as data, and the same facts as text for a terminal.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::facts::{LinkFacts, Picture};
 use crate::wire::Tag;
 
-/// All that the demo saw.
+/// All observations of the demo.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Story {
     /// The node's PFs.
     pub(crate) pfs: Vec<Pf>,
-    /// Devices of each resource as kubelet was told.
+    /// Devices of each resource in the kubelet's lists.
     pub(crate) resources: BTreeMap<String, Vec<String>>,
-    /// What kubelet got for the pod.
+    /// Answer of Allocate for the pod.
     pub(crate) allocation: Allocation,
     /// The VF before ADD.
     pub(crate) before: Picture,
@@ -24,13 +24,13 @@ pub(crate) struct Story {
     pub(crate) during: Picture,
     /// The VF after DEL.
     pub(crate) after: Picture,
-    /// Configuration that the CNI plugin got on standard input.
+    /// Standard input of the CNI plugin.
     pub(crate) configuration: Value,
     /// Result of the CNI plugin's ADD.
     pub(crate) result: Value,
-    /// What was on the wire.
+    /// Captured traffic.
     pub(crate) wire: Wire,
-    /// Files and devices that were left when all was torn down.
+    /// Files and devices that remained after the release.
     pub(crate) left: Vec<String>,
 }
 
@@ -45,11 +45,11 @@ pub(crate) struct Pf {
     pub(crate) driver: String,
     /// NUMA node.
     pub(crate) numa_node: String,
-    /// VFs that were created.
+    /// Number of VFs.
     pub(crate) vfs: u64,
 }
 
-/// What the device plugin gave for the pod.
+/// The device plugin's answer of Allocate, and the device-info file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Allocation {
     /// Resource.
@@ -64,23 +64,23 @@ pub(crate) struct Allocation {
     pub(crate) device_info: Value,
 }
 
-/// What was seen on the wire while the pod pinged the second PF.
+/// Traffic while the pod pings the second PF.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Wire {
     /// Whether the ping was answered.
     pub(crate) answered: bool,
-    /// Frames of the pod that the second PF saw, by tag.
+    /// Number of the pod's frames at the second PF, by tag.
     pub(crate) pod_frames: Vec<(Option<Tag>, usize)>,
-    /// VLAN of the listening VF of another pod.
+    /// VLAN of the VF of another pod, which captures frames.
     pub(crate) other_vlan: u64,
-    /// Frames of the pod which that VF heard.
+    /// Number of the pod's frames that reached the VF in another VLAN.
     pub(crate) heard_in_other_vlan: usize,
-    /// Frames of the pod which a VF of the same VLAN heard: broadcasts that the other did not.
+    /// Number of the pod's broadcasts that reached a VF in the same VLAN.
     pub(crate) heard_in_same_vlan: usize,
 }
 
 impl Story {
-    /// What should be so and is not; empty when the demo holds.
+    /// The expectations that failed; empty after success.
     pub(crate) fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         let mut expect = |holds: bool, what: &str| {
@@ -106,7 +106,7 @@ impl Story {
         );
         expect(
             !self.wire.pod_frames.is_empty(),
-            "the second PF saw no frame of the pod",
+            "no frame of the pod reached the second PF",
         );
         expect(
             self.wire
@@ -117,19 +117,19 @@ impl Story {
         );
         expect(
             self.wire.heard_in_same_vlan > 0,
-            "a VF of the same VLAN did not hear the pod's broadcasts",
+            "the pod's broadcasts did not reach a VF of the same VLAN",
         );
         expect(
             self.wire.heard_in_other_vlan == 0,
-            "a VF of another VLAN heard the pod",
+            "frames of the pod reached a VF of another VLAN",
         );
         expect(
             self.before == self.after,
-            "the VF after DEL is not what it was before ADD",
+            "the VF after DEL differs from the VF before ADD",
         );
         expect(
             self.left.is_empty(),
-            "something is left after all was torn down",
+            "files or devices are left after the release",
         );
         failures
     }
@@ -153,7 +153,7 @@ impl fmt::Display for Story {
         }
         writeln!(
             f,
-            "\nWhat sriov-device-plugin told kubelet (deploy/examples/configmap.yaml)"
+            "\nResources that sriov-device-plugin advertised to the kubelet (deploy/examples/configmap.yaml)"
         )?;
         for (resource, devices) in &self.resources {
             writeln!(
@@ -170,7 +170,7 @@ impl fmt::Display for Story {
             device_info_file,
             device_info,
         } = &self.allocation;
-        writeln!(f, "\nA pod asks for one {resource} and gets {device}")?;
+        writeln!(f, "\nA pod requests one {resource} and gets {device}")?;
         for (name, value) in envs {
             writeln!(f, "  {name}={value}")?;
         }
@@ -219,12 +219,12 @@ impl fmt::Display for Story {
         }
         writeln!(
             f,
-            "  of its broadcasts, a VF with VLAN 100 heard {heard_in_same_vlan}, a VF with VLAN {other_vlan} heard {heard_in_other_vlan}"
+            "  of its broadcasts, a VF with VLAN 100 received {heard_in_same_vlan}, a VF with VLAN {other_vlan} received {heard_in_other_vlan}"
         )?;
         match self.left.as_slice() {
             [] => writeln!(
                 f,
-                "\nAfter DEL the VF is what it was, and nothing is left on the node."
+                "\nAfter DEL the VF has its earlier settings, and nothing is left on the node."
             ),
             left => writeln!(f, "\nLEFT BEHIND: {}", left.join(", ")),
         }

@@ -1,4 +1,4 @@
-//! What crosses the wire: frames as tcpdump sees them on an interface.
+//! Captures frames on an interface with tcpdump.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -36,7 +36,7 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// Starts to listen on an interface, in a named namespace when one is given, and returns when tcpdump listens.
+    /// Starts tcpdump on an interface, optionally in a named namespace, and returns when it captures.
     pub(crate) fn start(netns: Option<&str>, interface: &str) -> Result<Self> {
         let mut command = match netns {
             None => Command::new("/usr/bin/tcpdump"),
@@ -90,14 +90,14 @@ impl Capture {
         capture.wait_ready(&is_ready, interface)
     }
 
-    /// Stops listening and returns what was heard.
+    /// Stops tcpdump and returns the captured frames.
     pub(crate) fn stop(mut self) -> Result<Vec<Frame>> {
         self.end()
     }
 
     fn wait_ready(self, ready: &Receiver<()>, interface: &str) -> Result<Self> {
         if ready.recv_timeout(Duration::from_secs(20)).is_err() {
-            bail!("tcpdump does not listen on {interface} after 20 s");
+            bail!("tcpdump does not capture on {interface} after 20 s");
         }
         Ok(self)
     }

@@ -1,4 +1,4 @@
-//! Builds what runs on the node: the binaries that ship and the guest's tests, all static.
+//! Builds the programs that run on the node, all static: the binaries that ship, and the test programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,7 +27,7 @@ pub fn dist() -> Result<Dist> {
     })
 }
 
-/// Builds the binaries that ship from a checkout; the same sources give the same bytes, wherever they and cargo's home are.
+/// Builds the binaries that ship from a checkout; the same sources give the same bytes, wherever the checkout and cargo's home are.
 pub fn dist_of(checkout: &Path, scratch: &Path, to: &Path) -> Result<Dist> {
     let dist = Dist {
         cni: to.join("sriov"),
@@ -48,7 +48,7 @@ pub fn dist_of(checkout: &Path, scratch: &Path, to: &Path) -> Result<Dist> {
     Ok(dist)
 }
 
-/// Where cargo keeps the sources of dependencies, whose paths end up in panic messages.
+/// The directory in which cargo keeps the sources of dependencies; panic messages contain its path.
 fn cargo_home() -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
@@ -88,7 +88,7 @@ pub fn test_program(package: &str, name: &str) -> Result<PathBuf> {
     program.with_context(|| format!("cargo built no test program `{name}`"))
 }
 
-/// Static builds have flags of their own, so they have a directory of their own: else each would throw the other's work away.
+/// Static builds have other flags, and a directory of their own: in a shared one, each build would discard the results of the other.
 fn static_target() -> PathBuf {
     target().join("static")
 }

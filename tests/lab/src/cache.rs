@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-/// Room that the downloads and their unpacking take at most, in bytes.
+/// The space that the downloads and their unpacking need at most, in bytes.
 const ROOM: u64 = 1 << 30;
 
-/// How many nodes this process has described.
+/// Number of nodes that this process has described.
 static NODES: AtomicU32 = AtomicU32::new(0);
 
 /// The opened cache.
@@ -19,7 +19,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache, and makes it when it is not there.
+    /// Opens the cache, and creates it if it does not exist.
     pub fn open() -> Result<Self> {
         let of = |name: &str| {
             std::env::var_os(name)
@@ -30,11 +30,11 @@ impl Cache {
             .or_else(|| of("XDG_CACHE_HOME").map(|dir| dir.join("virtfn")))
             .or_else(|| of("HOME").map(|dir| dir.join(".cache/virtfn")))
             .context(
-                "set VIRTFN_CACHE to a directory: neither it nor XDG_CACHE_HOME nor HOME is set",
+                "set VIRTFN_CACHE to a directory: VIRTFN_CACHE, XDG_CACHE_HOME and HOME are all unset",
             )?;
         std::fs::create_dir_all(&root).with_context(|| {
             format!(
-                "cannot make the cache {}: set VIRTFN_CACHE to a directory you may write",
+                "cannot create the cache {}: set VIRTFN_CACHE to a writable directory",
                 root.display()
             )
         })?;
@@ -56,7 +56,7 @@ impl Cache {
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         if free < ROOM {
             bail!(
-                "{} has {} MiB free, the lab needs {}: free some, or set VIRTFN_CACHE to a larger disk",
+                "{} has {} MiB free, the lab needs {}: free some space, or set VIRTFN_CACHE to a larger disk",
                 self.root.display(),
                 free >> 20,
                 ROOM >> 20
@@ -65,7 +65,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Waits for other runs that fill the cache, and holds them off while the answer lives.
+    /// Waits for other runs that fill the cache, and keeps them waiting until the returned file is dropped.
     pub fn lock(&self) -> Result<File> {
         let path = self.path("lock");
         let file =
@@ -75,7 +75,7 @@ impl Cache {
         Ok(file)
     }
 
-    /// A directory for one node; removed with the answer, or by a later run when this one was killed.
+    /// A directory for one node; it is removed when the result is dropped, or by a later run if this process is killed.
     pub fn run_dir(&self) -> Result<RunDir> {
         let runs = self.path("run");
         std::fs::create_dir_all(&runs)?;
@@ -94,7 +94,7 @@ impl Cache {
     }
 }
 
-/// A directory that goes with its owner.
+/// A directory that is removed when its owner is dropped.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,

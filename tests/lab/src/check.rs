@@ -1,4 +1,4 @@
-//! `cargo lab check`: what a change has to pass before anything boots; the inner loop of an editor and the beginning of the gate.
+//! `cargo lab check`: the checks that need no node. It is the fast loop while editing, and the gate begins with its format and lints.
 
 use anyhow::Result;
 

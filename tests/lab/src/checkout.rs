@@ -14,7 +14,7 @@ pub fn workspace() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-/// cargo, as the one that runs us, in the checkout.
+/// The cargo that runs the lab, with the checkout as its directory.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace()).stdin(Stdio::null());

@@ -9,7 +9,7 @@ use crate::kubernetes::{self, render};
 use crate::qemu::{Job, Output};
 use crate::{build, check, gate, plain, ship};
 
-/// What `cargo lab help` says.
+/// The output of `cargo lab help`.
 pub const HELP: &str = "\
 usage: cargo lab COMMAND
 
@@ -17,22 +17,22 @@ usage: cargo lab COMMAND
   check             format, lints, unit tests and house rules; boots nothing
   test [--kubernetes]
                     the whole gate: format, lints, docs, unit tests, licences, suites on real VFs;
-                    --kubernetes runs beside them those of `cargo lab kubernetes`, as CI does
+                    --kubernetes adds the suites of `cargo lab kubernetes`, as in CI
   test SUITE...     only these suites on the node (smoke, host, cni, device_plugin, allocate, ...)
   bench [--only PART,..] [--idle SECONDS] [--json FILE] [--docs] [--peers | --peer-cni FILE --peer-device-plugin FILE]
-                    what both programs cost, as tables and as data, beside the Go plugins (needs Go) or other static
-                    programs with the same command line; PART is cni, counts, node, ports or device-plugin;
+                    measures both programs, optionally alongside the Go plugins (needs Go) or other static programs
+                    with the same command line; PART is cni, counts, node, ports or device-plugin;
                     --docs writes docs/benchmarks
   manifests [--write]
-                    renders kustomize base and chart with kubectl and helm (needs Go) and compares
-                    with tests/golden/, or writes that
+                    renders kustomize base and chart with kubectl and helm (needs Go), and compares them
+                    with tests/golden/; --write updates the files
   kubernetes [SUITE...] [--rounds N]
-                    suites with real kubelet, containerd and Multus on the node (needs Go); pods of
-                    the suite `life` come and go N times (default 2)
-  shell             a prompt on the node; `poweroff -f` leaves it
+                    suites with real Kubernetes components on the node (needs Go); the suite `life`
+                    creates and deletes its pods N times (default 2)
+  shell             a shell on the node; `poweroff -f` ends it
   dist              the static binaries that ship, in target/dist/
   image [--verify]  the container images that ship, in target/dist/images.tar; --verify builds
-                    them once more from a copy of the sources and compares
+                    them a second time from a copy of the sources, and compares
   help              this text
 
 environment
@@ -80,7 +80,7 @@ pub fn main(words: &[String]) -> ExitCode {
     }
 }
 
-/// Runs the bench, which is a program of its own: nothing else of the lab needs what draws its plots.
+/// Builds and runs the bench, a separate program: no other command of the lab links the library for plots.
 fn bench(options: &[&str]) -> Result<bool> {
     let mut command = cargo();
     command.args([
@@ -113,7 +113,7 @@ fn demo(json: bool) -> Result<bool> {
     };
     if outcome.code != 0 {
         eprintln!(
-            "lab: the demo failed; the node's console said:\n{}",
+            "lab: the demo failed; the node's console ends with:\n{}",
             node.console_tail(40).context("no console")?
         );
     }

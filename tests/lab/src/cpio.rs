@@ -1,4 +1,4 @@
-//! Archives that the kernel unpacks into its first root: cpio in the `newc` format.
+//! Writes archives that the kernel unpacks into its first root: cpio in the `newc` format.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Makes an empty archive.
+    /// Creates an empty archive.
     pub fn create(path: &Path) -> Result<Self> {
         let file = std::fs::File::create(path)
             .with_context(|| format!("cannot write {}", path.display()))?;

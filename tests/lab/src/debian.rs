@@ -1,4 +1,4 @@
-//! Gets QEMU, the kernel, the guest's userland and container parts as Debian packages, by name, into the cache; installs nothing.
+//! Downloads QEMU, the kernel, the guest's userland and container components as Debian packages into the cache; installs nothing.
 //!
 //! A private apt state takes the mirror from the machine's own apt configuration; see `docs/decisions.md`.
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::Cache;
 use crate::progress;
 
-/// Version of the layout below the cache; a change makes older downloads unused.
+/// Version of the layout in the cache; after a change, older downloads are unused.
 const LAYOUT: &str = "node-v1";
 
 const GUEST_PACKAGES: &[&str] = &[
@@ -23,7 +23,7 @@ const GUEST_PACKAGES: &[&str] = &[
     "containernetworking-plugins",
 ];
 
-/// Where the parts of the node are.
+/// Directories with the components of the node.
 #[derive(Clone, Debug)]
 pub struct NodeParts {
     /// Root of QEMU and its libraries.
@@ -34,10 +34,10 @@ pub struct NodeParts {
     pub kernel: PathBuf,
 }
 
-/// The parts of the node, downloaded when the cache does not have them.
+/// The components of the node, downloaded if the cache does not have them.
 ///
 /// # Errors
-/// One sentence that says what is missing on this machine and what to do.
+/// One sentence about what this machine lacks and what to do.
 pub fn node_parts(cache: &Cache) -> Result<NodeParts> {
     if std::env::consts::ARCH != "x86_64" {
         bail!(
@@ -67,7 +67,7 @@ pub fn node_parts(cache: &Cache) -> Result<NodeParts> {
     })
 }
 
-/// Packages of the release with all that they depend on, unpacked below one root; `layout` names it in the cache.
+/// Packages of the release with all their dependencies, unpacked below one root; `layout` is its name in the cache.
 ///
 /// # Errors
 /// As [`node_parts`].
@@ -79,7 +79,7 @@ pub fn packages(cache: &Cache, layout: &str, names: &[&str]) -> Result<PathBuf> 
     })
 }
 
-/// A directory of the cache, filled by `fill` where it is not there; it is there whole or not at all.
+/// A directory of the cache, filled by `fill` if it does not exist; it is never left half filled.
 fn fetch(
     cache: &Cache,
     layout: &str,
@@ -133,7 +133,7 @@ pub(crate) fn has(tool: &str) -> bool {
     dirs.iter().any(|dir| dir.join(tool).exists())
 }
 
-/// apt with a state of its own.
+/// apt with a private state.
 struct Apt {
     home: PathBuf,
     options: Vec<String>,
@@ -184,7 +184,7 @@ impl Apt {
         Ok(())
     }
 
-    /// Downloads packages with all that they depend on, and unpacks them below `root`.
+    /// Downloads packages with all their dependencies, and unpacks them below `root`.
     fn closure(&self, packages: &[&str], suite: Option<&str>, root: &Path) -> Result<()> {
         let mut words = vec!["--download-only", "--yes", "install"];
         words.extend(suite.into_iter().flat_map(|suite| ["-t", suite]));
@@ -202,7 +202,7 @@ impl Apt {
         Ok(())
     }
 
-    /// Downloads the newest kernel package alone: it is booted, never installed.
+    /// Downloads the newest kernel package without its dependencies: the kernel is booted, never installed.
     fn kernel(&self, suite: Option<&str>, root: &Path) -> Result<()> {
         let meta = suite.map_or_else(
             || "linux-image-amd64".to_owned(),

@@ -1,4 +1,4 @@
-//! `cargo lab test`: every check that a change has to pass, in the order in which they are cheap.
+//! `cargo lab test`: every check that a change must pass, the cheap ones first.
 
 use std::process::Command;
 use std::time::Instant;
@@ -29,7 +29,7 @@ const PACKAGES: &[&[&str]] = &[
     &["sriov-suites"],
 ];
 
-/// Runs the whole gate, and with it or without the suites on a Kubernetes node; true when all of it passed.
+/// Runs the whole gate, with or without the suites on a Kubernetes node; true if all checks passed.
 pub fn run(with_kubernetes: bool) -> Result<bool> {
     let mut report = Report::default();
     check::sources(&mut report)?;
@@ -99,7 +99,7 @@ fn plain_node(names: &[&str]) -> Result<Planned> {
     })
 }
 
-/// cargo-deny, from the machine or built into the cache.
+/// The cargo-deny of this machine, or else one that is built into the cache.
 fn deny(cache: &Cache) -> Result<Command> {
     let own = cache.path("tools/bin/cargo-deny");
     let on_machine = Command::new("cargo-deny")

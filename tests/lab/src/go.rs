@@ -1,4 +1,4 @@
-//! Builds the parts that Debian does not package from Go modules: kubelet, kube-apiserver, kubectl, Multus, cnitool.
+//! Builds the components that Debian does not package from Go modules: kubelet, kube-apiserver, kubectl, Multus, cnitool.
 //!
 //! Versions are pinned by `tests/lab/tools/*/go.mod` and `go.sum`; the programs are unmodified.
 
@@ -13,7 +13,7 @@ use crate::debian::has;
 use crate::digest::sha256;
 use crate::progress;
 
-/// Where Go's own program for self-signed certificates lives below `GOROOT`.
+/// Go's own program for self-signed certificates, below `GOROOT`.
 const CERTIFICATES: &str = "src/crypto/tls/generate_cert.go";
 
 /// Directories with the built programs.
@@ -25,21 +25,21 @@ pub(crate) struct Programs {
     pub(crate) network: PathBuf,
 }
 
-/// The programs, built when the cache does not have those of the pinned versions.
+/// The programs, built if the cache does not have the pinned versions.
 ///
 /// # Errors
-/// One sentence when Go is missing; else Go's own messages.
+/// One sentence if Go is missing; otherwise Go's own messages.
 pub(crate) fn programs(cache: &Cache) -> Result<Programs> {
     Ok(Programs {
-        kubernetes: module(cache, "kubernetes", "kubelet and kube-apiserver")?,
+        kubernetes: module(cache, "kubernetes", "the kubelet and kube-apiserver")?,
         network: module(cache, "network", "Multus and the reference plugins")?,
     })
 }
 
-/// Builds all tools of one module, static, when the cache does not have those of the pinned versions.
+/// Builds all tools of one module, static, if the cache does not have the pinned versions.
 ///
 /// # Errors
-/// As those of [`programs`].
+/// The same as for [`programs`].
 pub(crate) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     let source = workspace().join("tests/lab/tools").join(name);
     let mut pins = std::fs::read(source.join("go.mod"))?;
@@ -75,7 +75,7 @@ pub(crate) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     let root = go(&source).args(["env", "GOROOT"]).output()?;
     let root = PathBuf::from(String::from_utf8(root.stdout)?.trim());
     let made = go(&source)
-        // With the flag of the other build, so that its parts of the standard library serve here too.
+        // With the flag of the build above, so that its build of the standard library is used again.
         .args(["build", "-trimpath", "-o"])
         .arg(unfinished.join("generate_cert"))
         .arg(root.join(CERTIFICATES))
@@ -99,7 +99,7 @@ fn go(dir: &Path) -> Command {
     command
 }
 
-/// kubelet tells its version to the API server, which it takes from the linker.
+/// The kubelet reports its version to the API server; the linker sets the version.
 fn linker_flags(go_mod: &str) -> String {
     let version = go_mod.lines().find_map(|line| {
         line.trim()
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kubelet_knows_its_version() {
+    fn kubelet_gets_its_version_from_the_linker() {
         let flags = linker_flags("module x\n\nrequire k8s.io/kubernetes v1.34.4 // indirect\n");
         assert!(flags.contains("gitVersion=v1.34.4 "), "{flags}");
         assert!(flags.ends_with("gitMinor=34"), "{flags}");

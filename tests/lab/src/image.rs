@@ -1,4 +1,4 @@
-//! Makes the node's initramfs: userland, modules, an init, and the files of one run, as cpio segments.
+//! Writes the node's initramfs: userland, modules and init.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::cpio::Archive;
 use crate::debian::{NodeParts, first_of};
 
-/// What the node loads, in this order.
+/// Modules that the node loads, in this order.
 const MODULES: &[&str] = &[
     "igb",
     "igbvf",
@@ -22,7 +22,7 @@ const MODULES: &[&str] = &[
     "virtio_net",
     "overlay",
     "virtio_blk",
-    // ext4 asks for it by the name of an algorithm.
+    // ext4 requests it by the name of an algorithm.
     "crc32c_generic",
     "ext4",
 ];
@@ -34,7 +34,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("usr/bin/strace", "usr/bin/strace"),
 ];
 
-/// Static programs, likewise.
+/// Static programs: path in the package root, path on the node.
 const STATIC: &[(&str, &str)] = &[
     ("bin/busybox", "bin/busybox"),
     ("usr/lib/cni/host-local", "opt/cni/bin/host-local"),
@@ -84,7 +84,7 @@ pub fn write_base(parts: &NodeParts, path: &Path) -> Result<()> {
         format!("{}\n", order.join("\n")).as_bytes(),
         false,
     )?;
-    // tcpdump gives up its rights to a user that it looks up.
+    // tcpdump drops its privileges, and looks up the user that it becomes.
     archive.bytes("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", false)?;
     archive.bytes("etc/group", b"root:x:0:\n", false)?;
     archive.bytes("init", include_bytes!("init.sh"), true)?;
@@ -108,7 +108,7 @@ fn release(parts: &NodeParts) -> Result<(PathBuf, PathBuf)> {
     bail!("the kernel package has no kernel")
 }
 
-/// Modules of the kernel package, unpacked, by file name, each after those that it needs.
+/// Unpacked modules of the kernel package by file name, each after its dependencies.
 pub(crate) fn modules(parts: &NodeParts, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
     let (_, root) = release(parts)?;
     let unpack = |module: String| {
@@ -120,7 +120,7 @@ pub(crate) fn modules(parts: &NodeParts, names: &[&str]) -> Result<Vec<(String, 
     load_order(&root, names)?.into_iter().map(unpack).collect()
 }
 
-/// The wanted modules and what they need, each after what it needs.
+/// The wanted modules and their dependencies, each after its own dependencies.
 ///
 /// The package has no `modules.dep`; the names come from each module's own `depends=`.
 fn load_order(modules: &Path, names: &[&str]) -> Result<Vec<String>> {

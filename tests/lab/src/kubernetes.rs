@@ -1,6 +1,7 @@
-//! `cargo lab kubernetes`: the lab's node as a Kubernetes node of real, unmodified parts, and the suites that use it.
+//! `cargo lab kubernetes`: the lab's node with real, unmodified Kubernetes components, and the suites that use it.
 //!
-//! Start at [`run`]. `go` builds what Debian does not package, `control` is the control plane beside the node, `podman` another runtime on it, `disk` what outlives its power; what runs on the node is started by `sriov_testkit::cluster`.
+//! Start at [`run`]. `control` runs the control plane outside the node, `podman` adds another runtime, `disk` makes the disk.
+//! `sriov_testkit::cluster` starts the programs on the node.
 
 mod control;
 mod disk;
@@ -28,10 +29,10 @@ use crate::report::{Planned, Report};
 use crate::ship;
 use crate::suites::{Kind, Suites};
 
-/// How often the pods of the suite `life` come and go: a round takes a third of a minute.
+/// How often the suite `life` creates and deletes its pods: a round takes 20 seconds.
 pub(crate) const ROUNDS: &str = "2";
 
-/// Version of the container parts in the cache.
+/// Version of the container components in the cache.
 const LAYOUT: &str = "containers-v1";
 
 const PACKAGES: &[&str] = &["etcd-server", "containerd", "runc"];
@@ -47,13 +48,13 @@ const DEBIAN: &[(&str, &str)] = &[
     ("usr/sbin/runc", "usr/bin/runc"),
 ];
 
-/// Reference plugins besides those of the plain node.
+/// Reference plugins in addition to those of the plain node.
 const PLUGINS: &[&str] = &["ptp", "loopback"];
 
-/// Reference plugins of the current release, in the place of Debian's, which do not speak version 1.1.0.
+/// Reference plugins of the current release: those of Debian do not support version 1.1.0.
 const CURRENT: &[&str] = &["host-local", "static", "dhcp", "tuning", "sbr", "bandwidth"];
 
-/// A pod that sleeps, and goes when it is told: the first process of a container hears no signal that it has no handler for.
+/// A pod that sleeps until it gets a signal: the first process of a container ignores every signal without a handler.
 const ENTRYPOINT: [&str; 4] = [
     "/bin/busybox",
     "sh",
@@ -61,7 +62,7 @@ const ENTRYPOINT: [&str; 4] = [
     "trap exit TERM; /bin/busybox sleep 2147483 & wait",
 ];
 
-/// Our own files of the node.
+/// Configuration files of the node.
 const FILES: &[(&str, &str)] = &[
     ("etc/hosts", "127.0.0.1 localhost\n"),
     ("etc/resolv.conf", ""),
@@ -79,10 +80,12 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Runs the named Kubernetes suites, all when none is named; `--rounds N` says how often the pods of `life` come and go. True when all passed.
+/// Runs the named Kubernetes suites, or all of them without a name; true if all passed.
+///
+/// `--rounds N` sets how often the suite `life` creates and deletes its pods.
 ///
 /// # Errors
-/// When a part is missing, cannot be built, or does not come up.
+/// If a component is missing, cannot be built, or does not start.
 pub fn run(words: &[&str]) -> Result<bool> {
     let (rounds, names) = match words {
         ["--rounds", rounds, names @ ..] | [names @ .., "--rounds", rounds] => (*rounds, names),
@@ -102,7 +105,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
 /// Starts the control plane and describes the node with its suites.
 ///
 /// # Errors
-/// When a part is missing, cannot be built, or does not come up.
+/// If a component is missing, cannot be built, or does not start.
 pub(crate) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlPlane)> {
     let cache = Cache::open()?;
     let parts = debian::node_parts(&cache)?;
@@ -176,7 +179,7 @@ pub(crate) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlP
     Ok((planned, plane))
 }
 
-/// The Go plugins that ours replace, out of the way of ours.
+/// The Go plugins, in other directories than our plugins.
 fn add_peers(cache: &Cache, node: &mut Node) -> Result<()> {
     let peers = peers::peers(cache)?;
     let cni = Path::new(PEER_BIN).join("sriov");

@@ -1,6 +1,7 @@
 //! `cargo lab`: an emulated SR-IOV node on which the real programs run, and the gate that uses it.
 //!
-//! Start at [`command`], which maps words to work. `debian` gets the parts of the node, `image` makes its initramfs, `qemu` boots it and runs jobs.
+//! Start at [`command`], which maps each command to a function.
+//! `debian` downloads the components of the node, `image` writes its initramfs, `qemu` boots it and runs jobs.
 
 #![forbid(unsafe_code)]
 #![expect(

@@ -1,4 +1,4 @@
-//! `cargo lab`: hands its words to [`sriov_lab::command`].
+//! `cargo lab`: passes its arguments to [`sriov_lab::command`].
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The manifests of `deploy/` as data: their documents, and what the chart's rendered form was rendered from.
+//! The manifests of `deploy/` as data, and the golden files of their rendered forms.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub const CHART: &str = "deploy/helm/virtfn";
 /// The documents of a YAML text.
 ///
 /// # Errors
-/// When it is no YAML.
+/// If it is not YAML.
 pub fn documents(text: &str) -> Result<Vec<Value>> {
     serde_yaml_ng::Deserializer::from_str(text)
         .map(|document| Ok(Value::deserialize(document)?))
@@ -28,11 +28,11 @@ pub fn documents(text: &str) -> Result<Vec<Value>> {
 /// The documents of a file of the checkout.
 ///
 /// # Errors
-/// When it cannot be read, or is no YAML.
+/// If it cannot be read, or is not YAML.
 pub fn read(name: &str) -> Result<Vec<Value>> {
     let path = workspace().join(name);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
-    documents(&text).with_context(|| format!("{name} is no YAML"))
+    documents(&text).with_context(|| format!("{name} is not YAML"))
 }
 
 /// All files below a directory of the checkout, sorted.
@@ -56,7 +56,7 @@ pub fn files(dir: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// One digest of all files of the chart, which its rendered forms begin with: without helm it tells that they are of this chart.
+/// One digest of all files of the chart. Each rendered form begins with it, which ties the form to the chart where helm is missing.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -72,16 +72,16 @@ pub fn chart_digest() -> Result<String> {
     Ok(sha256(&all))
 }
 
-/// A rendered form that is checked in.
+/// A golden file: the rendered form of a chart or a kustomize base.
 #[derive(Clone, Copy, Debug)]
 pub struct Golden {
     /// The file below `tests/golden/`.
     pub name: &'static str,
     /// The namespace it is rendered for.
     pub namespace: &'static str,
-    /// Values of the chart besides its own, a file of the chart; none with kustomize.
+    /// A file of the chart with other values than its defaults; absent for kustomize.
     pub values: Option<&'static str>,
-    /// Whether it is of the chart rather than of the kustomize base.
+    /// True for the chart, false for the kustomize base.
     pub is_chart: bool,
 }
 
@@ -108,15 +108,15 @@ pub const GOLDEN: [Golden; 3] = [
 ];
 
 impl Golden {
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> PathBuf {
         workspace().join("tests/golden").join(self.name)
     }
 
-    /// Its documents.
+    /// The documents of the file.
     ///
     /// # Errors
-    /// When it cannot be read, or is no YAML.
+    /// If it cannot be read, or is not YAML.
     pub fn documents(&self) -> Result<Vec<Value>> {
         documents(&std::fs::read_to_string(self.path())?)
     }

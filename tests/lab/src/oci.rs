@@ -1,4 +1,4 @@
-//! Writes container images as an OCI image layout in a tar: one layer each, no registry, the same bytes from the same files.
+//! Writes container images as an OCI image layout in a tar: one layer per image, the same bytes from the same files.
 //!
 //! Formats: the OCI image specification 1.1 (`image-layout.md`, `manifest.md`, `config.md`) and ustar (POSIX.1-2017, `pax`).
 
@@ -25,7 +25,7 @@ pub struct Image {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What an image is called by its content.
+/// Name and digest of a written image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// Name with its tag.
@@ -34,10 +34,10 @@ pub struct Written {
     pub digest: String,
 }
 
-/// Writes images into one tar, which also `docker load` reads; what they have in common is in it once.
+/// Writes images into one tar, which `docker load` reads too; blobs that images share are stored once.
 ///
 /// # Errors
-/// When a file of them cannot be read or the tar cannot be written.
+/// If a file of an image cannot be read, or the tar cannot be written.
 pub fn write(images: &[Image], to: &Path) -> Result<Vec<Written>> {
     let mut blobs = BTreeMap::new();
     let (mut manifests, mut docker, mut written) = (Vec::new(), Vec::new(), Vec::new());
@@ -124,7 +124,7 @@ fn descriptor(kind: &str, digest: &str, bytes: &[u8]) -> Value {
     })
 }
 
-/// A tar of executable files that belong to root and have no time.
+/// A tar of executable files; their owner is root and their time is 0.
 struct Tar(tar::Builder<Vec<u8>>);
 
 impl Tar {
@@ -182,7 +182,7 @@ mod tests {
             names.starts_with("oci-layout\nindex.json\nmanifest.json\nblobs/sha256/"),
             "{names}"
         );
-        // Two images that differ in their name only are the same blobs.
+        // Images that differ only in their names share all blobs.
         assert_eq!(names.lines().count(), 3 + 3);
         let json = |name: &str| -> Value {
             let unpacked = Command::new("tar")

@@ -1,6 +1,6 @@
-//! The Go plugins that ours replace, built unmodified from the Go modules that `tests/lab/tools/peer-*` pins; nothing of them is in this repository.
+//! Builds the Go plugins, unmodified, from the Go modules that `tests/lab/tools/peer-*` pins; none of their code is in this repository.
 //!
-//! The device plugin is of November 2022, the CNI plugin version 2.1.0 of 2019: the newest that the module proxy is known to have.
+//! The device plugin is of November 2022, the CNI plugin is version 2.1.0 of 2019: the newest versions that the module proxy has.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,12 @@ use crate::go;
 /// Version of the PCI names in the cache.
 const NAMES_LAYOUT: &str = "pci-ids-v1";
 
-/// Where the Go CNI plugin is on the node.
+/// Directory of the Go CNI plugin on the node.
 pub const PEER_BIN: &str = "/opt/peer/bin";
-/// Where the Go device plugin is on the node.
+/// Path of the Go device plugin on the node.
 pub const PEER_DEVICE_PLUGIN: &str = "/opt/peer/sriov-device-plugin";
 
-/// Where the Go device plugin looks for the names of PCI devices, without which it ends.
+/// Path of the names of PCI devices; the Go device plugin exits without this file.
 pub const PCI_IDS: &str = "usr/share/misc/pci.ids";
 
 /// The programs.
@@ -31,10 +31,10 @@ pub struct Peers {
     pub device_plugin: PathBuf,
 }
 
-/// The programs, built when the cache does not have those of the pinned versions.
+/// The programs, built if the cache does not have the pinned versions.
 ///
 /// # Errors
-/// One sentence when Go is missing; else Go's own messages.
+/// One sentence if Go is missing; otherwise Go's own messages.
 pub fn peers(cache: &Cache) -> Result<Peers> {
     let device_plugin = go::module(cache, "peer-device-plugin", "the Go device plugin")?;
     Ok(Peers {
@@ -43,7 +43,7 @@ pub fn peers(cache: &Cache) -> Result<Peers> {
     })
 }
 
-/// The names of PCI devices, of the Debian release, as the Go device plugin's image has them.
+/// The names of PCI devices of the Debian release; the image of the Go device plugin contains the same file.
 ///
 /// # Errors
 /// When they cannot be downloaded.

@@ -1,4 +1,4 @@
-//! The plain node: the emulated machine with the two programs that ship and nothing of Kubernetes.
+//! The plain node: the emulated machine with the two programs that ship, without Kubernetes.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::qemu::Node;
 use crate::{build, debian};
 
-/// The parts that every use of the node needs: downloads and the binaries that ship.
+/// Describes a node with the downloads and the binaries that ship, which every command needs.
 pub fn prepare() -> Result<(Cache, Node)> {
     let cache = Cache::open()?;
     let parts = debian::node_parts(&cache)?;

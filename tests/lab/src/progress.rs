@@ -1,10 +1,10 @@
-//! Tells what takes long: one line that counts seconds on a terminal, elsewhere a line now and then, since who runs the lab may take silence for death.
+//! Reports the progress of slow steps: on a terminal one line that counts seconds, elsewhere a line each minute.
 
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Does `work` and says on standard error that and how long it goes on.
+/// Runs `work`, and reports its name and its time on standard error.
 pub fn step<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let terminal = std::io::stderr().is_terminal();

@@ -1,4 +1,4 @@
-//! Boots the node and runs jobs on it; every wait has an end, and no QEMU outlives the lab.
+//! Boots the node and runs jobs on it; every wait has a deadline, and no QEMU outlives the lab.
 
 mod lines;
 mod machine;
@@ -20,11 +20,11 @@ use crate::debian::NodeParts;
 use crate::image;
 use crate::progress;
 
-/// Time from power-on to the first job, with room for slow and busy machines.
+/// Limit from power-on to the first job, which holds on slow and busy machines too.
 const BOOT: Duration = Duration::from_mins(2);
-/// Time that KVM gets to show that it works here.
+/// Limit for a boot with KVM, which may not work on this machine.
 const KVM_BOOT: Duration = Duration::from_secs(30);
-/// Time that a job may be silent: the longest test takes a tenth of it where nothing else runs.
+/// Limit of silence of a job: on an idle machine, the longest test takes a tenth of it.
 const SILENCE: Duration = Duration::from_mins(10);
 
 /// One program to run on the node.
@@ -32,13 +32,13 @@ const SILENCE: Duration = Duration::from_mins(10);
 pub struct Job {
     /// Name in the output.
     pub name: String,
-    /// Program and arguments, as the node sees them.
+    /// Program and arguments, with paths of the node.
     pub argv: Vec<String>,
-    /// What of its output is relayed.
+    /// Which output is relayed.
     pub output: Output,
 }
 
-/// What of a job's output is relayed to standard output.
+/// Which output of a job is relayed to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Standard output; standard error goes to the node's console.
@@ -56,13 +56,13 @@ pub struct Outcome {
     pub name: String,
     /// Its exit code.
     pub code: i32,
-    /// From the end of the job before, or from the boot, to its end.
+    /// Time from the end of the previous job, or from the boot, to the end of this one.
     pub took: Duration,
-    /// Standard output, when it was to be kept.
+    /// Standard output, for [`Output::Kept`].
     pub lines: Vec<String>,
 }
 
-/// A node that is described and can be booted.
+/// The description of a node, which can be booted.
 #[derive(Debug)]
 pub struct Node {
     run: RunDir,
@@ -73,12 +73,12 @@ pub struct Node {
     files: Vec<(String, PathBuf)>,
     machine: Machine,
     prefix: String,
-    /// Where the output of each job is kept.
+    /// The directory for the output of each job; absent if no output is kept.
     logs: Option<PathBuf>,
 }
 
 impl Node {
-    /// Describes the default node: two PFs on two NUMA nodes, joined on one wire.
+    /// Describes the default node: two PFs on two NUMA nodes, connected by one wire.
     pub fn new(cache: &Cache, parts: &NodeParts) -> Result<Self> {
         let run = cache.run_dir()?;
         let base = run.join("base.cpio");
@@ -96,32 +96,32 @@ impl Node {
         })
     }
 
-    /// Gives the node memory for containers, a root that can be pivoted, cgroups, a network to this machine, and an ext4 disk for `/var/lib`.
+    /// Adds what containers need: memory, a root for `pivot_root`, cgroups, a network to this machine, and an ext4 disk for `/var/lib`.
     pub fn make_room_for_containers(&mut self, disk: PathBuf) {
         self.machine.disk = Some(disk);
     }
 
-    /// Gives the node another number of PFs, which take turns on the two NUMA nodes.
+    /// Sets the number of PFs, which alternate between the two NUMA nodes.
     ///
-    /// More than eight are on cards of two, as Intel sells them: the firmware's I/O space has no room for the windows of more than nine root ports.
+    /// More than eight PFs are placed on cards of two: the firmware's I/O space has no room for the windows of more than nine root ports.
     pub fn set_ports(&mut self, ports: u8) {
         self.machine.ports = ports.min(16);
     }
 
-    /// Emulates the processors in parallel and with all that they can have, for measurements on a machine that does nothing else.
+    /// Emulates the processors in parallel and with all features, for measurements on an idle machine.
     pub fn make_parallel(&mut self) {
         self.machine.is_parallel = true;
     }
 
-    /// Puts words before each line of output, which tell it from another node's.
+    /// Sets a prefix for each line of output, which distinguishes the nodes.
     pub fn set_prefix(&mut self, prefix: String) {
         self.prefix = prefix;
     }
 
-    /// Keeps the output of each job and the node's console in a directory, which is emptied before.
+    /// Keeps the output of each job and the node's console in a directory, which is emptied first.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// If the directory cannot be created.
     pub fn keep_logs(&mut self, dir: &Path) -> Result<()> {
         let _ = std::fs::remove_dir_all(dir);
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -129,15 +129,18 @@ impl Node {
         Ok(())
     }
 
-    /// A path that lives as long as the node.
+    /// A path in the directory of this node, which is removed with it.
     pub fn run_path(&self, name: &str) -> PathBuf {
         self.run.join(name)
     }
 
-    /// Puts a program on the node.
+    /// Adds a program to the node.
     pub fn add_file(&mut self, name: &str, source: &Path) -> Result<()> {
         if !source.exists() {
-            bail!("{} is not there to be put on the node", source.display());
+            bail!(
+                "cannot add {} to the node: the file does not exist",
+                source.display()
+            );
         }
         self.files.push((name.to_owned(), source.to_owned()));
         Ok(())
@@ -151,12 +154,12 @@ impl Node {
         Some(all.get(all.len().saturating_sub(lines)..)?.join("\n"))
     }
 
-    /// Boots the node, runs the jobs one after the other, relays their output and powers it off.
+    /// Boots the node, runs the jobs one after the other, relays their output, and powers the node off.
     ///
-    /// A job may have the power cut, once: the node boots again, and the job starts anew on what is on the disk.
+    /// A job can request a power cut, once: the node boots again with the same disk, and the job starts again.
     ///
     /// # Errors
-    /// When the node does not boot, hangs or dies before the last job ended; a job that fails is an outcome.
+    /// If the node does not boot, hangs, or dies before the end of the last job; a failed job is an outcome.
     pub fn run(&self, jobs: &[Job]) -> Result<Vec<Outcome>> {
         let ended = self.run_jobs(jobs);
         if let Some(logs) = &self.logs {
@@ -173,7 +176,7 @@ impl Node {
             match self.follow(&mut booted.lines, jobs, &mut outcomes)? {
                 End::Done => return Ok(outcomes),
                 End::PowerCut if cut_in == Some(outcomes.len()) => {
-                    bail!("job {} had the power cut twice", outcomes.len() + 1)
+                    bail!("job {} requested a second power cut", outcomes.len() + 1)
                 }
                 End::PowerCut => cut_in = Some(outcomes.len()),
             }
@@ -200,14 +203,16 @@ impl Node {
         if self.tries_kvm() {
             match self.attempt(initrd, Accel::Kvm, KVM_BOOT) {
                 Err(error) if error.is::<NotBooted>() => {
-                    eprintln!("lab: KVM does not work here, emulating from now on");
+                    eprintln!(
+                        "lab: KVM does not work on this machine, the node is emulated from now on"
+                    );
                     std::fs::write(&self.kvm_refused, boot_id())?;
                 }
                 booted => return booted,
             }
         }
         match self.attempt(initrd, Accel::Tcg, BOOT) {
-            // QEMU's threads race for its memory map while the node finds its PCI devices: an assertion of its own ends it.
+            // QEMU's threads race for its memory map while the node scans its PCI devices; an assertion of QEMU then fails.
             Err(error) if error.downcast_ref().is_some_and(NotBooted::is_crash) => {
                 eprintln!("lab: {error:#}\nlab: QEMU crashed, booting again");
                 self.attempt(initrd, Accel::Tcg, BOOT)
@@ -227,7 +232,7 @@ impl Node {
                 "-device",
                 "virtserialport,chardev=jobs,nr=1,name=virtfn",
             ])
-            // The port counts as closed, and the node's writes block, once standard input ends.
+            // After the end of standard input the port counts as closed, and the node's writes block.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(self.run.join("qemu.log"))?);
@@ -249,7 +254,7 @@ impl Node {
         Ok(Booted { lines, _qemu: qemu })
     }
 
-    /// Relays what the node says until the last job has ended or one wants the power cut.
+    /// Relays the output of the node until the last job has ended or a job requests a power cut.
     fn follow(&self, lines: &mut Lines, jobs: &[Job], outcomes: &mut Vec<Outcome>) -> Result<End> {
         let mut kept = Vec::new();
         let mut started = Instant::now();
@@ -344,10 +349,10 @@ impl Node {
     }
 
     fn command(&self, initrd: &Path, accel: Accel) -> Result<Command> {
-        // The parent-death signal is what ends QEMU when the lab is killed.
+        // The parent-death signal kills QEMU when the lab is killed.
         let mut command = Command::new("setpriv");
         command
-            // The monitor's socket has a short, relative name: a socket's path may have 107 bytes at most.
+            // The name of the monitor's socket is short and relative: the path of a socket has 107 bytes at most.
             .current_dir(self.run.join(""))
             .args(["--pdeathsig", "KILL", "--"])
             .args(image::command_in(&self.qemu)?);
@@ -356,7 +361,7 @@ impl Node {
             command.arg("-L").arg(self.qemu.join(dir));
         }
         command.args(self.machine.arguments(accel));
-        // Without its checks of timer and clock: where the machine is busy the emulated one is late, and the kernel gives up.
+        // Without checks of timer and clock: on a busy machine the emulated timer is late, and the kernel would panic.
         let kernel_arguments = "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable intel_iommu=on mitigations=off cryptomgr.notests random.trust_cpu=on audit=0 lsm= nowatchdog 8250.nr_uarts=1";
         command
             .arg("-kernel")
@@ -368,7 +373,7 @@ impl Node {
     }
 }
 
-/// The node did not come up.
+/// The node did not boot.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the node did not boot {said}")]
 struct NotBooted {
@@ -381,21 +386,21 @@ impl NotBooted {
     }
 }
 
-/// A node that is up; it ends with its owner.
+/// A booted node; it is killed when this is dropped.
 struct Booted {
     lines: Lines,
     _qemu: Running,
 }
 
-/// Why the node is not listened to any more.
+/// The reason why the lab stops reading from the node.
 enum End {
     /// The last job ended.
     Done,
-    /// A job wants its power cut.
+    /// A job requested a power cut.
     PowerCut,
 }
 
-/// A QEMU that ends with its owner.
+/// A QEMU that is killed when this is dropped.
 struct Running(Child);
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! What was checked and whether it passed; runs commands and the suites of nodes.
+//! The report of a run: executes checks and suites, and prints which of them passed.
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::checkout::target;
 use crate::progress;
 use crate::qemu::{Job, Node};
 
-/// Suites and the node that runs them.
+/// A node and the suites that run on it.
 #[derive(Debug)]
 pub(crate) struct Planned {
     /// Name of the node in the output.
@@ -21,7 +21,7 @@ pub(crate) struct Planned {
     pub(crate) jobs: Vec<Job>,
 }
 
-/// What was checked, and whether it passed.
+/// All checks of a run with their results.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     checks: Vec<Check>,
@@ -52,7 +52,7 @@ impl Report {
         Ok(())
     }
 
-    /// Runs the suites of all nodes, side by side: each is emulated by one thread.
+    /// Runs the suites of all nodes at the same time: one thread emulates each node.
     pub(crate) fn nodes(&mut self, mut all: Vec<Planned>) -> Result<()> {
         if all.len() > 1 {
             for Planned { name, node, .. } in &mut all {
@@ -79,7 +79,7 @@ impl Report {
         Ok(())
     }
 
-    /// Takes in a check.
+    /// Adds the result of a check.
     pub(crate) fn add(&mut self, name: &str, has_passed: bool, took: Duration) {
         self.checks.push(Check {
             name: name.to_owned(),
@@ -88,7 +88,7 @@ impl Report {
         });
     }
 
-    /// Prints what passed and what failed; true when all passed.
+    /// Prints each check with its result; true if all passed.
     pub(crate) fn print(&self) -> bool {
         println!();
         for Check {

@@ -1,6 +1,6 @@
 //! `cargo lab image`: the container images that ship, one for the device plugin and one for the CNI plugin's installer.
 //!
-//! Both are the same one layer, so a node has it once; there is nothing in it but the two static programs, no shell and no library.
+//! Both images share one layer, which a node stores once. It contains the two static programs, without shell or library.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,11 +23,11 @@ pub fn images(dist: &Dist) -> Vec<Image> {
         ),
     ];
     let image = |name: &str, description: &str, entrypoint: &[&str]| Image {
-        // A name below `localhost` is never asked of somebody else's registry.
+        // A runtime never pulls a name below `localhost` from a registry.
         name: format!("localhost/{name}:{VERSION}"),
         files: files.clone(),
         entrypoint: entrypoint.iter().map(|word| (*word).to_owned()).collect(),
-        // Root, whom kubelet's sockets and the plugins' directory belong to: manifests need not say so.
+        // Root owns the kubelet's sockets and the directory of the plugins; the manifests need no user then.
         user: "0:0".to_owned(),
         labels: labels(name, description),
     };
@@ -60,10 +60,10 @@ fn labels(name: &str, description: &str) -> BTreeMap<String, String> {
     .into()
 }
 
-/// Builds the images into `target/dist/images.tar` and tells what they are called; with `is_verified` also whether a second build gives the same.
+/// Builds the images into `target/dist/images.tar` and prints their names; with `is_verified`, compares them with a second build.
 ///
 /// # Errors
-/// When something cannot be built or written.
+/// If an image cannot be built or written.
 pub fn run(is_verified: bool) -> Result<bool> {
     let dist = build::dist()?;
     let tar = target().join("dist/images.tar");
@@ -84,7 +84,7 @@ pub fn run(is_verified: bool) -> Result<bool> {
     Ok(is_same)
 }
 
-/// Builds the images from nothing, in another directory.
+/// Builds the images from scratch in another directory.
 fn build_again() -> Result<Vec<Written>> {
     let elsewhere = tempfile::Builder::new()
         .prefix("verify-")
@@ -98,7 +98,7 @@ fn build_again() -> Result<Vec<Written>> {
     oci::write(&images(&dist), &elsewhere.path().join("images.tar"))
 }
 
-/// Copies what git knows of, as it is in the checkout.
+/// Copies the files that git tracks or would add, with their content in the checkout.
 fn copy_sources(to: &Path) -> Result<()> {
     let list = Command::new("git")
         .args([
@@ -112,7 +112,7 @@ fn copy_sources(to: &Path) -> Result<()> {
         .output()
         .context("cannot start git")?;
     if !list.status.success() {
-        bail!("{}: git does not know this checkout", workspace().display());
+        bail!("{} is not a checkout of git", workspace().display());
     }
     for name in String::from_utf8(list.stdout)?.split_terminator('\0') {
         let (from, to) = (workspace().join(name), to.join(name));

@@ -1,4 +1,4 @@
-//! The suites that run on a node: modules of one test program each kind of node, chosen by name.
+//! The suites that run on a node: modules of one test program for each kind of node, selected by name.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::qemu::{Job, Node, Output};
 
 const PACKAGE: &str = "sriov-suites";
 
-/// The node that suites need, by the name of their test program and its folder in `tests/suites`.
+/// The kind of node that suites need; its name is the test program and the folder in `tests/suites`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The plain node.
@@ -27,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// All suites of this kind: the modules that the root of the test program names.
+    /// All suites of this kind: the modules that the root of the test program declares.
     fn suites(self) -> Result<Vec<String>> {
         let root = workspace().join(format!("tests/suites/{}/main.rs", self.name()));
         let text = std::fs::read_to_string(&root)
@@ -45,10 +45,10 @@ pub struct Suites {
 }
 
 impl Suites {
-    /// Builds the named suites, all of the kind when none is named.
+    /// Builds the named suites, or all of the kind without a name.
     ///
     /// # Errors
-    /// When a name is not that of a suite, or cargo cannot build them.
+    /// If a name is not that of a suite, or cargo cannot build them.
     pub fn build(kind: Kind, names: &[&str]) -> Result<Self> {
         let names = chosen(&kind.suites()?, names)?;
         let program = build::test_program(PACKAGE, kind.name())?;
@@ -59,7 +59,7 @@ impl Suites {
         })
     }
 
-    /// Puts their program on the node.
+    /// Adds their program to the node.
     ///
     /// # Errors
     /// When the program is missing.
@@ -102,7 +102,7 @@ fn modules(root: &str) -> Vec<String> {
     root.lines().filter_map(module).collect()
 }
 
-/// The suites that are named, in the order of the names; all when there is no name.
+/// The named suites, in the order of the names; all of them without a name.
 fn chosen(all: &[String], names: &[&str]) -> Result<Vec<String>> {
     if names.is_empty() {
         return Ok(all.to_vec());

@@ -1,4 +1,4 @@
-//! Waiting for a state, with a deadline.
+//! Waits for a state, with a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use anyhow::{Result, bail};
 
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Waits for a state, with a deadline.
+/// Waits for a state, for a minute at most.
 pub fn wait_for(what: &str, holds: impl FnMut() -> bool) -> Result<()> {
     wait_within(DEADLINE, Duration::from_millis(20), what, holds)
 }
 
-/// Waits for a state until a deadline, and looks after each pause whether it is there.
+/// Waits for a state until a deadline, and checks it after each pause.
 pub fn wait_within(
     deadline: Duration,
     pause: Duration,
@@ -21,10 +21,7 @@ pub fn wait_within(
     let end = Instant::now() + deadline;
     while !holds() {
         if Instant::now() > end {
-            bail!(
-                "after {} s it is still not so that {what}",
-                deadline.as_secs()
-            );
+            bail!("not reached within {} s: {what}", deadline.as_secs());
         }
         std::thread::sleep(pause);
     }

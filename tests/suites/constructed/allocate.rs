@@ -1,4 +1,4 @@
-//! What a pod is given, over the real protocol, on constructed trees: for the devices that the emulated NIC lacks, and for those that changed meanwhile.
+//! Allocations over the real protocol on constructed machines: devices that the emulated NIC lacks, and devices that changed after they were listed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ struct Node {
 }
 
 impl Node {
-    /// Two VFs with a driver, in one resource with these selectors.
+    /// Starts with two VFs that have this driver, in one resource with these selectors.
     fn start(driver: &str, selectors: &Value, flags: &[&str], prepare: impl Fn(&Tree)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tree = Tree::new(dir.path());
@@ -39,7 +39,7 @@ impl Node {
         Self::with(dir, kubelet, flags)
     }
 
-    /// The plugin on a machine that is there.
+    /// Starts the plugin on an existing machine.
     fn with(dir: tempfile::TempDir, kubelet: Kubelet, flags: &[&str]) -> Self {
         let tree = Tree::new(dir.path());
         let mut all = plugin::flags(
@@ -67,7 +67,7 @@ impl Node {
         node
     }
 
-    /// The plugin dies without a chance to clean up, and starts again.
+    /// Kills the plugin with SIGKILL, and starts it again.
     fn restarted(self, flags: &[&str]) -> Self {
         let Self {
             dir,
@@ -84,7 +84,7 @@ impl Node {
         self.kubelet.allocate(RESOURCE, ids).unwrap()
     }
 
-    /// The code and the words of a refusal.
+    /// Code and message of an error.
     fn refusal(&self, ids: &[&str]) -> (Code, String) {
         let error = self.kubelet.allocate(RESOURCE, ids).unwrap_err();
         let status = error.downcast_ref::<Status>().unwrap();
@@ -98,7 +98,7 @@ impl Node {
     }
 }
 
-/// Nodes of an answer as `host>container`.
+/// Device nodes of an answer as `host>container`.
 fn nodes(answer: &ContainerAllocateResponse) -> Vec<String> {
     let node = |node: &sriov_device_plugin::proto::v1beta1::DeviceSpec| {
         assert_eq!(node.permissions, "rw");
@@ -187,7 +187,7 @@ fn what_changed_since_it_was_listed_is_refused_by_code() {
     check(&[VF1, VF0], Code::FailedPrecondition, "`igbvf`");
     assert!(
         !node.device_info(VF1).exists(),
-        "half an answer left a file"
+        "a refused request left a file"
     );
     let error = node.kubelet.pre_start(RESOURCE, &[VF0]).unwrap_err();
     assert!(format!("{error:#}").contains("`igbvf`"), "{error:#}");
@@ -259,20 +259,20 @@ fn files_of_running_pods_are_rebuilt_and_those_of_nobody_go() {
     let before = [&held, &cdi].map(|path| fs::read_to_string(path).unwrap());
     node.kubelet.pods(|pods| pods.run("runs", RESOURCE, &[VF0]));
 
-    // A reboot empties /var/run; kubelet then answers for the pod from memory.
+    // A reboot empties /var/run; the kubelet still reports the pod.
     fs::remove_file(&held).unwrap();
     fs::remove_file(&cdi).unwrap();
     let mut node = node.restarted(&flags);
-    sriov_testkit::node::wait_for("the files of the running pod are there again", || {
+    sriov_testkit::node::wait_for("the files of the running pod exist again", || {
         held.exists() && cdi.exists()
     })
     .unwrap();
     let after = [&held, &cdi].map(|path| fs::read_to_string(path).unwrap());
     assert_eq!(after, before);
-    sriov_testkit::node::wait_for("the files of no pod are gone", || !unheld.exists()).unwrap();
+    sriov_testkit::node::wait_for("the files without a pod are gone", || !unheld.exists()).unwrap();
     assert!(held.exists() && cdi.exists());
 
-    // A kubelet that tells nothing is no reason to remove anything.
+    // Files stay while the kubelet does not answer.
     node.kubelet.silence();
     node.allocate(&[VF1]);
     node.plugin.stop().unwrap();

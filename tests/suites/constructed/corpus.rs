@@ -1,6 +1,6 @@
 //! Resource lists as `sriov-network-device-plugin` documents them and as sriov-network-operator writes them, on one constructed machine.
 //!
-//! Each file of `corpus/` says and combines what its namesake does; four of the documented ones are no JSON, and are tried repaired, too.
+//! Each file of `corpus/` has the keys of the document with its name. Four documents are not JSON; they are tested as they are, and repaired.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use expect_test::{Expect, expect};
 use sriov_testkit::plugin;
 use sriov_testkit::tree::Tree;
 
-/// Vendor and device id, class, driver, and the netdev with its ARP hardware type.
+/// A PCI function: vendor and device id, class, driver, and the netdev with its ARP hardware type.
 struct Function {
     id: (&'static str, &'static str),
     class: &'static str,
@@ -49,7 +49,7 @@ fn describe(tree: &Tree, address: &str, function: &Function) {
     }
 }
 
-/// A PF and its VFs at the functions of one slot.
+/// Adds a PF and its VFs, which are the functions of one slot.
 fn card(tree: &Tree, pf: &str, of_pf: &Function, slot: &str, vfs: &[Function]) {
     tree.pf(pf, of_pf.driver, 8).unwrap();
     describe(tree, pf, of_pf);
@@ -75,7 +75,7 @@ fn machine(root: &Path) {
     );
 }
 
-/// X710, E810 and an FPGA.
+/// Adds an X710, an E810 and an FPGA.
 fn intel(tree: &Tree) {
     let (i40e, vf) = (("0x8086", "0x1572"), ("0x8086", "0x154c"));
     let pf = |name| network(i40e, "i40e", Some((name, ETHER)));
@@ -112,7 +112,7 @@ fn mlx5(id: &'static str, netdev: Option<(&'static str, &'static str)>) -> Funct
     network(("0x15b3", id), "mlx5_core", netdev)
 }
 
-/// RDMA, InfiniBand and vDPA.
+/// Adds devices with RDMA, InfiniBand and vDPA.
 fn connectx(tree: &Tree) {
     card(
         tree,
@@ -163,7 +163,7 @@ fn connectx(tree: &Tree) {
     }
 }
 
-/// Subfunctions.
+/// Adds subfunctions.
 fn bluefield(tree: &Tree) {
     tree.pf("0000:03:00.0", "mlx5_core", 8).unwrap();
     describe(tree, "0000:03:00.0", &mlx5("0xa2d6", Some(("p0", ETHER))));
@@ -172,7 +172,7 @@ fn bluefield(tree: &Tree) {
     }
 }
 
-/// What is told of a text, and of each pool only the ids; without the file's name.
+/// Messages about a configuration and the ids of each pool, without the name of the file.
 fn check_text(text: &str, code: i32, expected: &Expect) {
     let dir = tempfile::tempdir().unwrap();
     machine(dir.path());
@@ -208,7 +208,7 @@ fn check(name: &str, expected: &Expect) {
     check_text(&read(name), 0, expected);
 }
 
-/// As it stands it is refused; repaired it is taken.
+/// Checks that the documented text is refused and the repaired one is accepted.
 fn check_repaired(name: &str, refusal: &Expect, (from, to): (&str, &str), expected: &Expect) {
     let text = read(name);
     check_text(&text, 1, refusal);
@@ -257,7 +257,7 @@ fn ddp() {
         intel.com/x700_pppoe: 0 devices
     "]],
     );
-    // The documentation shows the four together, too.
+    // The documentation also shows the four together.
     let both = read("ddp_e800.json")
         .trim_end()
         .trim_end_matches("]}")
@@ -309,7 +309,7 @@ fn dpdk() {
         0000:af:01.0
     "]],
     );
-    // Two commas too many: both go in one place.
+    // Two surplus commas, which one repair removes.
     let (from, to) = ("],\n      },\n", "]\n      }\n");
     check_repaired(
         "dpdk_virt.json",
@@ -484,7 +484,7 @@ fn each_file_of_the_corpus_is_tried() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(
             this.contains(&format!("\"{name}\"")),
-            "{name} is tried by no test"
+            "no test reads {name}"
         );
     }
 }

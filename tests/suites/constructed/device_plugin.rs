@@ -1,4 +1,4 @@
-//! The device plugin against the kubelet double, on a constructed sysfs tree: registration, lists, allocations, restarts.
+//! The device plugin with the kubelet double, on a constructed machine: registration, lists, allocations, restarts.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -26,7 +26,7 @@ impl Node {
         Self::start_limited(vfs, is_watching, "")
     }
 
-    /// `limits` is what the shell is told before it becomes the plugin.
+    /// `limits` is a shell command that runs before the plugin, in the same process.
     fn start_limited(vfs: usize, is_watching: bool, limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let device = |address: &str| {
@@ -101,12 +101,12 @@ fn a_pool_is_registered_and_listed_in_either_mode() {
         let node = Node::start(2, is_watching);
         if is_watching {
             let registry = node.dir.path().join("kubelet/plugins_registry/x.y_vf.sock");
-            sriov_testkit::node::wait_for("the socket is there", || registry.exists()).unwrap();
+            sriov_testkit::node::wait_for("the socket exists", || registry.exists()).unwrap();
             assert_eq!(node.kubelet.look_for_plugins().unwrap(), 1);
         }
         let known = node
             .kubelet
-            .wait_for("a list came", |known| {
+            .wait_for("a list has arrived", |known| {
                 known
                     .get(RESOURCE)
                     .is_some_and(|resource| !resource.lists.is_empty())
@@ -135,7 +135,7 @@ fn a_pool_is_registered_and_listed_in_either_mode() {
 fn an_allocation_gives_environment_and_device_info_and_refuses_what_is_not_there() {
     let node = Node::start(2, false);
     node.kubelet
-        .wait_for("a list came", |known| {
+        .wait_for("a list has arrived", |known| {
             known
                 .get(RESOURCE)
                 .is_some_and(|resource| resource.ids().len() == 2)
@@ -202,7 +202,7 @@ fn a_restarted_kubelet_knows_the_pool_again() {
     let mut node = Node::start(1, false);
     for _ in 0..3 {
         node.kubelet
-            .wait_for("a list came", |known| {
+            .wait_for("a list has arrived", |known| {
                 known
                     .get(RESOURCE)
                     .is_some_and(|resource| !resource.lists.is_empty())
@@ -211,7 +211,7 @@ fn a_restarted_kubelet_knows_the_pool_again() {
         node.kubelet.restart().unwrap();
     }
     node.kubelet
-        .wait_for("a list came", |known| {
+        .wait_for("a list has arrived", |known| {
             known
                 .get(RESOURCE)
                 .is_some_and(|resource| !resource.lists.is_empty())
@@ -219,13 +219,13 @@ fn a_restarted_kubelet_knows_the_pool_again() {
         .unwrap();
 }
 
-/// The Go plugin registers by a socket that kubelet finds; when it goes, kubelet lets go of who has the resource by then.
+/// The Go plugin registers by a socket that the kubelet finds. When this socket is removed, the kubelet deregisters the resource, even if another plugin has registered it since.
 #[test]
 fn a_kubelet_that_lets_a_pool_go_is_told_of_it_again() {
     let node = Node::start(1, false);
     for round in 1..3 {
         node.kubelet
-            .wait_for("a list came with a registration of its own", |known| {
+            .wait_for("a list has arrived after a second registration", |known| {
                 let resource = known.get(RESOURCE);
                 resource.is_some_and(|now| now.registrations == round && now.lists.len() == round)
             })
@@ -239,11 +239,12 @@ fn a_kubelet_that_lets_a_pool_go_is_told_of_it_again() {
 fn new_vfs_and_a_new_configuration_come_with_sighup_and_a_wrong_one_does_not() {
     let node = Node::start(1, false);
     let has = |count: usize| {
-        node.kubelet.wait_for("the list is right", |known| {
-            known
-                .get(RESOURCE)
-                .is_some_and(|resource| resource.ids().len() == count)
-        })
+        node.kubelet
+            .wait_for("the list has the expected devices", |known| {
+                known
+                    .get(RESOURCE)
+                    .is_some_and(|resource| resource.ids().len() == count)
+            })
     };
     has(1).unwrap();
     add_vf(node.dir.path(), 1);
@@ -278,10 +279,10 @@ fn a_kubelet_that_is_away_is_tried_less_and_less_often_until_it_comes() {
     };
     is_listed(&node.kubelet);
     node.kubelet.stop().unwrap();
-    // Its own socket comes and goes with each try; so do the files of others.
+    // Each try creates and removes the plugin's socket; other files change too.
     let dir = node.dir.path().join("kubelet/device-plugins");
     let log = node.dir.path().join("log");
-    sriov_testkit::node::wait_for("the tries become fewer", || {
+    sriov_testkit::node::wait_for("the tries become less frequent", || {
         let other = dir.join("other");
         fs::write(&other, "").unwrap();
         fs::remove_file(&other).unwrap();
@@ -312,7 +313,7 @@ fn a_pool_without_descriptors_is_served_when_there_are_some() {
     let clients: Vec<UnixStream> = (0..40)
         .map(|_| UnixStream::connect(socket).unwrap())
         .collect();
-    sriov_testkit::node::wait_for("it has no descriptor left", || descriptors() >= 32).unwrap();
+    sriov_testkit::node::wait_for("no file descriptor is left", || descriptors() >= 32).unwrap();
     drop(clients);
     node.kubelet.allocate(RESOURCE, &["0000:01:10.0"]).unwrap();
     node.plugin.stop().unwrap();
@@ -332,7 +333,7 @@ fn a_kubelet_that_refuses_is_asked_again_ever_later_and_a_new_one_at_once() {
     node.kubelet.refuse(None);
     node.kubelet.restart().unwrap();
     node.kubelet
-        .wait_for("a list came", |known| {
+        .wait_for("a list has arrived", |known| {
             known
                 .get(RESOURCE)
                 .is_some_and(|resource| !resource.lists.is_empty())
@@ -351,7 +352,7 @@ fn a_resource_with_a_long_name_is_served_on_a_short_path() {
         .replace("\"vf\"", &format!("\"{name}\""));
     fs::write(node.dir.path().join("config.json"), config).unwrap();
     let resource = format!("{prefix}/{name}");
-    let known = node.kubelet.wait_for("a list came", |known| {
+    let known = node.kubelet.wait_for("a list has arrived", |known| {
         known
             .get(&resource)
             .is_some_and(|known| known.ids().len() == 1)

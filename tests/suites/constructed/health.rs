@@ -1,4 +1,4 @@
-//! Health as kubelet, people and Prometheus see it, on a constructed machine; what real links and cards do is tried on real VFs.
+//! Health in the kubelet's lists, in commands and in metrics, on a constructed machine; `guest::live` tests real links and cards.
 
 use std::fs;
 use std::process::Command;
@@ -56,7 +56,7 @@ impl Node {
         node
     }
 
-    /// Starts the plugin anew, and a kubelet that knows nothing.
+    /// Restarts the plugin, with a kubelet double without pods.
     fn restart(&mut self) {
         if let Some(plugin) = self.plugin.take() {
             plugin.stop().unwrap();
@@ -69,7 +69,7 @@ impl Node {
         self.scrape = Some(Scrape::of_log(&log).unwrap());
     }
 
-    /// No kernel tells of a constructed machine.
+    /// Sends SIGHUP, since no kernel notifies about changes of a constructed machine.
     fn rescan(&self) {
         self.plugin
             .as_ref()
@@ -159,7 +159,7 @@ fn while_vfs_of_one_pf_come_the_others_are_told() {
     let all = [VFS[0], VFS[1], VFS[2], vf];
     node.wait_for("x.y/net", &all);
 
-    // The kernel is at work on the one, and the cable of the other is pulled.
+    // The kernel creates VFs of one PF, and the cable of the other PF is pulled.
     node.tree.remove(VFS[2]).unwrap();
     fs::remove_file(node.tree.device(PF).join("virtfn2")).unwrap();
     node.tree
@@ -168,7 +168,7 @@ fn while_vfs_of_one_pf_come_the_others_are_told() {
     node.rescan();
     let ill = format!("!{vf}");
     node.wait_for("x.y/net", &[VFS[0], VFS[1], VFS[2], &ill]);
-    // It is done.
+    // The kernel has finished.
     node.tree.file(&format!("{PF}/sriov_numvfs"), "2").unwrap();
     node.wait_for("x.y/net", &[VFS[0], VFS[1], &ill]);
     let known = node.kubelet.known();
@@ -195,7 +195,7 @@ fn a_device_that_cannot_be_read_any_more_stays_listed_and_is_ill() {
         told.contains(&format!("{}: it cannot be read: ", VFS[1])),
         "{told}"
     );
-    // Nor do the VFs go when it is their PF that cannot be read.
+    // The VFs stay in the list too if their PF cannot be read.
     node.tree.file(&format!("{PF}/vendor"), "0x").unwrap();
     node.rescan();
     let line = format!(" {PF}: ");
@@ -226,7 +226,7 @@ fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() 
     let scrape = node.scrape.clone().unwrap();
     scrape.wait_for_line(held, true).unwrap();
 
-    // One vanishes, one gets the driver of another resource; one nobody holds does the same.
+    // One held VF is removed, another gets the driver of another resource, and so does a VF without a holder.
     node.tree.remove(VFS[0]).unwrap();
     node.tree.bind(VFS[1], "vfio-pci").unwrap();
     node.tree.bind(VFS[2], "vfio-pci").unwrap();
@@ -242,7 +242,7 @@ fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() 
     let line = format!("gone: {} of x.y/net, held by default/p/app", VFS[0]);
     assert!(told.lines().any(|told| told == line), "{told}");
 
-    // Who was not there when it happened knows it all the same, before anything is offered.
+    // A plugin that starts after the change has the same result in its first list.
     node.restart();
     node.wait_for("x.y/net", &ill.each_ref().map(String::as_str));
     node.wait_for("x.y/user", &VFS[2..]);

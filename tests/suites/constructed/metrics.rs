@@ -1,4 +1,4 @@
-//! Metrics and probes of the running plugin; and that dashboard and alert rules ask for nothing that is not exported.
+//! Metrics and probes of the running plugin. Dashboard and alert rules use only exported metrics and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -119,11 +119,12 @@ fn probes_follow_kubelet_and_metrics_name_the_pod() {
 
     node.kubelet
         .pods(|pods| pods.allocatable = Some(Vec::new()));
-    // Something happens, so that kubelet is asked.
+    // After a change the plugin queries the kubelet.
     node.kubelet.allocate(RESOURCE, &[VFS[1]]).unwrap();
-    wait_for("a kubelet that lost the devices is seen", || {
-        ask("GET /readyz").0 == 503
-    })
+    wait_for(
+        "the plugin has noticed that the kubelet lost the devices",
+        || ask("GET /readyz").0 == 503,
+    )
     .unwrap();
     assert!(ask("GET /readyz").1.contains(RESOURCE));
     node.kubelet.silence();
@@ -132,7 +133,7 @@ fn probes_follow_kubelet_and_metrics_name_the_pod() {
     node.plugin.stop().unwrap();
 }
 
-/// Samples of a page: labels by name.
+/// The samples of a page: lists of labels by the name of the metric.
 fn exported(page: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -147,7 +148,7 @@ fn exported(page: &str) -> BTreeMap<String, BTreeSet<String>> {
     exported
 }
 
-/// Each metric of a query with the labels that it is matched by; and the labels that the query groups by.
+/// The metrics of a query with their label matchers, and the labels that the query groups by.
 fn asked(query: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let (mut metrics, mut groups) = (Vec::new(), Vec::new());
@@ -224,7 +225,7 @@ fn what_is_asked_of_a_query_is_read_out_of_it() {
 #[test]
 fn dashboard_and_rules_ask_for_what_is_exported() {
     let node = Node::start();
-    // Attached, and no pod has it: a finding.
+    // Attached without a pod, which the metrics report.
     let tree = Tree::new(node.dir.path());
     let write_journal = |phase: &str, vf: &str| {
         let attachment = tree.attachment(PF, vf, phase).unwrap();
@@ -233,7 +234,7 @@ fn dashboard_and_rules_ask_for_what_is_exported() {
     };
     write_journal("attached", VFS[0]);
     node.kubelet
-        .wait_for("a list came", |known| {
+        .wait_for("a list has arrived", |known| {
             known
                 .get(RESOURCE)
                 .is_some_and(|known| known.ids().len() == 2)
@@ -252,7 +253,7 @@ fn dashboard_and_rules_ask_for_what_is_exported() {
     );
     node.scrape.wait_for_line(&unhealthy, true).unwrap();
     let exported = exported(&node.scrape.page().unwrap());
-    // Prometheus adds these.
+    // Labels that Prometheus adds.
     let added = ["instance", "job", "namespace"].map(str::to_owned);
     let all: BTreeSet<&String> = exported.values().flatten().chain(&added).collect();
     let read = |path: &str| fs::read_to_string(workspace().join(path)).unwrap();
@@ -278,7 +279,7 @@ fn dashboard_and_rules_ask_for_what_is_exported() {
                 }
             }
             for label in groups {
-                assert!(all.contains(&label), "nothing has {label}: {query}");
+                assert!(all.contains(&label), "no metric has {label}: {query}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What thousands of kubelet restarts and broken streams leave behind in the device plugin: nothing.
+//! Thousands of kubelet restarts and broken streams leave no memory, descriptor, thread or task behind in the device plugin.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 const DEVICES: usize = 256;
 const RESOURCE: &str = "x.y/vf";
-/// What an allocator keeps, and no more: each leak of one list would come to 20 MiB and more.
+/// Memory that an allocator may keep; a leak of one list per restart would need 20 MiB or more.
 const SLACK: usize = 4 * 1024 * 1024;
 
 struct Node {
@@ -26,7 +26,7 @@ struct Node {
     scrape: Scrape,
 }
 
-/// What a process holds.
+/// Resources that a process holds.
 #[derive(Clone, Copy, Debug)]
 struct Holds {
     descriptors: usize,
@@ -69,7 +69,7 @@ impl Node {
         self.dir.path().join("kubelet/device-plugins/x.y_vf.sock")
     }
 
-    /// All devices are listed to this kubelet.
+    /// Waits until this kubelet has all devices in its list.
     fn is_listed(&self) {
         let is_whole = |list: &Vec<_>| list.len() == DEVICES;
         self.kubelet
@@ -106,10 +106,10 @@ impl Node {
         }
     }
 
-    /// Waits until the plugin holds no more than before.
+    /// Waits until the plugin holds as much as before.
     fn is_as_before(&self, before: Holds, what: &str) {
         let mut now = before;
-        let settled = wait_for("nothing is left over", || {
+        let settled = wait_for("the plugin holds as much as before", || {
             now = self.holds();
             now.descriptors <= before.descriptors
                 && now.threads <= before.threads
@@ -150,7 +150,7 @@ fn thousands_of_restarts_and_broken_streams_leave_nothing_behind() {
         runtime.block_on(async {
             let mut lasting = connect(&socket).await;
             for _ in 0..times / 2 {
-                // With its connection, and on one that stays.
+                // With a new connection each time, and with one that stays.
                 break_a_stream(&mut connect(&socket).await).await;
                 break_a_stream(&mut lasting).await;
             }
@@ -162,7 +162,7 @@ fn thousands_of_restarts_and_broken_streams_leave_nothing_behind() {
     go_through(&mut node, 2_000);
     node.is_as_before(before, "2,000 restarts and 2,000 broken streams");
 
-    // A kubelet that stays keeps its connection to a socket that is removed: the plugin ends it.
+    // The kubelet keeps its connection to a removed socket: the plugin must close it.
     for _ in 0..50 {
         let registrations = |node: &Node| {
             let known = node.kubelet.known();
@@ -171,7 +171,7 @@ fn thousands_of_restarts_and_broken_streams_leave_nothing_behind() {
         let last = registrations(&node);
         fs::remove_file(node.socket()).unwrap();
         node.kubelet
-            .wait_for("it is registered anew", |known| {
+            .wait_for("it is registered again", |known| {
                 known[RESOURCE].registrations > last
             })
             .unwrap();

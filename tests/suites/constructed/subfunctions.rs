@@ -128,7 +128,7 @@ fn subfunctions_are_listed_allocated_and_taken_back() {
     assert_eq!(code(&[PF]), Code::NotFound);
     plugin.signal(Signal::SIGHUP).unwrap();
     kubelet
-        .wait_for("the one that went is no longer offered", |known| {
+        .wait_for("the removed subfunction is no longer offered", |known| {
             has(known, "x.y/first", &["mlx5_core.sf.3"])
         })
         .unwrap();

@@ -1,4 +1,4 @@
-//! The subcommands of the device plugin, by exec on a constructed machine: what people read, and the exit codes that scripts read.
+//! The subcommands of the device plugin on a constructed machine: their output and their exit codes.
 
 use std::fs;
 use std::io::Write;
@@ -49,7 +49,7 @@ impl Machine {
         Self { dir }
     }
 
-    /// Exit code, standard output, standard error; the machine's directory is called DIR.
+    /// Exit code, standard output, standard error; `DIR` replaces the machine's directory.
     fn tell(&self, words: &[&str], stdin: &str) -> (i32, String, String) {
         let dir = self.dir.path().display().to_string();
         let mut command = Command::new(plugin::binary().unwrap());

@@ -1,4 +1,4 @@
-//! Allocations on real VFs: nodes that are really there, files that follow the pods, and who has what by kubelet and by the CNI plugin.
+//! Allocations on real VFs: device nodes that exist, files that follow the pods, and owners according to the kubelet and the CNI plugin.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -14,7 +14,7 @@ use sriov_testkit::scrape::Scrape;
 
 const RESOURCE: &str = "x.y/vf";
 
-/// A kubelet and a plugin that offers all VFs of the first PF; directories of their own, except the CNI plugin's.
+/// A kubelet double and a plugin that offers all VFs of the first PF; they have separate directories, except that of the CNI plugin.
 struct Stack {
     dir: tempfile::TempDir,
     kubelet: Kubelet,
@@ -50,7 +50,7 @@ impl Stack {
         }
     }
 
-    /// The plugin is killed and starts again, with a kubelet that starts again.
+    /// Kills the plugin, and starts it and the kubelet double again.
     fn restarted(self, flags: &[&str]) -> Self {
         let Self {
             dir,
@@ -158,7 +158,7 @@ fn files_of_running_pods_come_back_and_those_of_nobody_go() {
         fs::remove_file(path).unwrap();
     }
     let stack = stack.restarted(&flags);
-    wait_for("the files of the running pod are there again", || {
+    wait_for("the files of the running pod exist again", || {
         of_held.iter().all(|path| path.exists())
     })
     .unwrap();
@@ -166,7 +166,7 @@ fn files_of_running_pods_come_back_and_those_of_nobody_go() {
         .each_ref()
         .map(|path| fs::read_to_string(path).unwrap());
     assert_eq!(after, before);
-    wait_for("the files of no pod are gone", || {
+    wait_for("the files without a pod are gone", || {
         of_unheld.iter().all(|path| !path.exists())
     })
     .unwrap();
@@ -220,10 +220,10 @@ fn kubelet_and_the_cni_plugin_agree_on_who_has_a_vf_or_it_is_told() {
     );
     assert!(
         !has_counter(&page),
-        "igb shows no counters of a VF in a pod, zero would be a lie: {page}"
+        "igb has no counters of a VF in a pod, so the page must not have zeros: {page}"
     );
 
-    // The pod is gone for kubelet, and nobody called DEL.
+    // The kubelet no longer reports the pod, and no DEL was called.
     stack.kubelet.pods(|pods| pods.pods.clear());
     stack.kubelet.allocate(RESOURCE, &[&vf]).unwrap();
     let leaked =

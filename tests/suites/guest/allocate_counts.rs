@@ -1,4 +1,4 @@
-//! What an Allocate asks the kernel for, and how often the plugin looks at the machine for a change: counts that no noise changes.
+//! Counts of the system calls of an Allocate call, and of the scans after a change.
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +11,17 @@ use sriov_testkit::node::{Pf, wait_for};
 use sriov_testkit::plugin::{self, Plugin};
 use sriov_testkit::strace::Trace;
 
-/// Looks at the VF and its PF in sysfs, and its device-info file: whether it is there, written beside its place, renamed.
+/// Limit of calls for the VF and its PF in sysfs, and for its device-info file: existence, temporary file, rename.
 const NAMED: usize = 14;
-/// Looks into the machine's list of devices for one change.
+/// Limit of reads of the machine's list of devices for one change.
 const SCANS: usize = 1;
 
 const CONFIG: &str = r#"{"resourceList": [{"resourceName": "vf", "resourcePrefix": "x.y", "selectors": {"drivers": ["igbvf"]}}]}"#;
 
-/// The beginning of a scan.
+/// The first call of a scan.
 const SCAN: &str = "\"/sys/bus/pci/devices\", O_";
 
-/// strace beside a running plugin.
+/// strace, attached to a running plugin.
 struct Tracer {
     strace: Child,
     file: tempfile::NamedTempFile,
@@ -64,7 +64,7 @@ fn has_now(kubelet: &Kubelet) -> bool {
 #[test]
 fn an_allocate_looks_at_its_device_alone_and_a_change_is_one_scan() {
     let pf = Pf::with_vfs(0, 7).unwrap();
-    // A suite before may have left VFs of the other PF, which the resource would take as well.
+    // An earlier suite may have left VFs of the other PF, which the resource would contain too.
     Pf::with_vfs(1, 0).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config");
@@ -79,12 +79,14 @@ fn an_allocate_looks_at_its_device_alone_and_a_change_is_one_scan() {
             let state = known.get("x.y/vf");
             state.is_some_and(|state| state.ids().len() == count)
         };
-        kubelet.wait_for("the list is right", is_right).unwrap();
+        kubelet
+            .wait_for("the list has the expected devices", is_right)
+            .unwrap();
     };
     has(7);
 
     let device = pf.vf(3).unwrap();
-    // What else happens on the node may ask for a look at all of it just then: another try is not disturbed.
+    // Another event on the node may cause a scan at the same time: one undisturbed try is enough.
     let undisturbed = |act: &dyn Fn(), scans: usize, others: &[String]| {
         let mut last = None;
         for _ in 0..5 {
@@ -98,7 +100,7 @@ fn an_allocate_looks_at_its_device_alone_and_a_change_is_one_scan() {
             last = Some(trace);
         }
         panic!(
-            "more than {scans} scans or looks at {others:?}, whenever tried:\n{}",
+            "more than {scans} scans or reads of {others:?}, in every try:\n{}",
             last.unwrap().text()
         )
     };
@@ -110,7 +112,7 @@ fn an_allocate_looks_at_its_device_alone_and_a_change_is_one_scan() {
     let trace = undisturbed(&allocate, 0, &others);
     let (named, fsyncs) = (trace.with(&device), trace.synchronisations());
     println!("Allocate: {named} calls name the device, {fsyncs} fsyncs");
-    // What is below `/var/run` does not outlive the machine.
+    // Files below `/var/run` do not survive a reboot.
     assert!(
         (1..=NAMED).contains(&named) && fsyncs == 0,
         "{named} calls name the device, {fsyncs} fsyncs\n{}",

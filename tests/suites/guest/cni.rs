@@ -1,4 +1,4 @@
-//! The CNI plugin on real VFs: attachments are whole or not at all, and what was there before comes back exactly.
+//! The CNI plugin on real VFs: an attachment is complete or absent, and DEL restores exactly the earlier settings.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn a_mac_with_trust_off_works_over_and_over() {
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();
     for round in 0..4 {
-        // A VF that is up on the host comes back up.
+        // A VF that was up on the host is up after DEL.
         ip(&[
             "link",
             "set",
@@ -78,7 +78,7 @@ fn a_mac_with_trust_off_works_over_and_over() {
     assert_nothing_left();
 }
 
-/// A PF that comes up again forgets what it agreed upon with its VFs, and refuses their messages until they reset.
+/// A PF that goes up again loses the state of its VFs, and refuses their messages until they reset.
 #[test]
 fn a_mac_works_after_the_pf_was_down() {
     let pf = Pf::with_vfs(0, 1).unwrap();
@@ -268,7 +268,7 @@ fn the_next_pod_inherits_nothing_of_one_that_was_never_deleted() {
         at_pf(&pf, 0)["vlan_list"][0]["vlan"].as_u64().unwrap_or(0),
         0
     );
-    // The late DEL of the lost pod does nothing to the next one's VF.
+    // The late DEL of the lost pod does not change the VF of the next pod.
     succeed("DEL", &everything(), &attachment(&lost, &vf));
     assert_eq!(in_pod(&next)["parentdev"], json!(vf));
     succeed("DEL", &json!({}), &attachment(&next, &vf));

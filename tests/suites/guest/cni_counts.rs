@@ -1,4 +1,4 @@
-//! What an attachment costs, in counts that no noise changes: system calls, netlink requests, processes, bytes.
+//! Limits of an attachment: system calls, netlink requests, processes, bytes.
 
 use std::fs;
 use std::path::Path;
@@ -10,19 +10,19 @@ use sriov_testkit::multus::Attachment;
 use sriov_testkit::node::{Netns, Pf};
 use sriov_testkit::strace::Trace;
 
-/// What a verb may ask the kernel for, without IPAM.
+/// Limits of a verb without IPAM.
 struct Budget {
     verb: &'static str,
     calls: usize,
     requests: usize,
     fsyncs: usize,
-    /// Bytes that describe VFs, of a PF with seven.
+    /// Bytes that describe the VFs of a PF with seven VFs.
     vf_lists: usize,
 }
 
 /// The Go plugin makes about 1,300 calls and 19 requests for an ADD, 900 and 15 for a DEL.
 const BUDGETS: [Budget; 3] = [
-    // Seven settings and moves; VF, network device and what became of them; up. Two files that must outlive a power loss.
+    // Seven settings and moves; reads of VF and network device before and after; up. Two files must survive a power loss.
     Budget {
         verb: "ADD",
         calls: 285,
@@ -37,7 +37,7 @@ const BUDGETS: [Budget; 3] = [
         fsyncs: 0,
         vf_lists: 1400,
     },
-    // What is gone after a power loss is found by the boot id.
+    // The boot id shows that an attachment was lost in a reboot.
     Budget {
         verb: "DEL",
         calls: 232,
@@ -48,7 +48,7 @@ const BUDGETS: [Budget; 3] = [
 ];
 /// System calls of a static Rust program that does nothing (`guest-empty` of the bench).
 const EMPTY: usize = 35;
-/// Bytes of the binary that ships.
+/// Limit of the size of the binary that ships, in bytes.
 const BYTES: u64 = 3 << 20;
 
 fn traced(verb: &str, fields: &Value, attachment: &Attachment) -> Trace {
@@ -65,7 +65,7 @@ fn an_attachment_stays_within_its_budget() {
     let pod = Netns::new("budget").unwrap();
     let attachment = attachment(&pod, &pf.vf(0).unwrap());
     let mut fields = json!({ "cniVersion": "1.1.0", "vlan": 100, "mac": "02:00:00:00:07:01", "spoofchk": "on", "trust": "on" });
-    // The first call makes the state directory.
+    // The first call creates the state directory.
     succeed("DEL", &fields, &attachment);
     let mut over = Vec::new();
     for budget in BUDGETS {
@@ -76,7 +76,7 @@ fn an_attachment_stays_within_its_budget() {
             ("netlink requests", trace.requests(), budget.requests),
             ("fsyncs", trace.synchronisations(), budget.fsyncs),
             ("bytes of VF lists", trace.vf_lists(), budget.vf_lists),
-            // A process of its own is only for IPAM: the threads are those that enter the pod.
+            // Only IPAM is a separate process; the threads enter the pod.
             ("programs", trace.with(" execve("), 1),
             ("forks", trace.with("fork("), 0),
         ];
@@ -102,7 +102,7 @@ fn only_ipam_is_another_process_and_the_list_of_vfs_is_read_once_before_and_once
     let fields = json!({ "vlan": 100, "ipam": { "type": "static", "addresses": [{ "address": "192.0.2.10/24" }] } });
     let add = traced("ADD", &fields, &attachment);
     assert_eq!(add.with(" execve("), 2);
-    // IFLA_EXT_MASK (29) with RTEXT_FILTER_VF and RTEXT_FILTER_SKIP_STATS is what asks for the list.
+    // IFLA_EXT_MASK (29) with RTEXT_FILTER_VF and RTEXT_FILTER_SKIP_STATS requests the list.
     let lists = |trace: &Trace| trace.with(r"\x08\x00\x1d\x00\x09\x00\x00\x00");
     let del = traced("DEL", &fields, &attachment);
     for (verb, trace) in [("ADD", &add), ("DEL", &del)] {
@@ -112,7 +112,7 @@ fn only_ipam_is_another_process_and_the_list_of_vfs_is_read_once_before_and_once
             "{verb}: the answers were not recognised"
         );
     }
-    // Nothing is asked of the PF, nothing is read of its VFs.
+    // No request goes to the PF, and no VF is read.
     let bare = traced("ADD", &json!({}), &attachment);
     assert_eq!((lists(&bare), bare.vf_lists()), (0, 0));
     succeed("DEL", &json!({}), &attachment);
@@ -133,7 +133,7 @@ fn the_binary_is_small_static_and_needs_nothing_beside_it() {
     let bytes = fs::metadata(&binary).unwrap().len();
     println!("binary: {bytes} bytes");
     assert!(bytes <= BYTES, "{bytes} bytes");
-    // In a root directory that holds nothing else there is no loader and no library.
+    // This root directory contains no loader and no library.
     let root = tempfile::tempdir().unwrap();
     fs::copy(&binary, root.path().join("sriov")).unwrap();
     let output = Command::new("/bin/busybox")

@@ -1,4 +1,4 @@
-//! Our plugin and the Go plugin on one node: the state of each is good for the other, on real VFs.
+//! Our plugin and the Go plugin on one node with real VFs: each understands the state of the other.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn fields() -> Value {
     json!({ "cniVersion": "1.1.0", "vlan": 100, "mac": "02:00:00:00:06:01", "spoofchk": "off", "trust": "on", "mtu": 1400 })
 }
 
-/// What `sriov-cni` 2.8 leaves of an ADD with VLAN, trust and a moved network device.
+/// Creates the state that `sriov-cni` 2.8 leaves after an ADD with VLAN, trust and a moved network device.
 fn as_go_did(pf: &Pf, vf: &str, pod: &Netns, container_id: &str) {
     let name = netdev_of(vf).unwrap();
     let link = ip_json(None, &["link", "show", "dev", &name]).unwrap()[0].clone();
@@ -48,7 +48,7 @@ fn what_the_go_plugin_attached_is_respected_and_released() {
     assert_eq!(pf.baseline().unwrap(), before);
     assert_nothing_left();
 
-    // The same, but its namespace died before.
+    // The same, after the namespace was removed.
     as_go_did(&pf, &vf, &pod, "c-go-pod");
     pod.delete().unwrap();
     wait_for("the VF is back", || netdev_of(&vf).is_ok()).unwrap();
@@ -56,7 +56,7 @@ fn what_the_go_plugin_attached_is_respected_and_released() {
     assert_eq!(pf.baseline().unwrap(), before);
     assert_nothing_left();
 
-    // The same, and the runtime forgot it: GC.
+    // The same, without a DEL: GC releases it.
     let pod = Netns::new("go-pod").unwrap();
     as_go_did(&pf, &vf, &pod, "c-go-pod");
     succeed(
@@ -74,11 +74,11 @@ fn what_the_go_plugin_attached_is_respected_and_released() {
     assert_nothing_left();
 }
 
-/// Ours attached to the first pod, the Go plugin took its place, released and attached to the second one, and ours is back.
+/// Our plugin attached the VF to the first pod; the Go plugin replaced it, released the VF and attached it to the second pod; now our plugin is back.
 fn pass_on(pf: &Pf, vf: &str, first: &Netns, second: &Netns) {
     let name = netdev_of(vf).unwrap();
     succeed("ADD", &json!({ "vlan": 100 }), &attachment(first, vf));
-    // As 2.1.0 releases it: from its own state alone, and without a look at `pci/`.
+    // Version 2.1.0 releases it by its own state alone, and does not read `pci/`.
     ip(&["-netns", &first.name, "link", "set", "net1", "down"]).unwrap();
     let host = std::process::id().to_string();
     let home = ["netns", &host, "name", &name];

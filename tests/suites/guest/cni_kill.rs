@@ -1,4 +1,4 @@
-//! `kill -9` at every system call of ADD and of DEL, on real VFs: one DEL afterwards leaves nothing, each time.
+//! `kill -9` at every system call of ADD and DEL on real VFs: one DEL afterwards leaves nothing behind.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use sriov_testkit::cni::{
 use sriov_testkit::multus::{Answer, Attachment, answer, set_environment};
 use sriov_testkit::node::{Netns, Pf, ip_json, netdev_of, without_noise};
 
-/// VFs that are worked on at the same time.
+/// Number of VFs that are tested at the same time.
 const WORKERS: usize = 4;
 
 fn path() -> String {
@@ -25,14 +25,14 @@ fn fields(index: usize) -> Value {
         "ipam": { "type": "recorder" } })
 }
 
-/// A system call of the main thread: the nth of its name. strace counts each name by itself.
+/// A system call of the main thread: name and position among calls of the same name, as counted by strace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Call {
     name: String,
     nth: usize,
 }
 
-/// The calls that a verb makes when nothing kills it, in their order.
+/// The calls of a verb that is not killed, in order.
 fn trace(verb: &str, fields: &Value, attachment: &Attachment) -> Vec<Call> {
     let file = tempfile::NamedTempFile::new().unwrap();
     let to = ["-o", file.path().to_str().unwrap()];
@@ -78,7 +78,7 @@ fn call(verb: &str, fields: &Value, attachment: &Attachment) -> Answer {
     run_with(verb, fields, attachment, &[("CNI_PATH", &path())])
 }
 
-/// One VF with its pod, and what is true of it while nobody has it.
+/// One VF with its pod and its free state.
 struct Place<'a> {
     pf: &'a Pf,
     index: usize,
@@ -108,7 +108,7 @@ impl<'a> Place<'a> {
         json!([link, at_pf(self.pf, self.index)])
     }
 
-    /// A pod gets the VF and loses it, and one of the two calls is `interrupted`; one DEL afterwards must leave nothing.
+    /// Attaches and releases the VF; one of the two calls is `interrupted`. One DEL afterwards must leave nothing behind.
     fn round(&self, verb: &str, at: &str, interrupted: impl FnOnce(&Value, &Attachment)) {
         let pod = Netns::new(&format!("kill-{}", self.index)).unwrap();
         let attachment = Attachment {
@@ -121,7 +121,7 @@ impl<'a> Place<'a> {
             assert_eq!(added.code, Some(0), "{} {}", added.document, added.log);
         }
         interrupted(&fields, &attachment);
-        // A pod whose namespace died first is as good as one whose has not.
+        // In every second round the pod's namespace is removed first.
         let is_dead = at.len().is_multiple_of(2);
         if is_dead {
             pod.delete().unwrap();
@@ -148,7 +148,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Kills at every call that the verb makes, on several VFs at once.
+/// Kills the verb at each of its calls, on several VFs at once.
 fn kill_everywhere(verb: &str) {
     let pf = Pf::with_vfs(0, WORKERS).unwrap();
     let recorder =
@@ -186,7 +186,7 @@ fn kill_everywhere(verb: &str) {
         "{verb}: killed at {reached} of {} system calls",
         calls.len()
     );
-    // How often it waits for the kernel differs from run to run; all others are reached every time.
+    // The number of waits for the kernel differs between runs; all other calls are reached every time.
     let waits = calls.iter().filter(|call| {
         matches!(
             call.name.as_str(),

@@ -1,6 +1,6 @@
-//! Random lives of seven VFs in parallel, against an oracle that reads PF, pods, state and IPAM's calls.
+//! Random sequences of calls on seven VFs in parallel; an oracle compares them with PF, pods, state and IPAM's calls.
 //!
-//! No VF is ever free and not at its baseline, none has two owners, and IPAM's ADDs and DELs balance.
+//! Each free VF is at its baseline, no VF has two owners, and IPAM's ADDs and DELs balance.
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ use sriov_testkit::multus::{Answer, Attachment, answer, set_environment};
 use sriov_testkit::node::{Netns, Pf, ip_json, netdev_of, without_noise};
 
 const VFS: usize = 7;
-/// Steps of each VF between two reboots, and such lives.
+/// Steps of each VF between two reboots, and number of reboots.
 const STEPS: usize = 14;
 const LIVES: u64 = 3;
 
-/// Marsaglia's xorshift64: the same lives for the same seed.
+/// Marsaglia's xorshift64: the same sequence for the same seed.
 struct Dice(u64);
 
 impl Dice {
@@ -31,12 +31,12 @@ impl Dice {
     }
 }
 
-/// Who has a VF, as far as the runtime knows.
+/// The holder of a VF from the runtime's view.
 enum Holder {
     Nobody,
-    /// A pod: its ADD succeeded and no DEL was asked for.
+    /// A pod: its ADD succeeded, and no DEL was called.
     Pod(Pod),
-    /// A pod whose last call was killed: it may have the VF, in part or not at all.
+    /// A pod whose last call was killed: it has the VF completely, partly or not.
     Unclear(Pod),
 }
 
@@ -46,7 +46,7 @@ struct Pod {
     result: Value,
 }
 
-/// One VF and what must be true of it.
+/// One VF with its expected state.
 struct Life<'a> {
     pf: &'a Pf,
     index: usize,
@@ -54,7 +54,7 @@ struct Life<'a> {
     before: Value,
     recorder: &'a Recorder,
     holder: Holder,
-    /// Pods that were released: their late DELs must do nothing.
+    /// Released pods: their late DELs must have no effect.
     gone: Vec<Attachment>,
     dice: Dice,
     pods: usize,
@@ -82,7 +82,7 @@ impl Life<'_> {
         }
     }
 
-    /// Calls a verb; sometimes it is killed on the way. Nothing when it was.
+    /// Calls a verb, which is sometimes killed; absent if it was.
     fn maybe_killed(&mut self, verb: &str, fields: &Value, of: &Attachment) -> Option<Answer> {
         if self.dice.below(3) > 0 {
             return Some(call(verb, fields, of));
@@ -118,7 +118,7 @@ impl Life<'_> {
                 self.add(pod)
             }
             (Holder::Pod(mut pod), 0) => {
-                self.story.push("its namespace dies".into());
+                self.story.push("its namespace is removed".into());
                 pod.netns = None;
                 Holder::Pod(pod)
             }
@@ -131,7 +131,7 @@ impl Life<'_> {
                 Holder::Pod(pod)
             }
             (Holder::Pod(pod), 3) if pod.netns.is_some() => {
-                self.story.push("another asks for it".into());
+                self.story.push("another pod requests the VF".into());
                 let other = self.new_pod();
                 let answer = call("ADD", &fields, &other.attachment);
                 self.expect(answer.document["code"] == 11, &answer);
@@ -176,13 +176,14 @@ impl Life<'_> {
         }
     }
 
-    /// The next pod comes though the one before was never deleted; its namespace is dead.
+    /// The next pod gets the VF without a DEL of the previous pod, whose namespace is gone.
     fn replace(&mut self, old: Pod) -> Holder {
-        self.story.push("the next pod comes first".into());
+        self.story
+            .push("the next pod gets the VF without a DEL".into());
         let pod = self.new_pod();
         let holder = self.add(pod);
         if matches!(holder, Holder::Unclear(_)) {
-            // It may not have come as far as to release the VF: the runtime still owes the old pod its DEL.
+            // A killed call may not have released the VF: the runtime still owes a DEL for the old pod.
             let answer = call("DEL", &self.fields(), &old.attachment);
             self.expect(answer.code == Some(0), &answer);
         }
@@ -216,7 +217,7 @@ impl Life<'_> {
         json!([link, at_pf(self.pf, self.index)])
     }
 
-    /// The oracle.
+    /// Compares the VF with its expected state.
     fn look(&self) {
         let files: Vec<String> = state()
             .into_iter()
@@ -285,7 +286,7 @@ impl Life<'_> {
             }
             Holder::Unclear(_) => {}
         }
-        // Whoever is gone has given back what IPAM gave.
+        // Removed pods have returned their addresses to IPAM.
         for gone in &self.gone {
             let last = last(gone);
             let is_unclear = matches!(self.holder, Holder::Unclear(_));
@@ -299,7 +300,7 @@ impl Life<'_> {
     }
 }
 
-/// The runtime's housekeeping: what no pod holds is not listed.
+/// Calls GC with the attachments of the existing pods.
 fn collect(lives: &mut [Life<'_>]) {
     let listed: Vec<Value> = lives
         .iter()
@@ -316,7 +317,7 @@ fn collect(lives: &mut [Life<'_>]) {
         .cloned()
         .unwrap_or_else(|| match &lives[0].holder {
             Holder::Pod(pod) | Holder::Unclear(pod) => pod.attachment.clone(),
-            Holder::Nobody => panic!("a life without a pod"),
+            Holder::Nobody => panic!("no pod got a VF"),
         });
     let mut fields = lives[0].fields();
     fields["cni.dev/valid-attachments"] = json!(listed);
@@ -331,14 +332,14 @@ fn collect(lives: &mut [Life<'_>]) {
                 continue;
             }
         }
-        // A temporary file of a killed call is swept by the DEL that the runtime owes every ADD.
+        // The DEL that follows every ADD removes the temporary file of a killed call.
         let gone = life.gone.last().unwrap().clone();
         let answer = call("DEL", &life.fields(), &gone);
         life.expect(answer.code == Some(0), &answer);
     }
 }
 
-/// Pods and VFs are gone, the state on disk is of another boot.
+/// Simulates a reboot: pods and VFs are gone, and the state on disk is of another boot.
 fn reboot(lives: &mut [Life<'_>]) {
     for life in lives.iter_mut() {
         life.story.push("reboot".into());
@@ -360,7 +361,7 @@ fn reboot(lives: &mut [Life<'_>]) {
     }
     for life in lives.iter_mut() {
         life.before = life.now();
-        // The runtime deletes the pods of before.
+        // The runtime deletes the pods of the earlier boot.
         for gone in std::mem::take(&mut life.gone) {
             let answer = call("DEL", &life.fields(), &gone);
             life.expect(answer.code == Some(0), &answer);
@@ -399,7 +400,7 @@ fn no_life_of_a_vf_leaves_a_trace() {
         .collect();
     for _ in 0..LIVES {
         for _ in 0..2 {
-            // A meta plugin serialises GC with the other verbs, and these with nothing.
+            // A meta plugin serialises GC with the other verbs; the other verbs run in parallel.
             std::thread::scope(|scope| {
                 for life in &mut lives {
                     scope.spawn(|| {

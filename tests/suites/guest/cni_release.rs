@@ -1,4 +1,4 @@
-//! DEL on real VFs, whatever happened since ADD: renamed, lost, torn, rebooted, made again.
+//! DEL on real VFs after changes since ADD: renamed devices, lost or torn state, reboots, new VFs.
 
 use std::fs;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn whatever_the_pod_did_to_the_link() {
     }
     succeed("DEL", &fields(), &attachment);
     assert_eq!(pf.baseline().unwrap(), before);
-    // The pod's own `net1` is none of ours.
+    // The pod's own `net1` stays.
     assert_eq!(in_pod(&pod)["ifname"], "net1");
     assert_nothing_left();
     succeed("DEL", &fields(), &attachment);
@@ -104,7 +104,7 @@ fn a_name_that_was_taken_is_regained_later() {
     ip(&["link", "add", &name, "type", "dummy"]).unwrap();
     succeed("DEL", &fields(), &attachment);
     assert_nothing_left();
-    // It left the pod, is reachable by its claim, and has its settings back.
+    // The VF has left the pod, its claim refers to it, and its settings are restored.
     let spare = netdev_of(&vf).unwrap();
     assert_ne!(spare, name);
     let link = ip_json(None, &["link", "show", "dev", &spare]).unwrap();
@@ -119,7 +119,7 @@ fn a_name_that_was_taken_is_regained_later() {
         at_pf(&pf, 0)["vlan_list"][0]["vlan"].as_u64().unwrap_or(0),
         0
     );
-    // Still taken: the claim stays.
+    // The name is still taken: the claim stays.
     succeed("ADD", &fields(), &attachment);
     succeed("DEL", &fields(), &attachment);
     assert_eq!(netdev_of(&vf).unwrap(), spare);
@@ -138,7 +138,7 @@ fn without_a_namespace_in_the_call() {
     let pod = Netns::new("no-netns").unwrap();
     let attachment = attachment(&pod, &pf.vf(0).unwrap());
     succeed("ADD", &fields(), &attachment);
-    // The journal knows where the device is, though the call does not say it.
+    // The journal has the namespace that the call omits.
     let answer = run_with(
         "DEL",
         &fields(),
@@ -173,7 +173,7 @@ fn a_lost_journal_is_made_up_for_by_what_the_pod_holds() {
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();
     let mut fields = fields();
-    // Without the journal nobody knows the address of before; it is left out here.
+    // The earlier address is stored only in the journal; it is not compared here.
     fields.as_object_mut().unwrap().remove("mac");
     for torn in [false, true] {
         let pod = Netns::new("lost-journal").unwrap();
@@ -242,7 +242,7 @@ fn a_torn_journal_whose_pod_died() {
 fn a_del_of_something_never_added_touches_nothing() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
-    // What an operator set on a free VF is the baseline of the next attachment.
+    // Settings of an operator on a free VF are the baseline of the next attachment.
     ip(&["link", "set", &pf.netdev, "vf", "0", "vlan", "42"]).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("never").unwrap();
@@ -264,7 +264,7 @@ fn after_a_reboot_nothing_is_restored_onto_a_fresh_vf() {
     let vf = pf.vf(0).unwrap();
     let pod = Netns::new("reboot").unwrap();
     let attachment = attachment(&pod, &vf);
-    // Another boot, or the VF was destroyed and made again.
+    // After another boot, and after the VF was destroyed and created again.
     for (key, other) in [("boot_id", json!("another")), ("incarnation", json!(1))] {
         succeed("ADD", &json!({ "vlan": 100 }), &attachment);
         edit(&vf, |saved| {
@@ -275,7 +275,7 @@ fn after_a_reboot_nothing_is_restored_onto_a_fresh_vf() {
         succeed("DEL", &json!({ "vlan": 100 }), &attachment);
         assert_eq!(at_pf(&pf, 0), fresh);
         assert_nothing_left();
-        // As after a boot: the VF is on the host, with its driver's settings.
+        // The state after a boot: the VF is on the host, with the settings of its driver.
         let name =
             ip_json(Some("reboot"), &["link", "show", "dev", "net1"]).unwrap()[0]["ifname"].clone();
         assert_eq!(name, "net1");
@@ -295,7 +295,7 @@ fn a_vf_that_was_made_again_is_free() {
     succeed("ADD", &fields(), &attachment(&pod, &vf));
     pf.set_vfs(1).unwrap();
     let before = pf.baseline().unwrap();
-    // The old pod lives on without it; the VF of that address is another one.
+    // The old pod continues without the VF; the VF with this address is another one.
     let next = Netns::new("made-again-2").unwrap();
     succeed("ADD", &fields(), &attachment(&next, &vf));
     succeed("DEL", &fields(), &attachment(&pod, &vf));
@@ -313,7 +313,7 @@ fn a_vf_that_cannot_be_restored_is_held_and_tried_again() {
     let pod = Netns::new("dirty").unwrap();
     let attachment = attachment(&pod, &vf);
     succeed("ADD", &fields(), &attachment);
-    // A baseline that igb refuses stands for a driver that fails.
+    // A baseline that igb refuses simulates a failing driver.
     let good = fs::read_to_string(journal(&vf)).unwrap();
     edit(&vf, |saved| {
         saved["baseline"]["settings"]["vlan"]["proto"] = json!("802.1ad");
@@ -324,7 +324,7 @@ fn a_vf_that_cannot_be_restored_is_held_and_tried_again() {
         error["msg"].as_str().unwrap().contains("vlan: igb on"),
         "{error}"
     );
-    // It is out of the pod all the same, and never handed out.
+    // The VF has left the pod, but is not assigned again.
     assert_eq!(in_pod(&pod), Value::Null);
     edit(&vf, |saved| assert_eq!(saved["phase"], "dirty"));
     let next = Netns::new("dirty-2").unwrap();
@@ -339,7 +339,7 @@ fn a_vf_that_cannot_be_restored_is_held_and_tried_again() {
         error["details"].as_str().unwrap().contains("vlan"),
         "{error}"
     );
-    // When the cause is gone the next one to come by heals it.
+    // After the cause is gone, the next call restores it.
     let proto =
         serde_json::from_str::<Value>(&good).unwrap()["baseline"]["settings"]["vlan"]["proto"]
             .clone();
@@ -377,8 +377,8 @@ fn a_queued_add_survives_the_late_dels_of_the_pod_before() {
     recorder.slow("DEL").unwrap();
     std::thread::scope(|scope| {
         let del = scope.spawn(|| call("DEL", 7, &old));
-        wait_for("the DEL is with IPAM", || recorder.verbs().len() == 2).unwrap();
-        // The VF's lock is held: the ADD of the next pod waits, and so does the DEL that is tried again.
+        wait_for("the DEL waits for IPAM", || recorder.verbs().len() == 2).unwrap();
+        // The VF's lock is held: the ADD of the next pod and the repeated DEL wait.
         let add = scope.spawn(|| call("ADD", 1234, &new));
         let again = scope.spawn(|| call("DEL", 7, &old));
         for answer in [del, add, again] {

@@ -1,4 +1,4 @@
-//! VFs whose driver is for user space, and VFs that cannot be attached, on real ones.
+//! Real VFs with drivers for user space, and real VFs that cannot be attached.
 
 use serde_json::{Value, json};
 use sriov_testkit::cni::{
@@ -100,7 +100,7 @@ fn each_vf_that_cannot_be_attached_has_its_sentence() {
     ip(&["link", "set", &name, "netns", &away.name]).unwrap();
     says("is not on the host", 7);
     ip(&["-netns", &away.name, "link", "set", &name, "netns", "1"]).unwrap();
-    sriov_testkit::node::wait_for("the PF is as it was", || {
+    sriov_testkit::node::wait_for("the PF has its earlier state", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();

@@ -16,7 +16,7 @@ fn fields() -> Value {
                   "routes": [{ "dst": "198.51.100.0/24" }] } })
 }
 
-/// The static IPAM plugin of the node speaks up to 1.0.0.
+/// The static IPAM plugin of the node supports versions up to 1.0.0.
 fn with_ipam() -> Value {
     let mut fields = fields();
     fields["cniVersion"] = json!("1.0.0");
@@ -80,7 +80,7 @@ fn check_accepts_what_add_made_and_names_what_drifted() {
         &attachment,
         &["mtu of `net1`: wanted 1400, found 1300"],
     );
-    // A plugin of the chain that sets an MTU and does not tell it in the result; it keeps the one before in this file.
+    // A plugin of the chain that sets an MTU without a change of the result; it stores the earlier MTU in this file.
     let record =
         Path::new("/run/cni/tuning").join(format!("{}_net1.json", attachment.container_id));
     std::fs::create_dir_all(record.parent().unwrap()).unwrap();
@@ -114,7 +114,7 @@ fn check_compares_with_the_result_of_the_whole_chain() {
     let attachment = attachment(&pod, &pf.vf(0).unwrap());
     let fields = json!({ "cniVersion": "1.1.0", "trust": "on", "mac": "02:00:00:00:05:02" });
     let mut result = succeed("ADD", &fields, &attachment);
-    // As a later tuning plugin does: it changes the address and says so in its result.
+    // Like a tuning plugin: it changes the address, also in its result.
     ip(&[
         "-netns",
         "chain-check",
@@ -128,7 +128,7 @@ fn check_compares_with_the_result_of_the_whole_chain() {
     result["interfaces"][0]["mac"] = json!("02:00:00:00:05:03");
     let check = with(&fields, &json!({ "prevResult": result }));
     let error = sriov_testkit::cni::run("CHECK", &check, &attachment);
-    // On igb a trusted VF's address reaches the PF too; what the PF says must then be named, and nothing else.
+    // On igb, the address of a trusted VF reaches the PF too; only the difference at the PF may be reported.
     if at_pf(&pf, 0)["address"] == "02:00:00:00:05:02" {
         assert_eq!(error.code, Some(0), "{}", error.document);
     } else {
@@ -197,7 +197,7 @@ fn gc_releases_what_is_no_longer_listed_and_nothing_else() {
     }
     succeed("ADD", &other, &of(3));
 
-    // Without a list nothing is touched.
+    // Without a list nothing changes.
     succeed("GC", &fields, &of(0));
     let vlans = || {
         (0..4)
@@ -209,7 +209,7 @@ fn gc_releases_what_is_no_longer_listed_and_nothing_else() {
             .collect::<Vec<_>>()
     };
     assert_eq!(vlans(), [300, 300, 300, 300]);
-    // The pod of the first is still there, that of the second is gone; the third is listed, the fourth of another network.
+    // The pod of the first still exists, the pod of the second is gone; the third is listed, the fourth is in another network.
     pods[1].delete().unwrap();
     let listed = with(
         &fields,
@@ -269,7 +269,7 @@ fn ipam_gets_every_verb_with_the_whole_input_and_is_heard() {
                 .contains(&format!("no {verb} today"))
         );
     }
-    // The VF went home at once; only the addresses are owed, and the next DEL gives them back.
+    // The VF is back on the host; only the addresses are owed, and the next DEL returns them.
     assert_eq!(pf.baseline().unwrap(), before);
     recorder.mend("DEL").unwrap();
     assert_eq!(call("DEL", &fields).code, Some(0));

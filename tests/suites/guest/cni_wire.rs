@@ -1,4 +1,4 @@
-//! What an attachment says on the wire, and the addresses and routes that it gets, on real VFs.
+//! Announcements, addresses and routes of an attachment, on real VFs.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use sriov_testkit::cni::{
 };
 use sriov_testkit::node::{Netns, Pf, ip, ip_json, wait_for};
 
-/// tcpdump on one interface, writing lines into a file.
+/// tcpdump on one interface, which writes lines into a file.
 struct Tap {
     tcpdump: Child,
     dir: tempfile::TempDir,
@@ -58,7 +58,7 @@ impl Tap {
         fs::read_to_string(self.dir.path().join(name)).unwrap()
     }
 
-    /// Whether a line has all of these words.
+    /// Whether a line contains all of these words.
     fn heard(&self, words: &[&str]) -> bool {
         self.read("out")
             .lines()
@@ -76,7 +76,7 @@ impl Drop for Tap {
 #[test]
 fn addresses_are_announced_through_the_vf_and_nowhere_else() {
     let pf = Pf::with_vfs(0, 1).unwrap();
-    // The other PF hears broadcasts as long as it has no VFs.
+    // The other PF receives broadcasts while it has no VFs.
     let other = Pf::with_vfs(1, 0).unwrap();
     let pod = Netns::new("announce").unwrap();
     ip(&["-netns", "announce", "link", "add", "eth0", "type", "dummy"]).unwrap();

@@ -1,4 +1,4 @@
-//! The device plugin and the CNI plugin together on real VFs: pools by PF name and range, and the file that one writes and the other reads.
+//! The device plugin and the CNI plugin together on real VFs: pools by PF name and range, and the device-info file between them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use sriov_testkit::plugin::{self, Plugin};
 const FIRST: &str = "x.y/first";
 const SECOND: &str = "x.y/second";
 
-/// A kubelet and a plugin with two pools; directories of their own, so that nothing is shared with another test.
+/// A kubelet double and a plugin with two pools, in directories that no other test shares.
 struct Stack {
     dir: tempfile::TempDir,
     kubelet: Kubelet,

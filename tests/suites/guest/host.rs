@@ -1,4 +1,4 @@
-//! What `host` reads and changes, on the node: real VFs, real namespaces, the kernel's own refusals.
+//! Reads and changes of the package `host` on the node: real VFs, real namespaces, real errors of the kernel.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -96,7 +96,7 @@ fn a_scan_shows_pfs_and_vfs_with_node_driver_and_links() {
             .values()
             .map(|vf| snapshot.function(*vf).unwrap().iommu_group.unwrap().number)
             .collect();
-        assert_eq!(groups.len(), count, "one IOMMU group a VF");
+        assert_eq!(groups.len(), count, "each VF has its own IOMMU group");
     }
     for (address, scanned) in &snapshot.functions {
         let alone = sysfs::function(&root, *address).unwrap();
@@ -152,7 +152,7 @@ fn each_setting_that_igb_knows_is_set_read_back_and_put_back() {
             assert_eq!(change.is_done(&read().await), Some(true), "{change}");
             assert_eq!(netlink.requests(), before + 2, "{change}");
         }
-        // The same by another program than ours.
+        // The same result by iproute2.
         let shown = ip_json(None, &["link", "show", "dev", &pf.netdev]).unwrap();
         let list = shown[0]["vfinfo_list"].as_array().unwrap();
         let info = list.iter().find(|info| info["vf"] == 2).unwrap();
@@ -323,7 +323,7 @@ fn addresses_and_routes_are_read_back_with_all_that_was_asked() {
         for address in ["192.0.2.7/24", "2001:db8::7/64"] {
             let address = address.parse().unwrap();
             in_pod.add_address(link.index, address).await.unwrap();
-            // Once more is no mistake.
+            // A repetition succeeds.
             in_pod.add_address(link.index, address).await.unwrap();
             let addresses = in_pod.addresses(link.index).await.unwrap();
             assert!(addresses.contains(&address), "{addresses:?}");
@@ -368,7 +368,7 @@ fn addresses_and_routes_are_read_back_with_all_that_was_asked() {
         let shown = ip_json(Some(&pod.name), &["route", "show", "table", "5000"]).unwrap();
         assert_eq!(shown[0]["dst"], "203.0.113.0/24");
         assert_eq!(shown[0]["scope"], "link", "{shown}");
-        // An IPv6 route waits for no duplicate address detection: its gateway only has to be on the link.
+        // An IPv6 route needs no finished duplicate address detection, only a gateway on the link.
         let v6 = Route {
             dst: "2001:db8:1::/48".parse().unwrap(),
             gw: Some("2001:db8::1".parse().unwrap()),
@@ -428,7 +428,7 @@ fn a_namespace_that_is_gone_is_gone() {
     let open = Netns::open(&path).unwrap();
     drop(pod);
     assert!(Netns::open(&path).unwrap_err().is_gone());
-    // What is open lives on.
+    // An open namespace stays alive.
     run(async {
         let netlink = Netlink::in_netns(&open, DEADLINE).unwrap();
         let lo = netlink.link_named(&name("lo")).await.unwrap().unwrap();
@@ -440,9 +440,9 @@ fn a_namespace_that_is_gone_is_gone() {
 fn a_link_with_more_to_tell_than_64_kib_is_read_and_found_by_any_name() {
     let pod = node::Netns::new("host-names").unwrap();
     ip(&["-n", &pod.name, "link", "add", "dummy0", "type", "dummy"]).unwrap();
-    // The kernel takes 495 of them: a list of properties has a length of 16 bits.
+    // The kernel accepts 495 names: the length of the list has 16 bits.
     let names: Vec<String> = (0..494).map(|number| format!("{number:0>127}")).collect();
-    // `ip` has room for seven in a message and says nothing of the others.
+    // `ip` sends at most seven names in a message, and drops the others silently.
     for some in names.chunks(7) {
         let mut words = vec!["-n", &pod.name, "link", "property", "add", "dev", "dummy0"];
         for name in some {

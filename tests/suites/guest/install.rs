@@ -1,4 +1,5 @@
-//! What installs: the unit that makes VFs at boot, and `sriov install` of the binary that ships, killed at every system call: under its name there is the old program or the new one, and the next installation is whole.
+//! The unit that creates VFs at boot, and `sriov install` of the binary that ships, killed at every system call.
+//! The installed file is the old program or the new one at any moment, and the next installation succeeds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,9 +12,9 @@ use sriov_testkit::node::Pf;
 
 const UNIT: &str = include_str!("../../../deploy/systemd/sriov-vfs@.service");
 
-const OLD: &str = "the plugin that was there";
+const OLD: &str = "the earlier plugin";
 
-/// The installer below another program, whose own words come in between.
+/// A command that runs the installer, with options before its arguments.
 fn installer(program: &str, options: &[&str], dir: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -29,7 +30,7 @@ fn strace(options: &[&str], dir: &Path) -> ExitStatus {
     command.output().unwrap().status
 }
 
-/// The names of the system calls that an installation makes, in their order, each with its number among those of its name; without the one that starts it.
+/// The system calls of an installation after its `execve`, in order: name and position among calls of the same name.
 fn calls(dir: &Path) -> Vec<(String, usize)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert!(strace(&["-o", file.path().to_str().unwrap()], dir).success());
@@ -84,7 +85,7 @@ fn a_killed_installation_leaves_the_old_program_or_the_new_one() {
     assert!(old_ones > 5 && new_ones > 0);
 }
 
-/// Each refused call is one sentence, exit code 1, and the old program.
+/// Each refused call leads to one sentence, exit code 1, and an unchanged program.
 #[test]
 fn a_refused_installation_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -99,7 +100,7 @@ fn a_refused_installation_changes_nothing() {
     }
 }
 
-/// The command of the unit, run as systemd runs it.
+/// Runs the command of the unit as systemd does.
 fn run_unit(pf: &str, vfs: usize) {
     let line = UNIT
         .lines()

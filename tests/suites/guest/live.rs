@@ -1,4 +1,4 @@
-//! The device plugin on a machine that changes: VFs, drivers, cables, cards and configuration, with every list that kubelet saw.
+//! The device plugin on a changing machine: VFs, drivers, cables, cards and configuration, with every list that the kubelet got.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use sriov_testkit::node::{Driver, Pf, ip};
 use sriov_testkit::plugin::{self, Plugin};
 use sriov_testkit::scrape::Scrape;
 
-/// Shorter than the plugin's slow timer: what is there by then was heard.
+/// Shorter than the plugin's slow timer: a change within this time came from a notice of the kernel.
 const HEARD: Duration = Duration::from_secs(30);
 
-/// A kubelet and a plugin whose configuration lies in a directory as kubelet makes it of a ConfigMap.
+/// A kubelet double and a plugin; the configuration is in a directory like the volume of a ConfigMap.
 struct Stack {
     dir: tempfile::TempDir,
     kubelet: Kubelet,
@@ -53,7 +53,7 @@ impl Stack {
         self.dir.path().join("config")
     }
 
-    /// Waits until the newest list of a resource is this one, and says how long it took.
+    /// Waits until the newest list of a resource has these devices, and returns the elapsed time.
     fn wait_for(&self, resource: &str, expected: &[String]) -> Duration {
         let start = Instant::now();
         let has = |known: &Resources| newest(known, resource).as_deref() == Some(expected);
@@ -67,7 +67,7 @@ impl Stack {
         elapsed
     }
 
-    /// A pod runs with the device, and the plugin knows.
+    /// Starts a pod with the device, and waits until the plugin has the holder.
     fn hold(&self, resource: &str, id: &str) {
         self.kubelet.pods(|pods| pods.run("p", resource, &[id]));
         self.kubelet.allocate(resource, &[id]).unwrap();
@@ -75,13 +75,13 @@ impl Stack {
         self.scrape.wait_for_line(&line, true).unwrap();
     }
 
-    /// No pod runs any more, and something happens, so that kubelet is asked.
+    /// Removes all pods, and causes a change, after which the plugin queries the kubelet.
     fn release(&self, resource: &str, other: &str) {
         self.kubelet.pods(|pods| pods.pods.clear());
         self.kubelet.allocate(resource, &[other]).unwrap();
     }
 
-    /// All lists that kubelet saw of a resource, oldest first.
+    /// All lists of a resource that the kubelet got, oldest first.
     fn lists(&self, resource: &str) -> Vec<Vec<String>> {
         let known = self.kubelet.known();
         let lists = known[resource].lists.iter();
@@ -89,7 +89,7 @@ impl Stack {
     }
 }
 
-/// The next version of the configuration, as kubelet's `AtomicWriter` does it.
+/// Writes the next version of the configuration, as the kubelet's `AtomicWriter` does.
 fn swap(dir: &Path, version: &str, text: &str) {
     std::fs::create_dir(dir.join(version)).unwrap();
     std::fs::write(dir.join(version).join("config.json"), text).unwrap();
@@ -97,7 +97,7 @@ fn swap(dir: &Path, version: &str, text: &str) {
     std::fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
 }
 
-/// Ids, with a mark on those that are not healthy.
+/// Ids, with a mark on unhealthy devices.
 fn shown(list: &[sriov_device_plugin::proto::v1beta1::Device]) -> Vec<String> {
     let mark = |health: &str| if health == "Healthy" { "" } else { "!" };
     list.iter()
@@ -125,17 +125,17 @@ fn vfs_come_and_go_as_whole_lists() {
     ]));
     let seven = vfs(&pf, 7);
     stack.wait_for("x.y/vf", &seven);
-    // Nobody waits for the carrier of the PF here, which goes for seconds whenever VFs come.
+    // Without a wait for the carrier of the PF, which is off for seconds after VFs are created.
     let make = |count: &str| std::fs::write(pf_attribute(&pf, "sriov_numvfs"), count).unwrap();
     for count in [7, 3] {
         make("0");
         println!(
-            "0 VFs are known {:?} after they went",
+            "a list with 0 VFs arrived {:?} after their removal",
             stack.wait_for("x.y/vf", &[])
         );
         make(&count.to_string());
         println!(
-            "{count} VFs are known {:?} after they are there",
+            "a list with {count} VFs arrived {:?} after their creation",
             stack.wait_for("x.y/vf", &seven[..count])
         );
     }
@@ -164,7 +164,7 @@ fn a_vf_follows_its_driver_from_pool_to_pool() {
     stack.wait_for("x.y/net", &all);
     stack.wait_for("x.y/user", &[]);
 
-    // One that a pod holds is told to be ill, and offered to nobody.
+    // A VF that a pod holds is listed as unhealthy, and is in no other list.
     stack.hold("x.y/net", &all[0]);
     let ill = [format!("!{}", all[0]), all[1].clone(), all[2].clone()];
     for driver in ["vfio-pci", ""] {
@@ -196,7 +196,7 @@ fn a_pulled_cable_and_a_pf_that_is_down_are_told_to_whom_it_matters() {
         for (index, (name, vf)) in names.iter().zip(&all).enumerate() {
             let mark = if index < ill { "!" } else { "" };
             let elapsed = stack.wait_for(&format!("x.y/{name}"), &[format!("{mark}{vf}")]);
-            println!("{mark}{name} is known after {elapsed:?}");
+            println!("a list with {mark}{name} arrived after {elapsed:?}");
         }
     };
     are_ill(0);
@@ -206,7 +206,7 @@ fn a_pulled_cable_and_a_pf_that_is_down_are_told_to_whom_it_matters() {
     are_ill(0);
     ip(&["link", "set", "pf0", "down"]).unwrap();
     are_ill(2);
-    // A PF is known by its name.
+    // The PF is selected by its name.
     ip(&["link", "set", "pf0", "name", "other"]).unwrap();
     stack.wait_for("x.y/ignore", &[]);
     ip(&["link", "set", "other", "name", "pf0"]).unwrap();
@@ -231,7 +231,7 @@ fn a_card_that_is_pulled_takes_its_pool_along() {
     stack.wait_for("x.y/b", &all);
     stack.hold("x.y/b", &all[0]);
     second.unplug().unwrap();
-    // The pod has lost it, whatever is there in its place later.
+    // The pod has lost the VF, even if another VF gets its address later.
     let lost = format!("!{}", all[0]);
     stack.wait_for("x.y/b", std::slice::from_ref(&lost));
     second.plug().unwrap();
@@ -239,7 +239,7 @@ fn a_card_that_is_pulled_takes_its_pool_along() {
     stack.wait_for("x.y/b", &[std::slice::from_ref(&lost), &all[1..]].concat());
     stack.release("x.y/b", &all[1]);
     stack.wait_for("x.y/b", &all);
-    // The kernel takes the VFs of a pulled card one by one, the last one first.
+    // The kernel removes the VFs of a pulled card one by one, the last one first.
     for list in stack.lists("x.y/b") {
         assert!(list == [lost.clone()] || ids(&list) == all, "{list:?}");
     }

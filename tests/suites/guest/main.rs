@@ -1,4 +1,4 @@
-//! Suites on the plain node: real VFs, a real kernel, as root.
+//! Suites on the plain node: real VFs and a real kernel, as root.
 //!
 //! Each module is a suite: `cargo lab test NAME`.
 
@@ -8,7 +8,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
+    reason = "a test fails by a panic"
 )]
 
 mod allocate;

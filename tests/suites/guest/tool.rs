@@ -1,4 +1,4 @@
-//! The subcommands of the device plugin on real VFs, and its refusal to start where it may not write.
+//! The subcommands of the device plugin on real VFs, and its error without permission to write.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -131,7 +131,7 @@ fn explain_names_what_a_real_device_lacks() {
 fn the_binary_is_small_static_and_needs_nothing_beside_it() {
     let bytes = fs::metadata(BINARY).unwrap().len();
     assert!(bytes < 5_000_000, "{bytes} bytes");
-    // In a root directory that holds nothing else there is no loader, no library and no list of PCI ids.
+    // This root directory contains no loader, no library and no list of PCI ids.
     let root = tempfile::tempdir().unwrap();
     fs::copy(BINARY, root.path().join("program")).unwrap();
     fs::write(
@@ -215,7 +215,7 @@ fn a_user_who_may_not_write_is_told_the_capability_and_may_look() {
     let dir = configured();
     let _kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
     let run = |words: &[&str]| -> Output {
-        // A directory that everybody may enter and only root may write.
+        // A directory that any user can enter and only root can write.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(dir.path(), mode).unwrap();
         let flag = |name: &str, path: &str| format!("--{name}={}", dir.path().join(path).display());

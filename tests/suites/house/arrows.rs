@@ -1,4 +1,4 @@
-//! The arrows between the packages, as cargo sees them: who may link whom, and which program must stay free of what.
+//! The arrows between the packages according to `cargo tree`: allowed links between packages, and forbidden dependencies of the programs.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use sriov_lab::checkout::workspace;
 
-/// Each package with the packages of the workspace that it may know. No other arrow is allowed.
+/// Each package with the packages of the workspace that it may link. No other arrow is allowed.
 const ARROWS: &[(&str, &[&str])] = &[
     ("sriov-host", &[]),
     ("sriov-config", &["sriov-host"]),
@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The packages of the tests, which no package that ships may know.
+/// The packages of the tests, which no package that ships may link.
 const TESTS: [&str; 5] = [
     "sriov-lab",
     "sriov-testkit",
@@ -46,7 +46,7 @@ const TESTS: [&str; 5] = [
     "sriov-suites",
 ];
 
-/// What a program must not link, whatever leads to it, and why.
+/// Packages that a program must not link, directly or indirectly, and the reason.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
         "sriov-device-plugin",
@@ -133,11 +133,11 @@ fn packages_know_only_what_they_may() {
         for (other, _) in ARROWS {
             assert!(
                 !knows.contains(*other) || may_know.contains(other),
-                "{package} must not know {other}"
+                "{package} must not link {other}"
             );
         }
         for other in TESTS {
-            assert!(!knows.contains(other), "{package} must not know {other}");
+            assert!(!knows.contains(other), "{package} must not link {other}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The examples of `deploy/examples`, read by our own parsers and against each other: what users copy is right.
+//! The examples of `deploy/examples`: our parsers accept them, and they fit together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,7 @@ fn resource_of(network: &Value) -> Option<&str> {
     annotation(&network["metadata"], "k8s.v1.cni.cncf.io/resourceName")
 }
 
-/// The resources of a ConfigMap, which must be without mistake or warning.
+/// The resources of a ConfigMap, which must have no mistake and no warning.
 fn resources(config_map: &Value) -> BTreeSet<String> {
     let text = config_map["data"]["config.json"].as_str().unwrap();
     let list = ResourceList::parse(text, "intel.com").unwrap();
@@ -88,7 +88,7 @@ fn networks_are_taken_by_our_plugin() {
             if plugin["type"] != "sriov" {
                 continue;
             }
-            // As a runtime completes it: Multus adds the device, a list its name and version.
+            // As a runtime completes it: Multus adds the device, the list adds name and version.
             plugin["name"] = config["name"].clone();
             plugin["cniVersion"] = config["cniVersion"].clone();
             plugin["deviceID"] = "0000:01:10.0".into();
@@ -116,7 +116,7 @@ fn resource_lists_are_taken_without_a_warning_and_offer_what_the_networks_ask_fo
             assert!(offered.contains(resource), "{file}: {resource}");
         }
     }
-    // That of the base, too.
+    // The ConfigMap of the base too.
     let base = read(&format!("{BASE}/configmap.yaml")).unwrap();
     assert_eq!(
         resources(&base[0]),
@@ -124,7 +124,7 @@ fn resource_lists_are_taken_without_a_warning_and_offer_what_the_networks_ask_fo
     );
 }
 
-/// The pods of the examples, as they are or as a Deployment makes them: metadata and specification.
+/// The pods of the examples, as they are or from the template of a Deployment: metadata and specification.
 fn pods() -> Vec<(String, Value, Value)> {
     let bare = of_kind("Pod")
         .into_iter()
@@ -140,7 +140,7 @@ fn pods() -> Vec<(String, Value, Value)> {
     bare.chain(made).collect()
 }
 
-/// A pod that names a network and does not ask for its resource has no device, which is the most frequent mistake.
+/// A pod that names a network without a request for its resource gets no device, which is the most frequent mistake.
 #[test]
 fn pods_ask_for_a_device_of_each_of_their_networks() {
     let networks = of_kind("NetworkAttachmentDefinition");
@@ -176,5 +176,5 @@ fn pods_ask_for_a_device_of_each_of_their_networks() {
         .map(|(_, network)| name(network).to_owned())
         .collect();
     let unused: Vec<&String> = all.difference(&used).collect();
-    assert_eq!(unused, ["storage"], "a network that no pod shows");
+    assert_eq!(unused, ["storage"], "a network that no example uses");
 }

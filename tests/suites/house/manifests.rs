@@ -1,4 +1,4 @@
-//! The manifests of `deploy/`: what is rendered is what the sources say, asks for no privilege that is not argued, and names flags, ports, images and directories that the programs have.
+//! The manifests of `deploy/`: the rendered forms match the sources, have only documented privileges, and name existing flags, ports, images and directories.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -101,7 +101,7 @@ fn chart_and_base_start_the_same_pod() {
     assert_eq!(strategy(&chart), strategy(&base));
 }
 
-/// What docs/security.md argues, and nothing more.
+/// The privileges of docs/security.md, and no others.
 #[test]
 fn nothing_is_asked_for_that_is_not_argued() {
     for golden in GOLDEN {
@@ -144,7 +144,7 @@ fn nothing_is_asked_for_that_is_not_argued() {
     }
 }
 
-/// Directories of the host, whether they are written, and what in the container is at them.
+/// Directories of the host, whether they are writable, and their mount points in the container.
 #[test]
 fn only_the_directories_that_the_programs_use_are_mounted() {
     let [base, _, everything] = GOLDEN.map(|golden| golden.documents().unwrap());
@@ -171,7 +171,7 @@ fn only_the_directories_that_the_programs_use_are_mounted() {
                 text(&mount["mountPath"]).to_owned(),
             ));
         }
-        assert_eq!(seen.len(), volumes.len(), "a volume that nobody mounts");
+        assert_eq!(seen.len(), volumes.len(), "a volume without a mount");
         seen
     };
     let expected = |kubelet: &str, plugins: &str| {
@@ -204,7 +204,7 @@ fn only_the_directories_that_the_programs_use_are_mounted() {
     let mut with_cdi = expected("/data/kubelet", "/usr/libexec/cni");
     with_cdi.insert(("/var/run/cdi".into(), true, "/var/run/cdi".into()));
     assert_eq!(mounts(&everything), with_cdi);
-    // They are where the programs look for them.
+    // The mount points are the default directories of the programs.
     let help = help();
     for default in [
         "default /var/lib/kubelet)",
@@ -234,7 +234,7 @@ fn flags_images_and_probes_are_those_of_the_programs() {
                 assert_eq!(container["image"], ours.name.as_str());
             }
             if container["name"] == "install-cni" {
-                // It overrides the entry point by that of the other image.
+                // It replaces the entry point by that of the other image.
                 assert_eq!(container["command"], json!(cni.entrypoint));
                 assert_eq!(container["args"], json!(["--no-sleep"]));
                 continue;
@@ -253,7 +253,7 @@ fn flags_images_and_probes_are_those_of_the_programs() {
                 let get = &container[probe]["httpGet"];
                 assert_eq!(get["path"], path);
                 assert_eq!(get["port"].to_string(), port);
-                // kubelet asks on the node's address when no host is named.
+                // The kubelet probes the node's address if no host is named.
                 let asked = get["host"].as_str().unwrap_or("0.0.0.0");
                 assert_eq!(asked, host);
             }
@@ -267,7 +267,7 @@ fn flags_images_and_probes_are_those_of_the_programs() {
     }
 }
 
-/// The plugin takes the words, by exec: all of them but `--version` would be told as wrong.
+/// Runs the plugin with the arguments and `--version`: it reports a wrong argument first.
 #[test]
 fn the_device_plugin_takes_its_words() {
     for golden in GOLDEN {
@@ -319,20 +319,20 @@ fn each_value_is_in_the_schema_and_tried() {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let mut at = &schema;
         for part in &parts {
-            // What is free-form in the schema ends the path.
+            // The path ends at a free-form object of the schema.
             if at["properties"] == Value::Null {
                 break;
             }
             at = &at["properties"][part];
             assert!(at.is_object(), "{path} is not in the schema");
         }
-        // A label's key has a `/` of its own.
+        // The key of a label may contain a `/`.
         let is_free = parts.first().is_some_and(|first| *first == "nodeSelector");
         let default = values.pointer(path);
         let other = tried.pointer(path);
         let untried = ["/image/tag", "/cni/install", "/config/resourceList"];
         if !is_free && !untried.contains(&path.as_str()) {
-            assert!(other.is_some() && other != default, "{path} is not tried");
+            assert!(other.is_some() && other != default, "no test sets {path}");
         }
     }
     let mut all = BTreeSet::new();
@@ -340,12 +340,12 @@ fn each_value_is_in_the_schema_and_tried() {
     for path in &all {
         assert!(
             path == "/global" || values.pointer(path).is_some(),
-            "{path} is no value"
+            "{path} is not a value"
         );
     }
 }
 
-/// Paths of all values that a schema knows.
+/// Paths of all values of a schema.
 fn schema_paths(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
     let Some(properties) = schema["properties"].as_object() else {
         found.insert(at.to_owned());

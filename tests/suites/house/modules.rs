@@ -1,4 +1,4 @@
-//! The order inside of each package: no circle between modules, no import that runs back up, no runtime below the inventory.
+//! The order of the modules in each package: no circle, no import against the documented order, and no runtime in the inventory.
 //!
 //! `docs/architecture.md` lists the modules of each package from the ground to the roof.
 //! Imports and paths in the sources are followed to the file that defines the name; code for tests does not count.
@@ -18,23 +18,23 @@ use self::graph::Graph;
 use self::order::Stages;
 use super::arrows::{linked, packages};
 
-/// What must not be linked by the packages that decide and do not act.
+/// Packages that `sriov-inventory` must not link.
 const RUNTIME: [&str; 2] = ["tokio", "tonic"];
 
-/// The orders that are documented, by the folder of the package.
+/// The documented orders, by the folder of the package.
 fn orders() -> BTreeMap<String, Stages> {
     let document = workspace().join("docs/architecture.md");
     order::read(&fs::read_to_string(document).unwrap())
 }
 
-/// What is wrong between the modules of a package, in sentences.
+/// Circles and imports against the order in a package, in sentences.
 fn complaints(package: &Path, stages: &Stages) -> Vec<String> {
     let mut complaints = Vec::new();
     for root in graph::roots(package) {
         let graph = Graph::read(&root);
         let (rooms, uses) = (graph.rooms(), graph.uses());
         complaints.extend(circles::circles(&uses));
-        // A program next to a library only starts it.
+        // A program next to a library has no modules.
         if !rooms.is_empty() {
             complaints.extend(order::complaints(stages, &rooms, &uses));
         }
@@ -116,7 +116,7 @@ fn good_order_has_no_complaint() {
 }
 
 #[test]
-fn circle_around_a_corner_is_found() {
+fn circle_of_three_modules_is_found() {
     let sample = Sample::new(&[
         ("lib.rs", ROOT),
         ("ground.rs", "fn f() { crate::roof::g(); }"),

@@ -1,4 +1,4 @@
-//! A pod with VFs of two PFs and a bond over them: it is heard when one of the PFs loses its cable.
+//! A pod with a bond over VFs of two PFs: the traffic continues when one of the PFs loses its cable.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use sriov_testkit::node::{Pf, ip, ip_json, ping};
 const LEGS: &str = include_str!("../../../deploy/examples/nad-bond.yaml");
 const FAR: &str = "198.51.100.1";
 
-/// The kernel's driver, without the bond that it makes by itself.
+/// Loads the bonding driver, without its default bond.
 fn load_bonding() {
     if Path::new("/sys/module/bonding").exists() {
         return;
@@ -34,7 +34,7 @@ fn load_bonding() {
     }
 }
 
-/// Whether the far end answers, and by which leg the bond talks.
+/// Whether the far end answers, and the active leg of the bond.
 fn active_leg(netns: &str) -> Option<String> {
     let answers = ping(netns, FAR, 1, 1).unwrap();
     let bond = ip_json(Some(netns), &["link", "show", "dev", "bond0"]).unwrap();
@@ -63,7 +63,7 @@ fn a_bond_over_vfs_of_two_pfs_outlives_the_cable_of_one() {
     let pod = cluster.pod(&pod("bonded", &legs, &both)).unwrap();
     pod.wait_running().unwrap();
 
-    // The reference plugin `bond` would do this; the emulated VFs keep their carrier when the PF loses it, so that ARP has to tell.
+    // The reference plugin `bond` would do this, but the emulated VFs keep their carrier when the PF loses it: the bond must monitor by ARP.
     let netns = pod.netns().unwrap();
     let in_pod = |words: &str| {
         let words: Vec<&str> = words.split(' ').collect();
@@ -82,7 +82,7 @@ fn a_bond_over_vfs_of_two_pfs_outlives_the_cable_of_one() {
     let far = format!("{FAR}/24");
     ip(&["address", "add", &far, "dev", &pfs[1].netdev]).unwrap();
     let speaks_by = |leg: &str| {
-        wait_for(&format!("the bond speaks by {leg}"), || {
+        wait_for(&format!("the bond uses {leg}"), || {
             active_leg(&netns).as_deref() == Some(leg)
         })
     };
@@ -95,5 +95,5 @@ fn a_bond_over_vfs_of_two_pfs_outlives_the_cable_of_one() {
 
     ip(&["address", "del", &far, "dev", &pfs[1].netdev]).unwrap();
     pod.delete().unwrap();
-    wait_for("the VFs are as they were", || baseline() == before).unwrap();
+    wait_for("the VFs have their earlier state", || baseline() == before).unwrap();
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sriov_testkit::cni::{assert_nothing_left, at_pf};
 use sriov_testkit::node::{Netns, Pf, ip, ip_json, wait_for};
 
-/// A network in a directory of its own, as an administrator puts it into `/etc/cni/net.d`.
+/// A network list in a separate directory, like one in `/etc/cni/net.d`.
 struct Network(tempfile::TempDir);
 
 impl Network {
@@ -19,7 +19,7 @@ impl Network {
         Self(dir)
     }
 
-    /// What cnitool answers: its output, or what it complains about.
+    /// Runs cnitool, and returns its output or its error.
     fn ask(&self, verb: &str, pod: &Netns, capabilities: &Value) -> Result<String, String> {
         let output = Command::new("/usr/bin/cnitool")
             .args([verb, "wire"])
@@ -47,7 +47,7 @@ impl Network {
     }
 }
 
-/// A helper process that goes with its owner.
+/// A helper process that is killed when this is dropped.
 struct Helper(Child);
 
 impl Helper {
@@ -78,7 +78,7 @@ fn host_local() -> Value {
     })
 }
 
-/// Addresses that host-local gave and did not get back.
+/// Addresses that host-local has allocated.
 fn given() -> Vec<String> {
     let entries = fs::read_dir("/var/lib/cni/networks/wire");
     let names = entries.into_iter().flatten().flatten();
@@ -142,10 +142,10 @@ fn garbage_collection_takes_back_what_nobody_asks_for_any_more() {
     network.add(&pod);
     assert_eq!(given().len(), 1);
     pod.delete().unwrap();
-    // cnitool lists no attachment as valid.
+    // cnitool passes an empty list of valid attachments.
     let other = Netns::new("other").unwrap();
     network.tell("gc", &other);
-    wait_for("the VFs are as they were", || {
+    wait_for("the VFs have their earlier state", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();
@@ -165,7 +165,7 @@ fn bandwidth_goes_along_without_limits_and_its_refusal_leaves_nothing_behind() {
     network.add(&pod);
     network.tell("del", &pod);
     let limit = json!({ "bandwidth": { "ingressRate": 1_000_000, "ingressBurst": 1_000_000 } });
-    // It shapes the host's end of a veth pair, which a VF does not have: `max_tx_rate` is the way.
+    // It shapes the host's end of a veth pair, which a VF does not have; `max_tx_rate` replaces it.
     let refused = network.ask("add", &pod, &limit).unwrap_err();
     assert!(refused.contains("veth peer"), "{refused}");
     network.ask("del", &pod, &json!({})).unwrap();
@@ -214,7 +214,10 @@ fn a_dhcp_server_on_the_wire_gives_the_address() {
     let socket = Path::new("/run/cni/dhcp.sock");
     let log = dir.path().join("daemon.log");
     let daemon = Helper::start("/opt/cni/bin/dhcp", &["daemon"], &log);
-    wait_for("the daemon of the dhcp plugin listens", || socket.exists()).unwrap();
+    wait_for("the daemon of the dhcp plugin accepts connections", || {
+        socket.exists()
+    })
+    .unwrap();
     ip(&["address", "add", "198.51.100.1/24", "dev", &far.netdev]).unwrap();
     let config = format!(
         "start 198.51.100.50\nend 198.51.100.59\ninterface {}\nlease_file {}\npidfile {}\noption subnet 255.255.255.0\noption lease 600\n",

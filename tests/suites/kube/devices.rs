@@ -1,4 +1,4 @@
-//! Devices of other kinds and lives: drivers for user space, init containers, VFs that come and go, a VF that another pod has.
+//! Other devices and lifecycles: drivers for user space, init containers, VFs that are added and removed, a VF of another pod.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use sriov_testkit::cluster::workload::{STORAGE, network, pod};
 use sriov_testkit::cluster::{Cluster, wait_for, wait_restored};
 use sriov_testkit::node::{Driver, Pf, ip_json};
 
-/// The root of the container that has a device of a resource, seen from the node, and the value of its variable.
+/// The root directory, as a path of the node, of the container with a device of a resource, and the value of its variable.
 fn container_with(variable: &str) -> (PathBuf, String) {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut found = processes.filter_map(|entry| {
@@ -70,7 +70,7 @@ fn a_pod_with_a_vf_for_user_space_gets_its_nodes_and_the_settings_at_the_pf() {
     assert_eq!(status["device-info"]["pci"]["pci-address"], device);
 
     pod.delete().unwrap();
-    wait_for("the VF has its settings back", || {
+    wait_for("the VF has its earlier settings", || {
         pf.baseline().is_ok_and(|now| now == bound)
     })
     .unwrap();

@@ -1,4 +1,4 @@
-//! The Go plugins and ours in turn on one node, with one `ConfigMap`, one network and running pods: what either gave is respected and released by the other.
+//! The Go plugins and ours alternate on one node, with one `ConfigMap`, one network and running pods: each respects and releases the attachments of the other.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,22 +14,22 @@ use sriov_testkit::plugin::Plugin;
 
 const RESOURCE: &str = "example.com/dropin";
 const VFS: usize = 2;
-/// One configuration and one log for both.
+/// Both device plugins use this configuration and log.
 const CONFIG: &str = "/run/virtfn/dropin.json";
 const LOG: &str = "/run/virtfn/dropin.log";
 
-/// Whose programs are on the node.
+/// The programs on the node.
 #[derive(Clone, Copy)]
 enum Whose {
     Go,
     Ours,
 }
 
-/// The node with two VFs of one resource; our CNI plugin and the names of the VFs are put back at the end.
+/// The node with two VFs of one resource; the end restores our CNI plugin and the names of the VFs.
 struct Node {
     cluster: Cluster,
     pf: Pf,
-    /// What the kernel called the VFs.
+    /// The VFs' names from the kernel.
     names: Vec<String>,
     before: Value,
     ours: Vec<u8>,
@@ -40,9 +40,9 @@ impl Node {
         let cluster = Cluster::join().unwrap();
         cluster.offer_nothing().unwrap();
         let pf = Pf::with_vfs(0, VFS).unwrap();
-        // As udev does: the Go plugin gives the VF its own name while it is still in the pod, where `eth0` is taken.
+        // Like udev: the Go plugin restores the VF's name while it is still in the pod, where `eth0` is taken.
         let names = rename(&pf, |index| format!("pf0v{index}")).unwrap();
-        // Both plugins read it: a VLAN and addresses are what the Go plugin of 2019 knows.
+        // Both plugins read it, and the Go plugin of 2019 supports only VLAN and addresses.
         let config = json!({
             "cniVersion": "0.3.1",
             "vlan": 100,
@@ -60,7 +60,7 @@ impl Node {
         }
     }
 
-    /// Puts the programs in the place of those that are there, as a changed image does, and waits until kubelet has the VFs.
+    /// Replaces the programs, as a changed image does, and waits until the kubelet has the VFs.
     fn change_to(&self, whose: Whose, running: Option<Plugin>) -> Plugin {
         if let Some(running) = running {
             running.stop().unwrap();
@@ -89,7 +89,7 @@ impl Node {
     fn offered(&self, count: u64) {
         if let Err(error) = self.cluster.wait_allocatable(RESOURCE, count) {
             let log = fs::read_to_string(LOG).unwrap_or_default();
-            panic!("{error:#}\nthe device plugin says:\n{}", last_lines(&log));
+            panic!("{error:#}\nlog of the device plugin:\n{}", last_lines(&log));
         }
     }
 
@@ -105,7 +105,7 @@ impl Node {
         pod
     }
 
-    /// What a pod has: its VF, its network device there, its address; and its VLAN at the PF.
+    /// A pod's VF, its network device and address in the pod, and its VLAN at the PF.
     fn holdings(&self, pod: &Pod<'_>) -> Holdings {
         let status = pod.network_status("default/dropin").unwrap();
         let device = status.pointer("/device-info/pci/pci-address");
@@ -127,7 +127,7 @@ impl Node {
         }
     }
 
-    /// No VF is other than it was, and nobody has anything saved.
+    /// Checks that all VFs have their earlier state, and no saved state is left.
     fn assert_nothing_left(&self) {
         wait_restored(&self.pf, &self.before).unwrap();
         assert_nothing_left();
@@ -143,7 +143,7 @@ impl Drop for Node {
     }
 }
 
-/// Gives the VFs on the host other names, and answers those that they had.
+/// Renames the VFs on the host, and returns their earlier names.
 fn rename(pf: &Pf, to: impl Fn(usize) -> String) -> anyhow::Result<Vec<String>> {
     let one = |index| {
         let name = netdev_of(&pf.vf(index)?)?;
@@ -160,7 +160,7 @@ struct Holdings {
     vlan: Option<Value>,
 }
 
-/// A whole file in the place of another: a call of the runtime meets one of them.
+/// Replaces a file atomically: a call of the runtime gets the old or the new program.
 fn install(program: &[u8]) {
     let place = Path::new(BIN).join("sriov");
     let unfinished = Path::new(BIN).join(".sriov");
@@ -169,7 +169,7 @@ fn install(program: &[u8]) {
     let _ = fs::rename(&unfinished, place);
 }
 
-/// A pod keeps its VF over a change of the programs, another gets the other VF, and a third gets none.
+/// Checks that a pod keeps its VF over a change of the programs, another pod gets the other VF, and a third pod gets none.
 fn pods_over_a_change(node: &Node, from: Whose, to: Whose) -> Plugin {
     let plugin = node.change_to(from, None);
     let stays = node.pod("stays");
@@ -186,7 +186,7 @@ fn pods_over_a_change(node: &Node, from: Whose, to: Whose) -> Plugin {
     assert_eq!(node.holdings(&stays), held);
 
     stays.delete().unwrap();
-    wait_for("the VF has its network device again", || {
+    wait_for("the VF has a network device again", || {
         netdev_of(&held.device).is_ok()
     })
     .unwrap();
@@ -209,7 +209,7 @@ fn what_ours_gave_is_kept_and_released_by_the_go_plugins() {
     let plugin = pods_over_a_change(&node, Whose::Ours, Whose::Go);
     wait_restored(&node.pf, &node.before).unwrap();
 
-    // Back again: what our journal still says is of nobody.
+    // With our programs again: the stale entry of our journal has no holder.
     let plugin = node.change_to(Whose::Ours, Some(plugin));
     let pods = ["again-0", "again-1"].map(|name| node.pod(name));
     for pod in pods {

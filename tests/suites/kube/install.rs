@@ -1,4 +1,5 @@
-//! Our own image and manifests on a node of real parts: the pod of the kustomize base installs the CNI plugin, offers VFs without any capability, and is ready; the operator's manifests start the same images.
+//! Our images and manifests on a node with real Kubernetes components: the pod of the kustomize base installs the CNI plugin, offers VFs without any capability, and becomes ready.
+//! The manifests of sriov-network-operator start the same images.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +18,7 @@ const PLUGIN: &str = "/opt/cni/bin/sriov";
 const DEVICE_INFO: &str = "/var/run/k8s.cni.cncf.io/devinfo/dp";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-/// The node with our images, and another program in the place of the CNI plugin; all of it is put back.
+/// The node with our images, and another program instead of the CNI plugin; the end restores the plugin.
 struct Node {
     cluster: Cluster,
     plugin: Vec<u8>,
@@ -46,7 +47,7 @@ impl Node {
         self.cluster.api.post(CONFIG_MAPS, &map).unwrap();
     }
 
-    /// A pod that a `DaemonSet` would make of its template.
+    /// The pod from the template of a `DaemonSet`.
     fn pod(&self, name: &str, mut spec: Value) -> Pod<'_> {
         spec["nodeName"] = json!("node");
         let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": spec });
@@ -70,7 +71,7 @@ impl Drop for Node {
     }
 }
 
-/// What the kernel says of the device plugin's process.
+/// The status of the device plugin's process, from the kernel.
 fn process_status() -> String {
     let mut all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let dir = entry.ok()?.path();
@@ -88,7 +89,7 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
     found.unwrap().trim_start_matches(':').trim()
 }
 
-/// What a program in the pod's container says, as `kubectl exec` would have it.
+/// The output of a program in the pod's container, as with `kubectl exec`.
 fn said_in(pod: &Pod<'_>, words: &[&str]) -> String {
     let pod = pod.read().unwrap();
     let id = pod["status"]["containerStatuses"][0]["containerID"].as_str();
@@ -102,7 +103,7 @@ fn is_ready(pod: &Pod<'_>) -> bool {
     pod["status"]["containerStatuses"][0]["ready"] == true
 }
 
-/// The pod that a `DaemonSet` makes when its images are those of another version.
+/// The pod of a `DaemonSet` after its images changed to another version.
 fn next_version(daemon_set: &Value) -> Value {
     let mut spec = daemon_set["spec"]["template"]["spec"].clone();
     for kind in ["initContainers", "containers"] {
@@ -137,7 +138,7 @@ fn the_base_installs_and_offers_without_a_capability() {
         assert_eq!(field(&status, set), "0000000000000000", "{set}");
     }
     assert_eq!(field(&status, "NoNewPrivs"), "1");
-    // 2: a filter is at work.
+    // 2: a seccomp filter is active.
     assert_eq!(field(&status, "Seccomp"), "2");
 
     node.cluster.apply_network(TRADING).unwrap();
@@ -146,7 +147,7 @@ fn the_base_installs_and_offers_without_a_capability() {
     user["spec"]["terminationGracePeriodSeconds"] = json!(1);
     user["spec"]["dnsPolicy"] = json!("Default");
     let container = &mut user["spec"]["containers"][0];
-    // The lab has no registry, and its image one program.
+    // The lab has no registry, and its image contains one program.
     container["image"] = json!("localhost/pod:1");
     container["command"] = Value::Null;
     let make = |name: &str| {
@@ -177,12 +178,12 @@ fn the_base_installs_and_offers_without_a_capability() {
     };
     let info = assert_held(&plugin);
 
-    // As its DaemonSet upgrades it: the old pod goes, the new one comes.
+    // Like an upgrade of the DaemonSet: the old pod is deleted, then the new one is created.
     plugin.delete().unwrap();
     node.cluster
         .wait_allocatable("example.com/trading", 0)
         .unwrap();
-    fs::write(PLUGIN, "the program of the version before").unwrap();
+    fs::write(PLUGIN, "the program of the earlier version").unwrap();
     let plugin = node.pod("upgraded", next_version(daemon_set));
     wait_for("the plugin is ready", || is_ready(&plugin)).unwrap();
     node.assert_plugin_is_installed();
@@ -197,7 +198,7 @@ fn the_base_installs_and_offers_without_a_capability() {
     wait_restored(&pf, &before).unwrap();
 }
 
-/// sriov-network-operator names only images: entry points and words are those of the Go images.
+/// sriov-network-operator sets only the images: entry points and arguments are those of the Go images.
 #[test]
 fn the_operators_manifests_start_our_images() {
     let node = Node::new();

@@ -1,4 +1,4 @@
-//! What a node lives through while pods hold VFs: restarts of kubelet, of the runtime and of the device plugin, and pods that come and go.
+//! Events while pods hold VFs: restarts of the kubelet, the runtime and the device plugin, and pods that are created and deleted.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn trading<'a>(cluster: &'a Cluster, name: &str) -> Pod<'a> {
         .unwrap()
 }
 
-/// What a pod holds: its interface, and the device-info file that the device plugin wrote.
+/// A pod's interface, and the device-info file from the device plugin.
 fn holdings(pod: &Pod<'_>) -> (Value, String) {
     let netns = pod.netns().unwrap();
     let link = ip_json(Some(&netns), &["link", "show", "dev", "net1"]).unwrap();
@@ -37,14 +37,14 @@ fn holdings(pod: &Pod<'_>) -> (Value, String) {
     )
 }
 
-/// Addresses that host-local gave to a network, beside which it keeps its lock and the last one that it gave.
+/// Addresses that host-local has allocated in a network, without its lock and its note of the last address.
 fn addresses(network: &str) -> Vec<String> {
     let names = files(&format!("/var/lib/cni/networks/{network}"));
     let is_address = |name: &String| name.parse::<std::net::IpAddr>().is_ok();
     names.into_iter().filter(is_address).collect()
 }
 
-/// Names of the files below a directory that is there or not.
+/// Names of the files below a directory; empty if the directory does not exist.
 fn files(dir: &str) -> Vec<String> {
     let entries = std::fs::read_dir(Path::new(dir))
         .into_iter()
@@ -68,7 +68,7 @@ fn a_running_pod_keeps_its_vf_whatever_restarts() {
 
     Service::Kubelet.kill().unwrap();
     cluster.start_kubelet().unwrap();
-    // A pod that comes before its devices is refused, whoever offers them.
+    // A pod without available devices is refused, so the devices must be listed first.
     cluster.wait_allocatable(RESOURCE, 4).unwrap();
     let second = trading(&cluster, "after-kubelet");
     second.wait_running().unwrap();
@@ -120,7 +120,7 @@ fn pods_that_come_and_go_leave_nothing() {
         }
         assert_eq!(addresses("rounds").len(), 7);
         cluster.delete(pods).unwrap();
-        // Not by `println!`, which the test's harness keeps to itself: the lab takes a long silence for death.
+        // Not by `println!`, whose output the test harness captures: the lab has a limit of silence.
         writeln!(std::io::stdout(), "\nround {round} of {rounds} is over").unwrap();
     }
     wait_restored(&pf, &before).unwrap();
@@ -133,7 +133,7 @@ fn pods_that_come_and_go_leave_nothing() {
         assert_eq!(files(dir), nothing, "{dir}");
     }
     assert_eq!(addresses("rounds"), nothing);
-    // The device plugin keeps a file some seconds longer: kubelet does not tell it at once that a pod is gone.
+    // The device plugin keeps a file some seconds longer: it queries the kubelet at intervals.
     let left = || {
         let all = files(DEVICE_INFO).into_iter();
         all.filter(|name| name.starts_with("example.com-storage-"))

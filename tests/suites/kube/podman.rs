@@ -1,4 +1,4 @@
-//! podman, which has no daemon and calls CNI plugins by itself, gives a container a VF through a network list and takes it back.
+//! podman, which has no daemon and calls CNI plugins itself, attaches a VF to a container by a network list, and releases it.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use sriov_testkit::node::{Pf, wait_for};
 
 const NETWORKS: &str = "/etc/podman/net.d";
 
-/// What podman prints; what it complains about when it fails.
+/// Runs podman, and returns its output or its error.
 fn podman(words: &[&str]) -> Result<String, String> {
     let output = Command::new("/usr/bin/podman")
         .args(words)
@@ -54,7 +54,7 @@ fn a_container_gets_a_vf_through_a_network_list_and_gives_it_back() {
     let shown = podman(&["exec", "one", "/bin/busybox", "ip", "address"]).unwrap();
     assert!(shown.contains("192.0.2."), "{shown}");
 
-    // The VF is taken: the second container is refused and told by whom.
+    // The VF is in use: the second container is refused, with the name of the holder.
     let again = [
         "run",
         "--detach",
@@ -70,7 +70,7 @@ fn a_container_gets_a_vf_through_a_network_list_and_gives_it_back() {
     assert_eq!(at_pf(&pf, 1)["vlan_list"][0]["vlan"], 42);
 
     podman(&["rm", "--force", "--time", "0", "one"]).unwrap();
-    wait_for("the VFs are as they were", || {
+    wait_for("the VFs have their earlier state", || {
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();

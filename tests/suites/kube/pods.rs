@@ -1,4 +1,4 @@
-//! Pods with VFs on a node of real parts: kubelet, containerd, Multus, the device plugin and the CNI plugin, nothing faked between pod and wire.
+//! Pods with VFs on a node with real components: kubelet, containerd, Multus, the device plugin and the CNI plugin.
 
 use serde_json::json;
 use sriov_testkit::cluster::workload::{STORAGE, TRADING, network, pod};
@@ -88,7 +88,7 @@ fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
     assert!(!ping(&netns, "192.0.2.201", 3, 2).unwrap());
 
     cluster.delete(pods).unwrap();
-    wait_for("the VFs are as they were", || {
+    wait_for("the VFs have their earlier state", || {
         let now = (first.baseline(), second.baseline());
         now.0.is_ok_and(|now| now == before.0) && now.1.is_ok_and(|now| now == before.1)
     })
@@ -151,7 +151,7 @@ fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
     let one = json!({ "example.com/storage": "1" });
     let late = cluster.pod(&pod("late", &networks(1), &one)).unwrap();
     let reason = late.wait_refused().unwrap();
-    // With a scheduler it would stay pending instead.
+    // With a scheduler, the pod would stay pending instead.
     assert!(
         reason.contains("unavailable for example.com/storage. Requested: 1, Available: 0"),
         "{reason}"

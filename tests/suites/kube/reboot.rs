@@ -1,6 +1,6 @@
-//! A node that loses its power with pods on it: what was written for good stays on its disk, all else goes, and the VFs are made anew.
+//! A node loses its power with pods on it: synchronised files stay on its disk, all others are lost, and the VFs are new.
 //!
-//! The lab cuts the power, boots the node again and starts the test anew; a note on the disk says that it is the second time.
+//! The lab cuts the power, boots the node again and restarts the test; a note on the disk marks the second run.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -15,9 +15,9 @@ use sriov_testkit::node::{Pf, cut_power, ip_json};
 
 const RESOURCE: &str = "example.com/trading";
 const PODS: [&str; 2] = ["before-1", "before-2"];
-/// Has the boot id of the first time.
+/// File with the boot id of the first run.
 const NOTE: &str = "/var/lib/power-cut";
-/// What host-local gave to the pods.
+/// Directory of the addresses that host-local has allocated.
 const LEASES: &str = "/var/lib/cni/networks/trading";
 
 fn boot_id() -> String {
@@ -48,7 +48,7 @@ fn lose_power() {
     let cluster = Cluster::join().unwrap();
     let _pf = Pf::with_vfs(0, 7).unwrap();
     cluster.offer_trading().unwrap();
-    // All that is older than the pods has long been written, as on a node that runs for days.
+    // All older files are synchronised, as on a node that has run for days.
     let mut note = File::create(NOTE).unwrap();
     note.write_all(boot_id().as_bytes()).unwrap();
     sync();
@@ -60,7 +60,7 @@ fn lose_power() {
     cut_power().unwrap();
 }
 
-/// Does for the files of libcni, Multus and host-local what time does: none of them asks for it, and without libcni's no runtime takes a pod down.
+/// Synchronises the files of libcni, Multus and host-local, as time would: they do not do so, and without libcni's files no runtime can remove a pod.
 fn write_what_others_do_not(dir: &Path) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
@@ -76,7 +76,7 @@ fn write_what_others_do_not(dir: &Path) {
 
 fn come_back(first_boot: &str) {
     assert_ne!(boot_id(), first_boot);
-    // Of each attachment the journal, and the two files that the Go plugin would have.
+    // The journal of each attachment, and the two files of the Go plugin's format.
     let kept = state();
     assert_eq!(kept.len(), 3 * PODS.len(), "{kept:?}");
     let pf = Pf::with_vfs(0, 7).unwrap();
@@ -85,7 +85,7 @@ fn come_back(first_boot: &str) {
     let cluster = Cluster::join().unwrap();
     cluster.offer_trading().unwrap();
     let before = PODS.map(|name| cluster.pod_there(name));
-    // kubelet refuses a pod that it looks at before the device plugin has registered; its controller then makes another one.
+    // The kubelet refuses a pod that it admits before the device plugin registers; a controller would create another one.
     for pod in &before {
         if !pod.wait_resumed().unwrap() {
             continue;

@@ -1,4 +1,4 @@
-//! What is wrong is told in one sentence, where one looks for it: an event of the pod, the device plugin's log, its inventory.
+//! Each mistake leads to one sentence where a user looks for it: an event of the pod, the device plugin's log, its inventory.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use sriov_testkit::node::Pf;
 const MULTUS: &str = "/etc/cni/net.d/00-multus.conf";
 const PLAIN: &str = "/etc/cni/net.d/10-plain.conf";
 
-/// The container runtime's network without Multus, until this goes.
+/// Configures the container runtime without Multus, until this is dropped.
 struct NoMultus(Vec<u8>);
 
 impl NoMultus {
@@ -56,13 +56,13 @@ fn without_multus_log_and_inventory_say_that_nobody_attached_the_vf() {
     assert!(!annotations.contains("network-status"), "{annotations}");
     let told = "not attached to its holder: no Multus on the node, or the pod names no network of example.com/trading";
     let mut table = String::new();
-    wait_for("the inventory tells it", || {
+    wait_for("the inventory reports it", || {
         table = inventory();
         let mut lines = table.lines();
         lines.any(|line| line.contains("default/alone/main") && line.ends_with(told))
     })
     .unwrap_or_else(|error| unreachable!("{error}: {table}"));
-    wait_for("the log tells it", || {
+    wait_for("the log reports it", || {
         Service::DevicePlugin.log().contains(told)
     })
     .unwrap();

@@ -1,6 +1,6 @@
-//! The lab's node as a Kubernetes node, seen from a suite on it: services, pods, and what is in their network namespaces.
+//! The Kubernetes node as its suites use it: services, pods, and their network namespaces. Only in the guest, as root.
 //!
-//! Start at [`Cluster::join`]; `api` talks to the API server, `service` keeps programs running, `pod` is a pod, `workload` is what the suites put on the node. Only in the guest, as root.
+//! Start at [`Cluster::join`]. `api` calls the API server, `service` starts and kills programs, `pod` waits for states of a pod, `workload` has the specifications.
 
 pub mod api;
 mod patience;
@@ -19,7 +19,7 @@ pub use self::pod::Pod;
 pub use self::service::Service;
 use crate::node::Pf;
 
-/// Our device plugin's configuration file.
+/// The device plugin's configuration file.
 const CONFIG: &str = "/run/virtfn/config.json";
 /// The node in its cluster.
 #[derive(Debug)]
@@ -29,10 +29,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts what does not run yet and waits until the node is ready and has the image of the suites' pods.
+    /// Starts the programs that do not run yet, and waits until the node is ready and has the image of the suites' pods.
     ///
     /// # Errors
-    /// As [`Cluster::start_kubelet`].
+    /// The same as for [`Cluster::start_kubelet`].
     pub fn join() -> Result<Self> {
         let address = std::env::var("VIRTFN_API")
             .context("this suite runs on the lab's node: `cargo lab kubernetes`")?;
@@ -50,24 +50,24 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts kubelet, where it does not run, and waits until it says that the node is ready: what the API server shows until then is from the kubelet before.
+    /// Starts the kubelet unless it runs, and waits until it reports the node ready again: until then, the API server has the report of the previous kubelet.
     ///
     /// # Errors
-    /// When the node does not become ready; the end of kubelet's log says why.
+    /// If the node does not become ready; with the end of the kubelet's log.
     pub fn start_kubelet(&self) -> Result<()> {
         if Service::Kubelet.is_running() {
             return Ok(());
         }
         let before = self.heartbeat_when_ready();
         Service::Kubelet.ensure_started()?;
-        wait_for("kubelet says that the node is ready", || {
+        wait_for("the kubelet reports the node ready", || {
             let now = self.heartbeat_when_ready();
             now.is_some() && now != before
         })
         .with_context(|| last_lines(&Service::Kubelet.log()))
     }
 
-    /// When kubelet last said that the node is ready.
+    /// The time of the kubelet's last report that the node is ready.
     fn heartbeat_when_ready(&self) -> Option<Value> {
         let node = self.api.get("/api/v1/nodes/node").ok()?;
         let conditions = node.pointer("/status/conditions")?.as_array()?;
@@ -79,19 +79,19 @@ impl Cluster {
         ready.get("lastHeartbeatTime").cloned()
     }
 
-    /// Has the device plugin offer the resources of the examples; it stays for the next test of the suite.
+    /// Starts the device plugin with the resource list of the examples; it keeps running for the next test of the suite.
     pub fn offer_examples(&self) -> Result<()> {
         self.offer(&workload::example_config()?)
     }
 
-    /// Has it offer them, and makes the network of `example.com/trading`, of which the first PF's VFs 0 to 3 are.
+    /// The same, and creates the network of `example.com/trading`, a resource with VFs 0 to 3 of the first PF.
     pub fn offer_trading(&self) -> Result<()> {
         self.offer_examples()?;
         self.apply_network(workload::TRADING)?;
         self.wait_allocatable("example.com/trading", 4)
     }
 
-    /// Has the device plugin offer the resources of a list; it stays for the next test of the suite.
+    /// Starts the device plugin with a resource list; it keeps running for the next test of the suite.
     pub fn offer(&self, config: &str) -> Result<()> {
         let present = std::fs::read_to_string(CONFIG).unwrap_or_default();
         if Service::DevicePlugin.is_running() && present == config {
@@ -102,12 +102,12 @@ impl Cluster {
         Service::DevicePlugin.ensure_started()
     }
 
-    /// Ends the device plugin, and waits until the node offers nothing: what the API server shows is older than what kubelet knows.
+    /// Kills the device plugin, and waits until the node offers no device: the API server lags behind the kubelet.
     pub fn offer_nothing(&self) -> Result<()> {
         if Service::DevicePlugin.is_running() {
             Service::DevicePlugin.kill()?;
         }
-        wait_for("the node offers nothing", || {
+        wait_for("the node offers no device", || {
             let offered = self.offered().unwrap_or(Value::Null);
             offered.as_object().is_some_and(|all| {
                 let mut devices = all.iter().filter(|(name, _)| name.contains("example.com/"));
@@ -119,31 +119,31 @@ impl Cluster {
     fn offered(&self) -> Result<Value> {
         let node = self.api.get("/api/v1/nodes/node")?;
         let offered = node.pointer("/status/allocatable").cloned();
-        offered.context("the node says nothing of what it offers")
+        offered.context("the node has no allocatable resources")
     }
 
-    /// How many devices of a resource the node offers now.
+    /// Number of allocatable devices of a resource.
     pub fn allocatable(&self, resource: &str) -> Result<u64> {
         let offered = self.offered()?;
         let text = offered.get(resource).and_then(Value::as_str);
         Ok(text.unwrap_or("0").parse()?)
     }
 
-    /// Waits until the node offers so many devices.
+    /// Waits until the node offers this number of devices.
     pub fn wait_allocatable(&self, resource: &str, count: u64) -> Result<()> {
         wait_for(&format!("the node offers {count} {resource}"), || {
             self.allocatable(resource).is_ok_and(|now| now == count)
         })
         .with_context(|| {
             format!(
-                "kubelet says:\n{}\nthe device plugin says:\n{}",
+                "log of the kubelet:\n{}\nlog of the device plugin:\n{}",
                 last_lines(&Service::Kubelet.log()),
                 last_lines(&Service::DevicePlugin.log())
             )
         })
     }
 
-    /// Makes a network attachment definition from its manifest, or puts it in the place of the one there.
+    /// Creates a network attachment definition from its manifest, or replaces the existing one.
     pub fn apply_network(&self, manifest: &str) -> Result<()> {
         let body: Value = serde_yaml_ng::from_str(manifest)?;
         let name = body
@@ -156,7 +156,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes a pod and answers it; it goes with its owner.
+    /// Creates a pod; it is deleted when the result is dropped.
     pub fn pod(&self, spec: &Value) -> Result<Pod<'_>> {
         let text = |key: &str| {
             let value = spec.pointer(&format!("/metadata/{key}"));
@@ -166,7 +166,7 @@ impl Cluster {
         Pod::new(&self.api, text("namespace"), name, spec)
     }
 
-    /// A pod of the default namespace that somebody made; it goes with its owner.
+    /// An existing pod of the default namespace; it is deleted when the result is dropped.
     pub fn pod_there(&self, name: &str) -> Pod<'_> {
         Pod::there(&self.api, name)
     }
@@ -179,23 +179,23 @@ impl Cluster {
     }
 }
 
-/// Waits until a PF and its VFs are what they were.
+/// Waits until a PF and its VFs have their earlier state again.
 ///
 /// # Errors
-/// With both, when they are not.
+/// With both states, if they differ at the deadline.
 pub fn wait_restored(pf: &Pf, before: &Value) -> Result<()> {
     let mut now = Value::Null;
-    wait_for("the VFs are as they were", || {
+    wait_for("the VFs have their earlier state", || {
         now = pf.baseline().unwrap_or_default();
         now == *before
     })
     .with_context(|| format!("now {now}\nbefore {before}"))
 }
 
-/// Has the runtime's own tool do something with kubelet's images and containers; gives what it says.
+/// Runs containerd's `ctr` in the namespace of the kubelet, and returns its output.
 ///
 /// # Errors
-/// With its message, when it refuses.
+/// With its message, if it fails.
 pub fn ctr(words: &[&str]) -> Result<String> {
     let output = Command::new("/usr/bin/ctr")
         .args(["--namespace", "k8s.io"])

@@ -1,4 +1,4 @@
-//! The CNI plugin as its suites drive it on the node: calls, what they left on PF, pod and disk.
+//! Calls the CNI plugin on the node, and reads the results on PF, pod and disk.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::multus::{Answer, Attachment, call, call_with};
 use crate::node::{Netns, Pf, ip_json};
 
-/// Where the plugin and the IPAM plugins are.
+/// Directory of the plugin and the IPAM plugins.
 pub const BIN: &str = "/opt/cni/bin";
 /// The plugin's state directory.
 pub const STATE: &str = "/var/lib/cni/sriov";
-/// Where the recording IPAM plugin of [`Recorder`] is.
+/// Directory of the recording IPAM plugin of [`Recorder`].
 pub const RECORDER_BIN: &str = "/tmp/recorder";
 
 /// An attachment of the VF `device` to the pod, as `net1`.
@@ -26,7 +26,7 @@ pub fn attachment(pod: &Netns, device: &str) -> Attachment {
     }
 }
 
-/// A configuration for the device with more fields, which win.
+/// A configuration for the device; `more` adds or replaces fields.
 pub fn config(device: &str, fields: &Value) -> Value {
     let mut config =
         json!({ "cniVersion": "1.0.0", "name": "test", "type": "sriov", "deviceID": device });
@@ -39,17 +39,17 @@ pub fn config(device: &str, fields: &Value) -> Value {
 /// Calls the plugin.
 ///
 /// # Panics
-/// When it cannot be started or prints something else than one document.
+/// If it cannot be started, or does not print exactly one document.
 #[expect(clippy::expect_used, reason = "a test cannot go on")]
 pub fn run(verb: &str, fields: &Value, attachment: &Attachment) -> Answer {
     let config = config(&attachment.device_id, fields);
     call(Path::new(BIN), verb, &config, attachment).expect("the plugin answers")
 }
 
-/// Calls the plugin with other variables; an empty one is taken out of the environment.
+/// Calls the plugin with other variables; an empty value removes the variable from the environment.
 ///
 /// # Panics
-/// When it cannot be started or prints something else than one document.
+/// If it cannot be started, or does not print exactly one document.
 #[expect(clippy::expect_used, reason = "a test cannot go on")]
 pub fn run_with(
     verb: &str,
@@ -61,10 +61,10 @@ pub fn run_with(
     call_with(Path::new(BIN), verb, &config, attachment, variables).expect("the plugin answers")
 }
 
-/// Calls the plugin, which must succeed, and gives its document.
+/// Calls the plugin, which must succeed, and returns its document.
 ///
 /// # Panics
-/// When it does not succeed.
+/// If it fails.
 pub fn succeed(verb: &str, fields: &Value, attachment: &Attachment) -> Value {
     let answer = run(verb, fields, attachment);
     assert_eq!(
@@ -77,10 +77,10 @@ pub fn succeed(verb: &str, fields: &Value, attachment: &Attachment) -> Value {
     answer.document
 }
 
-/// Calls the plugin, which must refuse with one whole error document.
+/// Calls the plugin, which must fail with one complete error document, and returns the document.
 ///
 /// # Panics
-/// When it does not refuse, or not as the specification asks for.
+/// If it succeeds, or its error document breaks the specification.
 pub fn refuse_verb(verb: &str, fields: &Value, attachment: &Attachment) -> Value {
     let answer = run(verb, fields, attachment);
     assert_eq!(
@@ -96,18 +96,18 @@ pub fn refuse_verb(verb: &str, fields: &Value, attachment: &Attachment) -> Value
     answer.document
 }
 
-/// An ADD that must be refused.
+/// Calls ADD, which must fail.
 ///
 /// # Panics
-/// As for [`refuse_verb`].
+/// The same as for [`refuse_verb`].
 pub fn refuse(fields: &Value, attachment: &Attachment) -> Value {
     refuse_verb("ADD", fields, attachment)
 }
 
-/// The VF at its PF, as iproute2 shows it.
+/// The VF at its PF, as iproute2 prints it.
 ///
 /// # Panics
-/// When there is no such PF.
+/// If the PF does not exist.
 #[expect(clippy::expect_used, reason = "a test cannot go on")]
 pub fn at_pf(pf: &Pf, index: usize) -> Value {
     let link = ip_json(None, &["link", "show", "dev", &pf.netdev]).expect("the PF is there");
@@ -124,7 +124,7 @@ pub fn in_pod(pod: &Netns) -> Value {
         .unwrap_or_default()
 }
 
-/// Names of what is in the plugin's state directory, the locks aside.
+/// Names of the files in the plugin's state directory, without the locks.
 pub fn state() -> Vec<String> {
     let names = |dir: PathBuf, but: &'static [&'static str]| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -140,22 +140,22 @@ pub fn state() -> Vec<String> {
     all
 }
 
-/// No entry of the journal, no allocation, no temporary file is left.
+/// Checks that no entry of the journal, no allocation and no temporary file is left.
 ///
 /// # Panics
-/// When something is.
+/// If a file is left.
 pub fn assert_nothing_left() {
     assert_eq!(state(), Vec::<String>::new());
 }
 
-/// An IPAM plugin that writes down each call and gives what it is told to.
+/// An IPAM plugin that records each call and prints a given result.
 #[derive(Debug)]
 pub struct Recorder {
     dir: tempfile::TempDir,
 }
 
 impl Recorder {
-    /// Installs it as `recorder`; `result` is what ADD prints.
+    /// Installs it as `recorder`; ADD prints `result`.
     pub fn new(result: &Value) -> std::io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir()?;
@@ -166,14 +166,14 @@ impl Recorder {
         );
         std::fs::create_dir_all(RECORDER_BIN)?;
         let program = Path::new(RECORDER_BIN).join("recorder");
-        // A new file each time: one that is being executed cannot be written.
+        // A new file each time: a file that is being executed cannot be written.
         let _ = std::fs::remove_file(&program);
         std::fs::write(&program, script)?;
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
         Ok(Self { dir })
     }
 
-    /// The verbs that it was called with.
+    /// The verbs of its calls.
     pub fn verbs(&self) -> Vec<String> {
         let lines = self.calls();
         let verbs = lines.iter().filter_map(|line| line.split(' ').next());
@@ -192,18 +192,18 @@ impl Recorder {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// Lets a verb fail with this document from now on.
+    /// Makes a verb fail with this document from now on.
     pub fn fail(&self, verb: &str, document: &Value) -> std::io::Result<()> {
         let path = self.dir.path().join(format!("fail-{verb}"));
         std::fs::write(path, document.to_string())
     }
 
-    /// Lets a verb succeed again.
+    /// Makes a verb succeed again.
     pub fn mend(&self, verb: &str) -> std::io::Result<()> {
         std::fs::remove_file(self.dir.path().join(format!("fail-{verb}")))
     }
 
-    /// Lets a verb take a second.
+    /// Makes a verb take a second.
     pub fn slow(&self, verb: &str) -> std::io::Result<()> {
         std::fs::write(self.dir.path().join(format!("slow-{verb}")), "")
     }

@@ -1,7 +1,7 @@
-//! A kubelet double: it speaks the real protocols on real sockets, and remembers every list that it was given.
+//! A kubelet double: it implements the real protocols on real sockets, and records every list that a plugin sends.
 //!
-//! It behaves as `pkg/kubelet/cm/devicemanager` does: it calls back inside Register, opens one ListAndWatch a resource,
-//! and on a restart removes all sockets and makes its own anew.
+//! It behaves like `pkg/kubelet/cm/devicemanager`: it calls back inside Register, opens one ListAndWatch for each resource,
+//! and on a restart removes all sockets and creates its own again.
 
 mod channel;
 mod pods;
@@ -40,7 +40,7 @@ pub struct Kubelet {
     server: Option<JoinHandle<()>>,
     pod_server: Option<JoinHandle<()>>,
     refusal: Arc<Mutex<Option<String>>>,
-    /// Its connections to plugins end with this.
+    /// Its connections to plugins end when this is dropped.
     life: watch::Sender<()>,
 }
 
@@ -69,13 +69,13 @@ impl Kubelet {
         Ok(kubelet)
     }
 
-    /// Restarts as kubelet does: all sockets of `device-plugins` go, its own comes back, what it knew is forgotten.
+    /// Restarts like the kubelet: removes all sockets of `device-plugins`, forgets all resources, and creates its own socket again.
     pub fn restart(&mut self) -> Result<()> {
         self.stop()?;
         self.listen()
     }
 
-    /// Goes away: all sockets of `device-plugins` are gone, what it knew is forgotten.
+    /// Stops: removes all sockets of `device-plugins`, and forgets all resources.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(server) = self.server.take() {
             server.abort();
@@ -95,23 +95,23 @@ impl Kubelet {
         Ok(())
     }
 
-    /// Lets all plugins go and stays, as kubelet does with a resource whose socket goes from `plugins_registry`, whoever registered it since.
+    /// Ends the connections to all plugins and keeps running, as the kubelet does with a resource whose socket in `plugins_registry` is removed.
     pub fn let_go(&self) {
         self.life.send_replace(());
     }
 
-    /// Changes which pods have which devices, and how that is told.
+    /// Changes the pods and their devices, and the behaviour of the pod resources service.
     pub fn pods(&self, change: impl FnOnce(&mut Pods)) {
         change(&mut self.pods.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Refuses registrations for this reason, or takes them again.
+    /// Refuses registrations for this reason, or accepts them again.
     pub fn refuse(&self, why: Option<&str>) {
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         *refusal = why.map(str::to_owned);
     }
 
-    /// Tells no more which pods have which devices, until a restart.
+    /// Stops the pod resources service until a restart.
     pub fn silence(&mut self) {
         if let Some(server) = self.pod_server.take() {
             server.abort();
@@ -119,17 +119,17 @@ impl Kubelet {
         let _ = fs::remove_file(self.root.join("pod-resources/kubelet.sock"));
     }
 
-    /// What it knows now.
+    /// The registered resources.
     pub fn known(&self) -> Resources {
         self.resources.borrow().clone()
     }
 
-    /// Waits until what it knows is as wanted, and gives it.
+    /// Waits for a state of the registered resources, and returns them.
     pub fn wait_for(&self, what: &str, holds: impl FnMut(&Resources) -> bool) -> Result<Resources> {
         self.wait_within(Duration::from_mins(1), what, holds)
     }
 
-    /// The same with a deadline of one's own.
+    /// The same with another deadline.
     pub fn wait_within(
         &self,
         deadline: Duration,
@@ -145,14 +145,14 @@ impl Kubelet {
         match found {
             Ok(found) => Ok(found?),
             Err(_elapsed) => bail!(
-                "after {} s it is still not so that {what}: {:?}",
+                "not reached within {} s: {what}: {:?}",
                 deadline.as_secs(),
                 self.resources.borrow()
             ),
         }
     }
 
-    /// Finds sockets in `plugins_registry` as the plugin watcher does, and registers what answers.
+    /// Registers the plugins of all sockets in `plugins_registry`, as the plugin watcher does.
     pub fn look_for_plugins(&self) -> Result<usize> {
         let mut found = 0;
         for entry in fs::read_dir(self.root.join("plugins_registry"))? {
@@ -167,7 +167,7 @@ impl Kubelet {
                         .iter()
                         .any(|version| version == "v1beta1")
                 {
-                    bail!("it is no device plugin: {info:?}");
+                    bail!("it is not a device plugin: {info:?}");
                 }
                 let plugin = Path::new(&info.endpoint);
                 service::follow(plugin, &info.name, &self.resources, self.life.subscribe()).await?;
@@ -200,10 +200,10 @@ impl Kubelet {
             .container_responses
             .into_iter()
             .next()
-            .context("an answer for no container")
+            .context("the answer has no container")
     }
 
-    /// Asks whether a container with these devices may start.
+    /// Calls PreStartContainer for a container with these devices.
     pub fn pre_start(&self, resource: &str, ids: &[&str]) -> Result<()> {
         let request = PreStartContainerRequest {
             devices_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
@@ -213,7 +213,7 @@ impl Kubelet {
         Ok(())
     }
 
-    /// Asks which devices the plugin would choose.
+    /// Calls GetPreferredAllocation, and returns the chosen devices.
     pub fn prefer(&self, resource: &str, available: &[String], size: i32) -> Result<Vec<String>> {
         let request = PreferredAllocationRequest {
             container_requests: vec![ContainerPreferredAllocationRequest {
@@ -231,7 +231,7 @@ impl Kubelet {
             .container_responses
             .into_iter()
             .next()
-            .context("an answer for no container")?
+            .context("the answer has no container")?
             .device_i_ds)
     }
 
@@ -241,7 +241,7 @@ impl Kubelet {
             .borrow()
             .get(resource)
             .map(|resource| resource.socket.clone());
-        let socket = socket.with_context(|| format!("nobody registered {resource}"))?;
+        let socket = socket.with_context(|| format!("{resource} is not registered"))?;
         Ok(DevicePluginClient::new(
             self.runtime.block_on(connect(&socket))?,
         ))

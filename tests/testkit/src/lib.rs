@@ -1,4 +1,4 @@
-//! What tests, bench and demo are made of: a kubelet double, constructed machines, the node as its suites use it, runners of both plugins.
+//! Components of tests, bench and demo: a kubelet double, constructed machines, access to the node, runners of both plugins.
 
 #![forbid(unsafe_code)]
 

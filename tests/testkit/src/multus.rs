@@ -1,6 +1,6 @@
-//! Calls a CNI plugin for a network attachment definition as Multus does: configuration, capabilities, device-info copy, environment.
+//! Calls a CNI plugin for a network attachment definition as Multus does: configuration, capabilities, copy of the device-info file, environment.
 //!
-//! What Multus injects is described in its `pkg/types/conf.go` and in the device information specification, section 5.
+//! Multus' `pkg/types/conf.go` and section 5 of the device information specification describe the injected fields.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-/// A network attachment definition: what its author wrote.
+/// A network attachment definition.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// `metadata.name`.
     pub name: String,
-    /// The resource that its pods ask for.
+    /// The resource that its pods request.
     pub resource: String,
     /// `spec.config`, parsed.
     pub config: Map<String, Value>,
@@ -31,20 +31,20 @@ pub struct Attachment {
     pub netns: PathBuf,
     /// Name of the interface in the pod.
     pub ifname: String,
-    /// The device that kubelet allocated.
+    /// The allocated device.
     pub device_id: String,
-    /// MAC address that the pod's network annotation asks for.
+    /// MAC address of the pod's network annotation.
     pub mac: Option<String>,
 }
 
-/// What a call of the plugin answered.
+/// The result of a call of the plugin.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Exit code; `None` when a signal ended it.
+    /// Exit code; absent if a signal killed it.
     pub code: Option<i32>,
-    /// The JSON document on standard output, `Null` when there was none.
+    /// The JSON document on standard output, `Null` without output.
     pub document: Value,
-    /// Standard error, for people.
+    /// Standard error.
     pub log: String,
 }
 
@@ -74,7 +74,7 @@ impl Network {
     }
 }
 
-/// Where the device plugin's and the attachments' device-info files live.
+/// Directories of the device-info files.
 #[derive(Clone, Debug)]
 pub struct DeviceInfoDirs {
     /// Files of the device plugin.
@@ -130,7 +130,7 @@ pub fn copy_device_info(
     Ok(())
 }
 
-/// The configuration that the plugin gets on standard input.
+/// The configuration for the plugin's standard input.
 pub fn delegate_config(dirs: &DeviceInfoDirs, network: &Network, attachment: &Attachment) -> Value {
     let mut config = network.config.clone();
     config.insert("deviceID".into(), json!(attachment.device_id));
@@ -161,7 +161,7 @@ pub fn call(
     call_with(bin_dir, command, config, attachment, &[])
 }
 
-/// The same with other variables; an empty one is taken out of the environment.
+/// The same with other variables; an empty value removes the variable from the environment.
 pub fn call_with(
     bin_dir: &Path,
     command: &str,
@@ -184,7 +184,7 @@ pub fn call_with(
     answer(program, &config.to_string())
 }
 
-/// Gives a command the environment of a call.
+/// Sets the environment of a call on a command.
 pub fn set_environment(
     program: &mut Command,
     bin_dir: &Path,
@@ -221,7 +221,7 @@ pub fn answer(mut program: Command, stdin: &str) -> Result<Answer> {
         .spawn()
         .with_context(|| format!("cannot start {}", program.get_program().display()))?;
     if let Some(mut pipe) = child.stdin.take() {
-        // One that is killed before it reads is an answer too.
+        // A plugin that is killed before it reads has a result too.
         let _ = pipe.write_all(stdin.as_bytes());
     }
     let output = child.wait_with_output()?;

@@ -1,4 +1,4 @@
-//! The node as its tests use it: PFs, VFs, namespaces, `ip`; only in the guest, as root.
+//! Access to the node: PFs, VFs, drivers, network namespaces, `ip`. Only in the guest, as root.
 
 pub mod monitor;
 
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use sriov_lab::qemu::POWER_CUT;
 pub use sriov_lab::wait::{wait_for, wait_within};
 
-/// A VF that its PF has not heard of by then never told it.
+/// Limit for the message of a VF to its PF; a later one was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A PF of the node, brought to a number of VFs, which stay for the next test.
+/// A PF of the node with a number of VFs, which stay for the next test.
 #[derive(Debug)]
 pub struct Pf {
     /// PCI address.
@@ -34,26 +34,26 @@ impl Pf {
             address,
             netdev: format!("pf{port}"),
         };
-        // Making VFs costs seconds of carrier: those of the test before do as well, if it left them as they should be.
+        // Creating VFs costs seconds of carrier: the VFs of the previous test are used again if they are in order.
         if vfs == 0 || !pf.is_ready(vfs) {
             pf.set_vfs(vfs)?;
         }
         Ok(pf)
     }
 
-    /// Makes `count` VFs of whatever there was, and waits until all is there.
+    /// Creates `count` VFs instead of the existing ones, and waits until they are ready.
     pub fn set_vfs(&self, count: usize) -> Result<()> {
         let file = self.sysfs("sriov_numvfs");
         if std::fs::read_to_string(&file)?.trim() != "0" {
             std::fs::write(&file, "0").context("cannot remove the VFs")?;
         }
         if count > 0 {
-            std::fs::write(&file, count.to_string()).context("cannot make VFs")?;
+            std::fs::write(&file, count.to_string()).context("cannot create VFs")?;
         }
         // Creating VFs resets the PF: its carrier drops for a second.
         let mut patience = Instant::now() + PATIENCE;
         wait_for(
-            "all VFs have network devices, the PF has carrier and knows their addresses",
+            "all VFs have network devices, the PF has carrier and the addresses of its VFs",
             || {
                 if Instant::now() > patience {
                     patience += PATIENCE;
@@ -64,7 +64,7 @@ impl Pf {
         )
     }
 
-    /// igbvf tells its address when it resets a VF, and does not notice when a PF that is being reset did not hear it.
+    /// igbvf sends its address when it resets a VF, and does not notice if the PF is in reset and misses the message.
     fn reset_vfs(&self, count: usize) {
         for index in 0..count {
             if let Ok(netdev) = self.vf(index).and_then(|vf| netdev_of(&vf)) {
@@ -79,7 +79,7 @@ impl Pf {
         present && self.vf(count).is_err() && self.carrier() == "1" && self.knows_addresses()
     }
 
-    /// Whether each VF told the PF its address, which it does again after a reset of the PF.
+    /// Whether the PF has the address of each VF, which the VF sends again after a reset of the PF.
     fn knows_addresses(&self) -> bool {
         let link = ip_json(None, &["link", "show", "dev", &self.netdev]).unwrap_or_default();
         let vfs = link.pointer("/0/vfinfo_list").and_then(Value::as_array);
@@ -96,7 +96,7 @@ impl Pf {
         wait_for("the PF has carrier again", || self.carrier() == "1")
     }
 
-    /// Pulls the PF's cable or plugs it in, and waits until the PF saw it.
+    /// Pulls the PF's cable or plugs it in, and waits until the carrier of the PF has changed.
     pub fn set_carrier(&self, on: bool) -> Result<()> {
         monitor::command("set_link", &json!({ "name": self.netdev, "up": on }))?;
         let wanted = if on { "1" } else { "0" };
@@ -105,18 +105,18 @@ impl Pf {
         })
     }
 
-    /// Pulls the card without a word to its driver's users, as a broken one goes, and waits until the kernel saw it.
+    /// Pulls the card without notice, like a broken card, and waits until the kernel has removed the device.
     pub fn unplug(&self) -> Result<()> {
         monitor::command("device_del", &json!({ "id": self.netdev }))?;
         let device = self.sysfs("");
-        // The monitor has it a little longer than the kernel.
+        // The monitor removes the card a little later than the kernel.
         let card = json!({ "path": format!("/machine/peripheral/{}", self.netdev) });
         wait_for(&format!("{} is gone", device.display()), || {
             !device.exists() && monitor::command("qom-list", &card).is_err()
         })
     }
 
-    /// Puts the card back where it was, under its old name, up and with carrier.
+    /// Puts the card back into its slot, and waits until it has its old name and carrier.
     pub fn plug(&self) -> Result<()> {
         let port = self.netdev.trim_start_matches("pf");
         monitor::plug(port)?;
@@ -141,12 +141,12 @@ impl Pf {
         let target = std::fs::read_link(&link).with_context(|| format!("no {}", link.display()))?;
         Ok(target
             .file_name()
-            .context("a link to nothing")?
+            .context("the link has no target")?
             .to_string_lossy()
             .into_owned())
     }
 
-    /// What `ip -d link` shows of the PF and its VFs, and of the VFs' network devices: the baseline that a test must restore.
+    /// The output of `ip -d link` for the PF, its VFs, and their network devices: the baseline that a test must restore.
     pub fn baseline(&self) -> Result<Value> {
         let mut parts = vec![ip_json(None, &["link", "show", "dev", &self.netdev])?];
         let mut index = 0;
@@ -172,14 +172,14 @@ impl Pf {
 
 impl Drop for Pf {
     fn drop(&mut self) {
-        // What a failing test left of its VFs must not let the next one fail.
+        // VFs that a failed test left behind must not make the next test fail.
         if std::thread::panicking() {
             let _ = std::fs::write(self.sysfs("sriov_numvfs"), "0");
         }
     }
 }
 
-/// A named network namespace that goes with its owner.
+/// A named network namespace; it is removed when this is dropped.
 #[derive(Debug)]
 pub struct Netns {
     /// Its name.
@@ -187,7 +187,7 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes the namespace.
+    /// Creates the namespace.
     pub fn new(name: &str) -> Result<Self> {
         ip(&["netns", "add", name])?;
         Ok(Self {
@@ -212,7 +212,7 @@ impl Drop for Netns {
     }
 }
 
-/// A PCI function that is bound to another driver than its own, or to none, for as long as this lives.
+/// A PCI function with another driver, or without a driver, until this is dropped.
 #[derive(Debug)]
 pub struct Driver {
     address: String,
@@ -220,21 +220,21 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Binds `driver` in the place of the present one.
+    /// Binds `driver` instead of the present driver.
     pub fn bind(address: &str, driver: &str) -> Result<Self> {
         let bound = Self::unbind(address)?;
         std::fs::write(bound.attribute("driver_override"), driver)?;
         std::fs::write("/sys/bus/pci/drivers_probe", address)
             .with_context(|| format!("cannot bind {driver}"))?;
         let link = std::fs::read_link(bound.attribute("driver"))
-            .with_context(|| format!("{driver} did not take {address}"))?;
+            .with_context(|| format!("{driver} did not bind {address}"))?;
         if !link.ends_with(driver) {
             bail!("{address} has {} instead of {driver}", link.display());
         }
         Ok(bound)
     }
 
-    /// Takes the present driver away.
+    /// Unbinds the present driver.
     pub fn unbind(address: &str) -> Result<Self> {
         let bound = Self {
             address: address.to_owned(),
@@ -256,7 +256,7 @@ impl Drop for Driver {
         let _ = std::fs::write(self.attribute("driver/unbind"), &self.address);
         let _ = std::fs::write(self.attribute("driver_override"), "\n");
         let _ = std::fs::write("/sys/bus/pci/drivers_probe", &self.address);
-        let _ = wait_for("the network device is back", || {
+        let _ = wait_for("the network device exists again", || {
             !self.is_netdev || netdev_of(&self.address).is_ok()
         });
     }
@@ -278,7 +278,7 @@ pub fn ip(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the real `ip -json -details`, in a named namespace when one is given.
+/// Runs the real `ip -json -details`, optionally in a named namespace.
 pub fn ip_json(netns: Option<&str>, args: &[&str]) -> Result<Value> {
     let mut command = Command::new("/usr/sbin/ip");
     command.args(netns.into_iter().flat_map(|netns| ["-netns", netns]));
@@ -299,10 +299,11 @@ pub fn ip_json(netns: Option<&str>, args: &[&str]) -> Result<Value> {
     } else {
         &output.stdout
     };
-    serde_json::from_slice(text).with_context(|| format!("ip {} printed no JSON", args.join(" ")))
+    serde_json::from_slice(text)
+        .with_context(|| format!("the output of ip {} is not JSON", args.join(" ")))
 }
 
-/// Name of the network device of a PCI device, when it is on the host.
+/// Name of the network device of a PCI device, if it is in the host's namespace.
 pub fn netdev_of(address: &str) -> Result<String> {
     let net = Path::new("/sys/bus/pci/devices").join(address).join("net");
     let entry = std::fs::read_dir(&net)
@@ -312,7 +313,7 @@ pub fn netdev_of(address: &str) -> Result<String> {
     Ok(entry.file_name().to_string_lossy().into_owned())
 }
 
-/// Whether something answers, at `address`, to who asks so many times from a network namespace and waits so many seconds each time.
+/// Pings `address` from a network namespace, `times` times with a limit of `seconds` each; true if there was an answer.
 pub fn ping(netns: &str, address: &str, times: u8, seconds: u8) -> Result<bool> {
     let (times, seconds) = (times.to_string(), seconds.to_string());
     let ping = Command::new("/usr/sbin/ip")
@@ -322,21 +323,21 @@ pub fn ping(netns: &str, address: &str, times: u8, seconds: u8) -> Result<bool> 
     Ok(ping.status.success())
 }
 
-/// Has the lab cut the node's power; the job starts anew when the node has booted again.
+/// Requests a power cut of the node; the job starts again after the next boot.
 ///
 /// # Errors
-/// When the power is still on after a minute.
+/// If the power is still on after a minute.
 pub fn cut_power() -> Result<()> {
-    // Not by `println!`, which the test's harness keeps to itself.
+    // Not by `println!`: the test harness captures its output.
     writeln!(std::io::stdout(), "\n{POWER_CUT}")?;
     wait_for("the power is cut", || false)
 }
 
-/// Takes out what changes by itself: the operational state follows the carrier, and igbvf's `permaddr` is whatever it last read from its PF.
+/// Removes fields that change by themselves: the operational state follows the carrier, and igbvf's `permaddr` is the last address that it read from its PF.
 pub fn without_noise(value: &mut Value) {
     match value {
         Value::Array(items) => {
-            // Carrier comes and goes when it likes; whether a link is up is `UP`.
+            // The carrier changes at any time; `UP` is the administrative state.
             items.retain(|item| !matches!(item.as_str(), Some("NO-CARRIER" | "LOWER_UP")));
             items.iter_mut().for_each(without_noise);
         }

@@ -1,4 +1,4 @@
-//! A running device plugin: the real binary, ended with its owner.
+//! Runs the real device plugin, and kills it when its owner is dropped.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use sriov_lab::checkout::{cargo, target};
 use sriov_lab::wait::wait_for;
 
-/// The binary as cargo builds it for the tests of this machine.
+/// The debug binary for tests on this machine, built at the first call.
 pub fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BINARY.get_or_init(|| {
@@ -27,7 +27,7 @@ pub fn binary() -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error}"))
 }
 
-/// Flags of a plugin that has all its places below a directory: its configuration there, `kubelet`, `devinfo`, and more by flag and path.
+/// Flags that place all files of a plugin below a directory: its configuration, `kubelet`, `devinfo`, and more pairs of flag and path.
 pub fn flags(dir: &Path, config: &str, more: &[(&str, &str)]) -> Vec<String> {
     let all = [
         ("config-file", config),
@@ -43,7 +43,7 @@ pub fn flags(dir: &Path, config: &str, more: &[(&str, &str)]) -> Vec<String> {
 pub struct Plugin(Child);
 
 impl Plugin {
-    /// Starts the binary; what it logs goes to a file.
+    /// Starts the binary with a file for its log.
     pub fn start(binary: &Path, args: &[impl AsRef<OsStr>], log: &Path) -> Result<Self> {
         let log = std::fs::File::create(log)?;
         let mut command = Command::new(binary);
@@ -68,17 +68,17 @@ impl Plugin {
         Ok(kill(Pid::from_raw(i32::try_from(self.0.id())?), signal)?)
     }
 
-    /// Tells it to stop and waits until it left; an exit code other than 0 is an error.
+    /// Sends SIGTERM and waits for the exit; an exit code other than 0 is an error.
     pub fn stop(mut self) -> Result<()> {
         self.signal(Signal::SIGTERM)?;
         let mut status = None;
-        wait_for("the device plugin ended", || {
+        wait_for("the device plugin has exited", || {
             status = self.0.try_wait().ok().flatten();
             status.is_some()
         })?;
         match status {
             Some(status) if status.success() => Ok(()),
-            other => bail!("the device plugin ended with {other:?}"),
+            other => bail!("the device plugin exited with {other:?}"),
         }
     }
 }

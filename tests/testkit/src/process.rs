@@ -1,16 +1,16 @@
-//! What a running process has and does: memory, wake-ups, CPU time, as the kernel counts them.
+//! Memory, wake-ups and CPU time of a running process, as counted by the kernel.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// What a process did until now.
+/// Activity of a process since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Activity {
-    /// How often one of its threads went to sleep by itself, which is how often it was woken.
+    /// Number of times that its threads went to sleep voluntarily, which equals its wake-ups.
     pub wakeups: u64,
-    /// Time that its threads had a CPU, in milliseconds.
+    /// CPU time of its threads, in milliseconds.
     pub cpu: f64,
 }
 
@@ -20,7 +20,7 @@ impl Activity {
         let mut all = Self::default();
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let dir = task?.path();
-            // A thread that ended meanwhile does nothing any more.
+            // A thread that has ended meanwhile does not count.
             let Ok(status) = fs::read_to_string(dir.join("status")) else {
                 continue;
             };
@@ -31,7 +31,7 @@ impl Activity {
         Ok(all)
     }
 
-    /// What was done between an earlier moment and this one.
+    /// The difference to an earlier reading.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -48,7 +48,7 @@ pub fn memory(pid: u32) -> Result<[u64; 2]> {
     Ok([of("VmRSS")?, of("VmHWM")?])
 }
 
-/// `schedstat` counts nanoseconds where the kernel has it; `stat` has ticks of 10 ms (Documentation/scheduler/sched-stats.rst).
+/// `schedstat`, if the kernel has it, counts nanoseconds; `stat` counts ticks of 10 ms (Documentation/scheduler/sched-stats.rst).
 fn cpu(task: &Path) -> Result<f64> {
     let first = |text: String| text.split_whitespace().next()?.parse::<f64>().ok();
     if let Some(nanoseconds) = fs::read_to_string(task.join("schedstat"))
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_process_uses_memory_and_time() {
-        // One without other tests' threads, which come and go.
+        // A process without threads of other tests.
         let mut process = Command::new("sleep").arg("600").spawn().unwrap();
         let pid = process.id();
         let before = Activity::of(pid).unwrap();

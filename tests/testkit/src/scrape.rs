@@ -1,4 +1,4 @@
-//! Asks a running plugin for its metrics and probes, as Prometheus and kubelet do.
+//! Requests metrics and probes of a running plugin, as Prometheus and the kubelet do.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use sriov_lab::wait::wait_for;
 
-/// The address of a plugin that was started with `--metrics-address=0`.
+/// The HTTP endpoint of a plugin that was started with `--metrics-address=0`.
 #[derive(Clone, Debug)]
 pub struct Scrape {
     /// Host and port.
@@ -42,7 +42,9 @@ impl Scrape {
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .context("the answer is not HTTP")?;
         let status = head.split(' ').nth(1).context("no status")?;
         Ok((status.parse()?, body.to_owned()))
     }
@@ -55,7 +57,7 @@ impl Scrape {
         }
     }
 
-    /// Waits until a line is on the page, or no longer.
+    /// Waits until the page contains a line, or no longer contains it.
     pub fn wait_for_line(&self, line: &str, is_there: bool) -> Result<()> {
         let mut page = String::new();
         let what = format!(

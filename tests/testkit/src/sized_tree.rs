@@ -1,4 +1,4 @@
-//! Constructed machines of any size: PFs with VFs as sysfs shows them, for what no emulated NIC has.
+//! Constructed machines of any size: PFs with VFs in a sysfs tree, for counts beyond the emulated NIC.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,20 +10,20 @@ use serde_json::json;
 /// PFs and VFs of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// PFs.
+    /// Number of PFs.
     pub pfs: usize,
-    /// VFs of each.
+    /// Number of VFs of each PF.
     pub vfs: usize,
 }
 
 impl Size {
-    /// PCI functions that can be offered.
+    /// Number of VFs of all PFs.
     pub fn functions(self) -> usize {
         self.pfs * self.vfs
     }
 }
 
-/// Makes a machine below `root`: PF `i` is `pf<i>` at `<i>:00:00.0`, its VFs are bound to `igbvf` and have network devices.
+/// Writes a machine below `root`: PF `i` is `pf<i>` at `<i+1>:01:00.0`, its VFs are bound to `igbvf` and have network devices.
 pub fn build(root: &Path, size: Size) -> Result<()> {
     for pf in 0..size.pfs {
         let address = format!("{:04x}:01:00.0", pf + 1);
@@ -53,12 +53,12 @@ fn add_vf(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
     Ok(())
 }
 
-/// Takes the driver of one VF away.
+/// Unbinds the driver of one VF.
 pub fn unbind_vf(root: &Path, pf: usize, vf: usize) -> Result<()> {
     Ok(fs::remove_file(driver_link(root, pf, vf))?)
 }
 
-/// Brings the driver of a VF back.
+/// Binds the driver of a VF again.
 pub fn bind_vf(root: &Path, pf: usize, vf: usize) -> Result<()> {
     Ok(symlink("../../drivers/igbvf", driver_link(root, pf, vf))?)
 }
@@ -68,7 +68,7 @@ fn driver_link(root: &Path, pf: usize, vf: usize) -> PathBuf {
     devices.join(vf_address(pf, vf)).join("driver")
 }
 
-/// Moves the network devices of all VFs out of sight, as they are when pods have them.
+/// Removes the network devices of all VFs, as if they were in pods.
 pub fn give_netdevs_away(root: &Path, size: Size) -> Result<()> {
     for pf in 0..size.pfs {
         for vf in 0..size.vfs {
@@ -79,7 +79,7 @@ pub fn give_netdevs_away(root: &Path, size: Size) -> Result<()> {
     Ok(())
 }
 
-/// A configuration in which each resource has a range of each PF's VFs, so that every VF has exactly one.
+/// A configuration that assigns each VF to exactly one resource: each resource has a range of the VFs of each PF.
 pub fn resource_list(size: Size, resources: usize) -> String {
     let per_resource = size.functions().div_ceil(resources);
     let list: Vec<_> = (0..resources)

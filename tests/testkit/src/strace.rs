@@ -1,6 +1,6 @@
-//! What a program asked the kernel for, counted from a trace: system calls, netlink requests, synchronisations, bytes of VF lists.
+//! Counts from a trace of a program: system calls, netlink requests, synchronisations, bytes of VF lists.
 //!
-//! Counts do not depend on the machine's mood, which is why the suites judge them.
+//! Counts do not depend on the load of the machine, so the suites have limits for them.
 
 use std::fs;
 use std::path::Path;
@@ -10,14 +10,14 @@ use anyhow::{Context, Result};
 
 use crate::multus::{Answer, Attachment, answer, set_environment};
 
-/// `RTM_NEWLINK` (`include/uapi/linux/rtnetlink.h`) as strace shows it on the node, which knows no names.
+/// `RTM_NEWLINK` (`include/uapi/linux/rtnetlink.h`) as the node's strace prints it: as a number.
 const NEWLINK: &str = "nlmsg_type=0x10 ";
 /// `sizeof(struct ifinfomsg)`.
 const IFINFOMSG: usize = 16;
-/// `IFLA_VFINFO_LIST` (`include/uapi/linux/if_link.h`); the highest bit of a type says that it is nested.
+/// `IFLA_VFINFO_LIST` (`include/uapi/linux/if_link.h`); the highest bit of a type marks a nested attribute.
 const VFINFO_LIST: u16 = 22;
 
-/// The trace of a program and of all that it started.
+/// The trace of a program and its children.
 #[derive(Clone, Debug)]
 pub struct Trace {
     lines: Vec<String>,
@@ -36,13 +36,13 @@ impl Trace {
         set_environment(&mut strace, bin, verb, attachment);
         let strings = ["-f", "-xx", "-s", "100000", "-o"];
         strace.args(strings).arg(file.path()).arg(bin.join("sriov"));
-        // An IPAM plugin is where the lab has it, whoever is measured.
+        // The IPAM plugins are in the lab's directory for every subject.
         strace.env("CNI_PATH", format!("{}:{}", bin.display(), crate::cni::BIN));
         let answer = answer(strace, stdin)?;
         Ok((Self::read(file.path())?, answer))
     }
 
-    /// Reads the file that `strace -f -o FILE` wrote so far.
+    /// Reads the present content of the file that `strace -f -o FILE` writes.
     pub fn read(file: &Path) -> Result<Self> {
         let text = fs::read(file).with_context(|| format!("no trace in {}", file.display()))?;
         let text = String::from_utf8_lossy(&text);
@@ -51,23 +51,23 @@ impl Trace {
         })
     }
 
-    /// System calls that were begun: a resumed one was counted, an exit and a signal are none.
+    /// Number of started system calls; lines of resumed calls, exits and signals do not count.
     pub fn calls(&self) -> usize {
         self.begun().count()
     }
 
-    /// Calls with this in their line.
+    /// Number of calls whose line contains a text.
     pub fn with(&self, word: &str) -> usize {
         self.begun().filter(|line| line.contains(word)).count()
     }
 
-    /// Messages that were sent by netlink.
+    /// Number of messages sent by netlink.
     pub fn requests(&self) -> usize {
         let sent = self.begun().filter(|line| line.contains(" send"));
         sent.filter(|line| line.contains("nlmsg_len=")).count()
     }
 
-    /// `fsync` and its relatives.
+    /// Number of `fsync`, `fdatasync` and similar calls.
     pub fn synchronisations(&self) -> usize {
         let is_one = |line: &&str| {
             ["fsync(", "fdatasync(", "syncfs(", "sync_file_range("]
@@ -77,14 +77,14 @@ impl Trace {
         self.begun().filter(is_one).count()
     }
 
-    /// Bytes that came by netlink.
+    /// Number of bytes received by netlink.
     pub fn received(&self) -> usize {
         self.answers()
             .filter_map(|line| line.rsplit("= ").next()?.trim().parse::<usize>().ok())
             .sum()
     }
 
-    /// Bytes of them that describe VFs of a PF.
+    /// Number of received bytes that describe VFs of a PF.
     pub fn vf_lists(&self) -> usize {
         self.answers().map(vf_list).sum()
     }

@@ -1,4 +1,4 @@
-//! A constructed machine: the part of sysfs that the programs read, below a directory; for what the emulated NIC lacks.
+//! A constructed machine: a sysfs tree below a directory, for devices that the emulated NIC lacks.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 pub struct Tree(PathBuf);
 
 impl Tree {
-    /// Takes the directory that gets `sys`.
+    /// The machine below `root`, which gets the directory `sys`.
     pub fn new(root: &Path) -> Self {
         Self(root.to_owned())
     }
@@ -22,7 +22,7 @@ impl Tree {
         self.0.join("sys/bus/pci/devices").join(address)
     }
 
-    /// A network function of Intel on NUMA node 1, with a driver.
+    /// Adds a network function of Intel on NUMA node 1, with a driver.
     pub fn function(&self, address: &str, driver: &str) -> Result<()> {
         for (attribute, text) in [
             ("vendor", "0x8086"),
@@ -35,14 +35,14 @@ impl Tree {
         self.bind(address, driver)
     }
 
-    /// A PF that can have `total` VFs and has none.
+    /// Adds a PF without VFs; `total` is its maximum.
     pub fn pf(&self, address: &str, driver: &str, total: u16) -> Result<()> {
         self.function(address, driver)?;
         self.file(&format!("{address}/sriov_totalvfs"), &total.to_string())?;
         self.file(&format!("{address}/sriov_numvfs"), "0")
     }
 
-    /// The next VF of a PF.
+    /// Adds a VF to a PF.
     pub fn vf(&self, pf: &str, address: &str, driver: &str) -> Result<()> {
         self.function(address, driver)?;
         self.link(&format!("{address}/physfn"), &format!("../{pf}"))?;
@@ -52,7 +52,7 @@ impl Tree {
         self.file(&format!("{pf}/sriov_numvfs"), &(index + 1).to_string())
     }
 
-    /// What the CNI plugin's journal says of an attachment of a VF: this boot's, and of the VF that is there.
+    /// Adds an entry to the CNI plugin's journal: an attachment of an existing VF in this boot.
     pub fn attachment(&self, pf: &str, vf: &str, phase: &str) -> Result<Value> {
         self.file("/proc/sys/kernel/random/boot_id", "b007")?;
         let inode = fs::metadata(self.device(vf))?.ino();
@@ -63,14 +63,14 @@ impl Tree {
         }))
     }
 
-    /// A subfunction `mlx5_core.sf.<id>` of a PF.
+    /// Adds a subfunction `mlx5_core.sf.<id>` to a PF.
     pub fn subfunction(&self, pf: &str, id: u32, sfnum: u32) -> Result<()> {
         let name = format!("mlx5_core.sf.{id}");
         self.auxiliary(pf, &name, "mlx5_core.sf")?;
         self.file(&format!("{pf}/{name}/sfnum"), &sfnum.to_string())
     }
 
-    /// An auxiliary device of a PF, with a driver.
+    /// Adds an auxiliary device with a driver to a PF.
     pub fn auxiliary(&self, pf: &str, name: &str, driver: &str) -> Result<()> {
         self.link(
             &format!("{pf}/{name}/driver"),
@@ -82,7 +82,7 @@ impl Tree {
         )
     }
 
-    /// A network device that is up and has carrier, below a device; `kind` is its `ARPHRD_*` number.
+    /// Adds a network device with carrier to a device; `kind` is its `ARPHRD_*` number.
     pub fn netdev(&self, device: &str, name: &str, kind: &str) -> Result<()> {
         for (attribute, text) in [
             ("ifindex", "9"),
@@ -95,7 +95,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Binds a function to a driver, whatever it was bound to.
+    /// Binds a function to a driver, instead of its present driver.
     pub fn bind(&self, address: &str, driver: &str) -> Result<()> {
         let _ = fs::remove_file(self.device(address).join("driver"));
         self.link(
@@ -104,24 +104,24 @@ impl Tree {
         )
     }
 
-    /// Takes a function away.
+    /// Removes a function.
     pub fn remove(&self, address: &str) -> Result<()> {
         Ok(fs::remove_dir_all(self.device(address))?)
     }
 
-    /// A file; a relative path is that of a function's attribute.
+    /// Writes a file; a relative path is below the devices of the PCI bus.
     pub fn file(&self, path: &str, text: &str) -> Result<()> {
         let path = self.at(path)?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// A link.
+    /// Creates a link.
     pub fn link(&self, path: &str, target: &str) -> Result<()> {
         let path = self.at(path)?;
         symlink(target, &path).with_context(|| format!("cannot link {}", path.display()))
     }
 
-    /// A directory.
+    /// Creates a directory.
     pub fn dir(&self, path: &str) -> Result<()> {
         Ok(fs::create_dir_all(self.at(path)?)?)
     }

@@ -1,4 +1,4 @@
-//! The part of the bench that runs on the node; `cargo lab bench` boots the node and starts it.
+//! The program of the bench that runs on the node; `cargo lab bench` boots the node and starts it.
 
 use std::process::ExitCode;
 

@@ -1,3 +1,3 @@
-//! Does nothing: what a static program costs before its first line.
+//! Does nothing: its cost is that of any static program before its first line.
 
 fn main() {}

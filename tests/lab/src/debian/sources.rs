@@ -1,4 +1,4 @@
-//! Which Debian this is and which mirror it uses, from the machine's own configuration; texts in, values out, but for [`release`].
+//! Finds the Debian release and the mirror in the machine's own configuration; only [`release`] reads files.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) struct Release {
     /// For instance `bookworm`.
     pub(crate) codename: String,
-    /// The suite that has a QEMU with `igb` and a 6.12 kernel, where the release itself has not.
+    /// The suite that has a QEMU with `igb` and a 6.12 kernel, if the release itself does not.
     pub(crate) newer: Option<String>,
     mirror: Mirror,
 }
@@ -43,7 +43,7 @@ impl Release {
 /// Reads `/etc/os-release` and the apt configuration.
 ///
 /// # Errors
-/// One sentence, when this is no Debian the lab knows or it names no mirror.
+/// One sentence, if the lab does not support this release or the configuration has no mirror.
 pub(crate) fn release() -> Result<Release> {
     let os_release =
         std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
@@ -52,7 +52,7 @@ pub(crate) fn release() -> Result<Release> {
         "bookworm" => Some(format!("{codename}-backports")),
         "trixie" => None,
         other => bail!(
-            "the lab gets QEMU and a kernel from Debian 12 or 13, this machine is `{other}`: run it in a Debian container or VM"
+            "the lab gets QEMU and a kernel from Debian 12 or 13, this machine is `{other}`: run the lab in a Debian container or VM"
         ),
     };
     let mut texts = configuration().into_iter().filter_map(|path| {

@@ -1,6 +1,6 @@
-//! The control plane beside the node: etcd, kube-apiserver and a proxy for the suites, on free ports of the loopback device.
+//! Runs the control plane outside the node: etcd, kube-apiserver and a proxy for the suites, on free ports of the loopback device.
 //!
-//! It stays out of the node, where emulation would make it slow; the node reaches it through QEMU's user network.
+//! Emulation would make it slow on the node. The node reaches it through QEMU's user network.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -23,7 +23,7 @@ pub(crate) const AUTHORITY: &str = "/etc/kubernetes/cert.pem";
 
 const MANIFESTS: &str = include_str!("manifests.yaml");
 
-/// A running control plane; it ends with its owner.
+/// A running control plane; it is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
     dir: PathBuf,
@@ -44,10 +44,10 @@ impl Drop for Service {
 }
 
 impl ControlPlane {
-    /// Starts it with its state and logs in `dir`, and gives it the manifests that every suite needs.
+    /// Starts it with its state and logs in `dir`, and applies the manifests that every suite needs.
     ///
     /// # Errors
-    /// When a part does not come up; its log is quoted.
+    /// If a component does not start; the end of its log is quoted.
     pub(crate) fn start(debian: &Path, programs: &Programs, dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let [client, peer, secure, proxy] = free_ports()?;
@@ -91,9 +91,9 @@ impl ControlPlane {
                 format!("--service-account-signing-key-file={}", file("key.pem")),
                 "--service-cluster-ip-range=10.96.0.0/24".to_owned(),
                 "--endpoint-reconciler-type=none".to_owned(),
-                // As every installer of clusters sets it: sriov-network-operator's pods are privileged.
+                // Every installer of clusters sets it: the pods of sriov-network-operator are privileged.
                 "--allow-privileged=true".to_owned(),
-                // There is no controller that makes service accounts.
+                // No controller creates service accounts here.
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
                 "--feature-gates=ResourceHealthStatus=true".to_owned(),
             ],
@@ -159,7 +159,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Makes the server's certificate, the users' tokens and their kubeconfigs.
+    /// Creates the server's certificate, the users' tokens and their kubeconfigs.
     fn write_secrets(&self, programs: &Programs, port: u16) -> Result<()> {
         let made = Command::new(programs.network.join("generate_cert"))
             .args(["--ca", "--ecdsa-curve", "P256", "--host"])
@@ -169,7 +169,7 @@ impl ControlPlane {
             .status()
             .context("cannot start generate_cert")?;
         if !made.success() {
-            bail!("generate_cert made no certificate");
+            bail!("generate_cert failed");
         }
         let here = self.dir.join("cert.pem").display().to_string();
         let mut tokens = String::new();
@@ -200,7 +200,7 @@ impl ControlPlane {
 
     fn spawn(&mut self, name: &str, program: &[String], words: &[String]) -> Result<()> {
         let log = std::fs::File::create(self.log(name))?;
-        // The parent-death signal ends it when the lab is killed.
+        // The parent-death signal kills it when the lab is killed.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .args(program)
@@ -219,7 +219,7 @@ impl ControlPlane {
         wait_for(&format!("{name} answers"), || is_up(self)).with_context(|| {
             let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(5).collect();
-            format!("{name} does not come up; its log ends with: {last:#?}")
+            format!("{name} does not start; its log ends with: {last:#?}")
         })
     }
 
@@ -228,7 +228,7 @@ impl ControlPlane {
     }
 }
 
-/// Ports that nobody listens on at this moment.
+/// Ports without a listener at this moment.
 fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let mut ports = [0; COUNT];
     let mut held = Vec::new();

@@ -1,4 +1,4 @@
-//! The disk of the Kubernetes node: what its power does not take along.
+//! The disk of the Kubernetes node; its content survives a loss of power.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,13 +13,13 @@ use crate::image::command_in;
 /// Version of the parts in the cache.
 const LAYOUT: &str = "disk-v1";
 
-/// Size in bytes; the file takes what the node writes.
+/// Size in bytes; the file is sparse.
 const SIZE: u64 = 4 << 30;
 
-/// Makes an empty ext4 file system in a file.
+/// Creates an empty ext4 file system in a file.
 ///
 /// # Errors
-/// When Debian's tools cannot be had, or fail: then with what they say.
+/// If Debian's tools cannot be downloaded, or fail; then with their messages.
 pub(crate) fn make(cache: &Cache, file: &Path) -> Result<PathBuf> {
     let root = debian::packages(cache, LAYOUT, &["e2fsprogs"])?;
     std::fs::File::create(file)?.set_len(SIZE)?;
@@ -36,7 +36,7 @@ pub(crate) fn make(cache: &Cache, file: &Path) -> Result<PathBuf> {
         .context("cannot start mke2fs")?;
     if !made.status.success() {
         let said = String::from_utf8_lossy(&made.stderr).into_owned();
-        bail!("cannot make the node's disk: {}", said.trim());
+        bail!("cannot create the node's disk: {}", said.trim());
     }
     Ok(file.to_owned())
 }

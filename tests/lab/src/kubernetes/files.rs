@@ -1,4 +1,4 @@
-//! Puts programs with their libraries, and texts, on the node.
+//! Adds programs with their libraries, and text files, to the node.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::image::shared_libraries;
 use crate::qemu::Node;
 
-/// A program of a package root with the libraries of that root.
+/// Adds a program of a package root with its libraries.
 pub(super) fn add_with_libraries(
     node: &mut Node,
     root: &Path,
@@ -21,7 +21,7 @@ pub(super) fn add_with_libraries(
     node.add_file(to, program)
 }
 
-/// Files by path on the node and content.
+/// Adds text files: path on the node, content.
 pub(super) fn add_texts(node: &mut Node, files: &[(&str, &str)]) -> Result<()> {
     for (name, text) in files {
         let file = node.run_path(&name.replace('/', "-"));

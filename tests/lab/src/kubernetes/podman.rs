@@ -1,4 +1,4 @@
-//! podman of the Debian release on the node: a runtime without a daemon, which calls CNI plugins by itself.
+//! Adds podman of the Debian release to the node: a runtime without a daemon, which calls CNI plugins itself.
 
 use anyhow::Result;
 
@@ -11,13 +11,13 @@ use crate::qemu::Node;
 /// Version of the parts in the cache.
 const LAYOUT: &str = "podman-v1";
 
-/// Programs: path in the package root, path on the node. runc is there already.
+/// Programs: path in the package root, path on the node. runc is on the node already.
 const PROGRAMS: &[(&str, &str)] = &[
     ("usr/bin/podman", "usr/bin/podman"),
     ("usr/bin/conmon", "usr/bin/conmon"),
 ];
 
-/// Our own files of the node.
+/// Configuration files of the node.
 const FILES: &[(&str, &str)] = &[
     (
         "etc/containers/containers.conf",
@@ -34,10 +34,10 @@ const FILES: &[(&str, &str)] = &[
     ("etc/containers/registries.conf", ""),
 ];
 
-/// Puts it on the node.
+/// Adds podman to the node.
 ///
 /// # Errors
-/// When its packages cannot be had, or a file cannot be written.
+/// If its packages cannot be downloaded, or a file cannot be written.
 pub(crate) fn add(cache: &Cache, node: &mut Node) -> Result<()> {
     let root = debian::packages(cache, LAYOUT, &["podman"])?;
     for (from, to) in PROGRAMS {

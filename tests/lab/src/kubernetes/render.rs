@@ -1,4 +1,4 @@
-//! `cargo lab manifests`: renders the kustomize base and the chart with the real kubectl and helm, and compares with what is checked in.
+//! `cargo lab manifests`: renders the kustomize base and the chart with the real kubectl and helm, and compares with `tests/golden/`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,10 +13,10 @@ use crate::manifests::{BASE, CHART, GOLDEN, Golden, chart_digest};
 /// The oldest Kubernetes for which the chart is rendered.
 const KUBERNETES: &str = "1.34.0";
 
-/// Renders everything; true when it is what is checked in, or was written.
+/// Renders everything; true if it equals the golden files, or was written to them.
 ///
 /// # Errors
-/// When a tool is missing or refuses.
+/// If a tool is missing or fails.
 pub fn run(is_written: bool) -> Result<bool> {
     let cache = Cache::open()?;
     let kubectl = go::module(&cache, "kubernetes", "kubectl")?.join("kubectl");
@@ -30,7 +30,7 @@ pub fn run(is_written: bool) -> Result<bool> {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         } else if std::fs::read_to_string(&path).ok().as_ref() != Some(&text) {
             println!(
-                "{} is not what is rendered: `cargo lab manifests --write`",
+                "{} differs from the rendered form: `cargo lab manifests --write` updates it",
                 golden.name
             );
             is_same = false;
@@ -53,12 +53,12 @@ fn render(golden: &Golden, kubectl: &Path, helm: &Path) -> Result<String> {
     Ok(format!("# of the chart {digest}\n{}", said(&mut command)?))
 }
 
-/// Whether the overlay that the documentation shows does what it says.
+/// Whether the overlay of `docs/install.md` has the documented effect.
 fn is_overlay_good(kubectl: &Path) -> Result<bool> {
     let page = std::fs::read_to_string(workspace().join("docs/install.md"))?;
     let shown = page.split("```yaml\n").nth(1);
     let shown = shown.and_then(|rest| rest.split("```").next());
-    // kubectl refuses a base that is an absolute path.
+    // kubectl refuses a base with an absolute path.
     let dir = tempfile::Builder::new()
         .prefix(".overlay-")
         .tempdir_in(workspace().join(BASE).join(".."))?;
@@ -85,7 +85,7 @@ fn is_overlay_good(kubectl: &Path) -> Result<bool> {
     Ok(is_good)
 }
 
-/// Whether helm has nothing to say against the chart, with each set of values; that a wrong value is refused.
+/// Whether helm accepts the chart with each set of values, and refuses a wrong value.
 fn lint(helm: &Path) -> Result<bool> {
     for values in GOLDEN.iter().filter_map(|golden| golden.values) {
         let mut command = Command::new(helm);
@@ -101,7 +101,7 @@ fn lint(helm: &Path) -> Result<bool> {
         let mut command = Command::new(helm);
         command.args(["template", "virtfn", CHART, "--kube-version", KUBERNETES]);
         let refused = match said(command.args(["--set", value])) {
-            Ok(_) => "it is taken".to_owned(),
+            Ok(_) => "it is accepted".to_owned(),
             Err(error) => error.to_string(),
         };
         if !refused.contains(sentence) {

@@ -1,22 +1,22 @@
-//! The lines that come from the node's job port: marks of the init, and the jobs' own output.
+//! Lines of the node's job port: marks of the init, and the output of the jobs.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
-/// What a job says to have the power cut.
+/// The line by which a job requests a power cut.
 pub const POWER_CUT: &str = "::power-cut";
 
 /// One line of the job port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// The node is up.
+    /// The node has booted.
     Ready,
-    /// A job wants the power cut.
+    /// A job requests a power cut.
     PowerCut,
     /// A job ended.
     Exit(String, i32),
-    /// A job wrote this.
+    /// A line of a job's output.
     Text(String),
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Reads the port on a thread of its own, which ends with QEMU.
+    /// Reads the port on a separate thread, which ends with QEMU.
     pub(crate) fn new(port: impl Read + Send + 'static) -> Self {
         let (send, lines) = channel();
         std::thread::spawn(move || {
@@ -51,7 +51,7 @@ impl Lines {
         }
     }
 
-    /// The next line, or nothing at the deadline or at the end.
+    /// The next line; absent at the deadline and at the end of the output.
     pub(crate) fn next_before(&mut self, deadline: Instant) -> Option<Line> {
         match self
             .lines
@@ -72,7 +72,7 @@ impl Lines {
     }
 }
 
-/// A job may end without a line end: its mark then stands behind its last words.
+/// The last line of a job may lack its end: the mark then follows on the same line.
 fn parse(text: String) -> Vec<Line> {
     if text.starts_with("::ready ") {
         return vec![Line::Ready];

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The guest's own way to the monitor, through which tests pull the cable and the card: `node::monitor`.
+/// A connection from the guest to the monitor: tests pull cables and cards through it (`node::monitor`).
 const MONITOR: [&str; 8] = [
     "-chardev",
     "socket,id=monitor,path=monitor,server=on,wait=off",
@@ -18,27 +18,27 @@ const MONITOR: [&str; 8] = [
 pub(super) enum Accel {
     /// The processors of this machine.
     Kvm,
-    /// Emulated ones.
+    /// Emulated processors.
     Tcg,
 }
 
-/// What TCG is slow at is left out: string instructions that go by bytes, a fifth level of page tables, protection that is checked at each access.
+/// Without the features that TCG emulates slowly: string instructions by bytes, a fifth level of page tables, protection that is checked at each access.
 ///
-/// Outside measurements one thread does for both processors: with two, on cores that another node uses too, QEMU 10.0 lost an end of interrupt while VFs were made anew.
-/// The processor then slept with a vector in service (`info lapic`), and nothing woke it.
+/// Except for measurements, one thread emulates both processors: with two threads on busy cores, QEMU 10.0 lost an end of interrupt while VFs were created again.
+/// The processor then slept with a vector in service (`info lapic`), and no event woke it.
 const EMULATED: &str = "max,-erms,-fsrm,-la57,-smap,-pku,-pks";
 
 /// Root ports for which the firmware's I/O space has room.
 const CARDS: u8 = 8;
 
-/// What differs from node to node.
+/// The properties that differ between nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
-    /// PFs.
+    /// Number of PFs.
     pub(super) ports: u8,
-    /// The disk of a node that holds containers.
+    /// The disk of a node with containers; absent for the plain node.
     pub(super) disk: Option<PathBuf>,
-    /// Whether each emulated processor has a thread of its own.
+    /// Whether each emulated processor has its own thread.
     pub(super) is_parallel: bool,
 }
 
@@ -53,7 +53,7 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// All that QEMU needs besides its kernel and its console; the order of devices decides their addresses.
+    /// All arguments except kernel and console; the order of the devices determines their addresses.
     pub(super) fn arguments(&self, accel: Accel) -> Vec<String> {
         let mut words = Words(Vec::new());
         match accel {
@@ -74,7 +74,7 @@ impl Machine {
         words.0
     }
 
-    /// All of it below 4 GiB: with more, igb's PF hears nothing of its VFs.
+    /// All memory is below 4 GiB: above it, igb's PF gets no messages from its VFs.
     fn add_memory(&self, words: &mut Words) {
         let memory = if self.disk.is_some() { 1344 } else { 512 };
         words.add(&[
@@ -111,7 +111,7 @@ impl Machine {
                     format!("pcie-root-port,id=rp{card},bus=pxb{node},chassis={slot},slot={slot}");
                 words.add(&["-device", &slot]);
             }
-            // The first function of a card of two names the second one as the next.
+            // The first function of a card of two refers to the second one as the next.
             let place = match (on_card, function) {
                 (1, _) => format!("bus=rp{card}"),
                 (_, 0) => format!("bus=rp{card},addr=0.0,multifunction=on,x-pcie-ari-nextfn-1=on"),
@@ -124,7 +124,7 @@ impl Machine {
     }
 }
 
-/// A disk and a network to this machine, at high slots: the job port stays the first virtio device.
+/// A disk and a network to this machine, in high slots: the job port must stay the first virtio device.
 fn add_disk(words: &mut Words, disk: &Path) {
     words.add(&[
         "-netdev",
@@ -132,7 +132,7 @@ fn add_disk(words: &mut Words, disk: &Path) {
         "-device",
         "virtio-net-pci,netdev=up,mac=52:54:00:00:00:20,bus=pcie.0,addr=0x1e,romfile=",
     ]);
-    // What the node has written is there when its power is cut; this machine's own power is another matter.
+    // Completed writes of the node survive its power cut; a power cut of this machine is out of scope.
     let file = format!(
         "file={},if=none,id=disk,format=raw,cache=unsafe",
         disk.display()

@@ -1,4 +1,4 @@
-//! Finds circles: modules that use each other, directly or around a corner.
+//! Finds circles: modules that use each other, directly or through others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use super::graph::{Place, Use, name};
 
 /// The circles of a crate, each as a sentence.
 ///
-/// A module with all that is below it is one room, and the rooms of each folder use each other in one direction.
+/// A module is one room together with the modules below it, and the rooms of each folder use each other in one direction.
 /// A module and its own parts are not compared: parts may use what the file above them defines.
 pub(super) fn circles(uses: &[Use]) -> Vec<String> {
     let folders: BTreeSet<Place> = uses.iter().map(folder).collect();
@@ -26,14 +26,14 @@ pub(super) fn circles(uses: &[Use]) -> Vec<String> {
     found
 }
 
-/// The folder in which both ends of a use are.
+/// The innermost folder that contains both modules of a use.
 fn folder(edge: &Use) -> Place {
     let common = edge.from.iter().zip(&edge.to);
     let common = common.take_while(|(from, to)| from == to);
     common.map(|(part, _)| part.clone()).collect()
 }
 
-/// Rooms that reach each other, where there are two or more of them.
+/// Groups of two or more rooms that reach each other.
 fn groups(between: &[(Place, Place, &Use)]) -> Vec<BTreeSet<Place>> {
     let mut direct: BTreeMap<&Place, BTreeSet<&Place>> = BTreeMap::new();
     for (from, to, _) in between {

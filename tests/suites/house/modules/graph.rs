@@ -1,4 +1,4 @@
-//! The modules of one package and which of them uses which, with names resolved through what modules hand on.
+//! The modules of one package and their uses of each other; names are followed through imports and re-exports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +25,7 @@ pub(super) struct Graph {
     files: BTreeSet<Place>,
 }
 
-/// How often a name may be handed on.
+/// Limit of re-exports that a name is followed through.
 const HOPS: usize = 8;
 
 impl Graph {
@@ -61,7 +61,7 @@ impl Graph {
         rooms.map(|place| place[0].as_str()).collect()
     }
 
-    /// What each file uses of the others.
+    /// The uses between files.
     pub(super) fn uses(&self) -> Vec<Use> {
         let mut uses = Vec::new();
         for (place, source) in &self.modules {
@@ -75,7 +75,7 @@ impl Graph {
                     continue;
                 };
                 let (from, to) = (self.file_of(place), self.file_of(&to));
-                // A module that hands on what its own modules define does not use them.
+                // A module does not use its parts if it only re-exports their names.
                 let is_handed_on = is_reexport && to.starts_with(&from);
                 if from != to && !is_handed_on {
                     uses.push(Use { from, to, line });
@@ -85,7 +85,7 @@ impl Graph {
         uses
     }
 
-    /// The module that defines what a path of `place` leads to; nothing when that is another crate.
+    /// The module that defines the target of a path in `place`; absent for other crates.
     fn home(&self, place: &Place, path: &[String], hops: usize) -> Option<Place> {
         let (first, rest) = path.split_first()?;
         let mut at = place.clone();
@@ -154,7 +154,7 @@ impl Graph {
         })
     }
 
-    /// The module with a file that a module is written in.
+    /// The module whose file contains a module.
     fn file_of(&self, place: &Place) -> Place {
         let mut place = place.clone();
         while !self.files.contains(&place) {
@@ -176,7 +176,7 @@ pub(super) fn roots(package: &Path) -> Vec<PathBuf> {
     roots.into_iter().filter(|root| root.exists()).collect()
 }
 
-/// A place as people write it.
+/// A place as it is written in code.
 pub(super) fn name(place: &[String]) -> String {
     if place.is_empty() {
         "the crate's root".to_owned()

@@ -1,4 +1,4 @@
-//! The order of stages in each package, as `docs/architecture.md` lists it, and the uses that run against it.
+//! The documented order of the stages in each package, and the uses against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use super::graph::{Use, name};
 /// The stages of a package from the ground to the roof; modules of one stage do not use each other.
 pub(super) type Stages = Vec<Vec<String>>;
 
-/// Reads the block with the orders out of a document: one line a package, `package: ground < ... < roof`.
+/// Reads the block with the orders from a document: one line per package, `package: ground < ... < roof`.
 ///
 /// # Panics
-/// When the document has no such block.
+/// If the document has no such block.
 pub(super) fn read(document: &str) -> BTreeMap<String, Stages> {
     let block = document.split("```order\n").nth(1);
     let block = block.and_then(|rest| rest.split("```").next());
@@ -29,7 +29,7 @@ pub(super) fn read(document: &str) -> BTreeMap<String, Stages> {
     block.lines().filter_map(line).collect()
 }
 
-/// What is wrong with the uses of a package, in sentences.
+/// Uses of a package against its order, in sentences.
 pub(super) fn complaints(stages: &Stages, rooms: &BTreeSet<&str>, uses: &[Use]) -> Vec<String> {
     let stage_of = |room: &str| {
         stages

@@ -1,6 +1,6 @@
-//! Reads one source file: the modules that it declares, what it defines, and the names and paths that it uses.
+//! Reads one source file: its modules, the items that it defines, and the names and paths that it uses.
 //!
-//! What is compiled for tests only is left out.
+//! Code that is compiled only for tests is left out.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 /// A name that a `use` brings into a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Import {
-    /// Where the name comes from, as it is written.
+    /// The path of the name, as written.
     pub(super) path: Vec<String>,
-    /// What the module calls it, `*` for everything below the path.
+    /// The name in this module, `*` for everything below the path.
     pub(super) name: String,
-    /// Whether others can take it from this module.
+    /// Whether other modules can import it from this module.
     pub(super) is_reexport: bool,
     pub(super) line: usize,
 }
@@ -25,12 +25,12 @@ pub(super) struct CodePath {
     pub(super) line: usize,
 }
 
-/// One module as its file, or its block in a file, writes it.
+/// One module as written in its file, or in its block of a file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Source {
-    /// Modules in files of their own.
+    /// Modules with their own files.
     pub(super) files: Vec<String>,
-    /// Modules written out in this file.
+    /// Modules with a block in this file.
     pub(super) blocks: Vec<(String, Source)>,
     /// Names of items that are defined here.
     pub(super) items: BTreeSet<String>,
@@ -42,13 +42,13 @@ const ITEMS: [&str; 8] = [
     "struct", "enum", "union", "trait", "fn", "type", "const", "static",
 ];
 
-/// Items that end with a semicolon, whatever stands in braces before it.
+/// Items that end with a semicolon, even after braces.
 const STATEMENTS: [&str; 4] = ["use", "type", "const", "static"];
 
 /// Reads the text of a file.
 ///
 /// # Panics
-/// When the text is not Rust.
+/// If the text is not Rust.
 pub(super) fn read(text: &str) -> Source {
     let tokens: TokenStream = text.parse().unwrap();
     let mut source = Source::default();
@@ -90,7 +90,7 @@ impl Source {
         }
     }
 
-    /// `mod name;` or `mod name { .. }`; gives how many tokens it has.
+    /// `mod name;` or `mod name { .. }`; returns its number of tokens.
     fn module(&mut self, tokens: &[TokenTree]) -> Option<usize> {
         (word(tokens)? == "mod").then_some(())?;
         let name = word(tokens.get(1..)?)?;
@@ -106,7 +106,7 @@ impl Source {
         Some(3)
     }
 
-    /// The tree of a `use` up to its semicolon; gives how many tokens it has with the `use`.
+    /// The tree of a `use` up to its semicolon; returns its number of tokens with the `use`.
     fn import(&mut self, tokens: &[TokenTree], is_reexport: bool) -> usize {
         let end = tokens.iter().position(|token| is_punct(token, ';'));
         let end = end.unwrap_or(tokens.len());
@@ -122,7 +122,7 @@ impl Source {
         end + 2
     }
 
-    /// `a::b::c`; gives how many tokens it has.
+    /// `a::b::c`; returns its number of tokens.
     fn path(&mut self, tokens: &[TokenTree]) -> Option<usize> {
         let line = tokens.first()?.span().start().line;
         let mut segments = vec![word(tokens)?];
@@ -140,7 +140,7 @@ impl Source {
     }
 }
 
-/// The names of a `use` tree: each with its path, what it is called, and its line.
+/// The imports of a `use` tree: path, name and line.
 fn tree(tokens: &[TokenTree], prefix: &[String], found: &mut Vec<(Vec<String>, String, usize)>) {
     let mut path = prefix.to_vec();
     let mut at = 0;
@@ -163,7 +163,7 @@ fn tree(tokens: &[TokenTree], prefix: &[String], found: &mut Vec<(Vec<String>, S
                 return;
             }
             TokenTree::Ident(ident) => {
-                // `self` at the end of a list is the path itself.
+                // `self` in a list stands for the path before the list.
                 if ident != "self" || path.is_empty() {
                     path.push(ident.to_string());
                 }
@@ -186,7 +186,7 @@ fn split(group: &Group) -> Vec<Vec<TokenTree>> {
         .collect()
 }
 
-/// How many tokens an item that is compiled for tests only has, with its attributes.
+/// The number of tokens of an item that is compiled only for tests, with its attributes.
 fn test_item(tokens: &[TokenTree]) -> Option<usize> {
     is_for_tests(tokens).then_some(())?;
     let mut at = 0;
@@ -211,7 +211,7 @@ fn test_item(tokens: &[TokenTree]) -> Option<usize> {
     Some(at)
 }
 
-/// Whether one of the attributes at the beginning has the item compiled for tests only.
+/// Whether one of the leading attributes restricts the item to tests.
 fn is_for_tests(tokens: &[TokenTree]) -> bool {
     tokens
         .chunks(2)

@@ -1,4 +1,4 @@
-//! The API server through the lab's proxy: JSON in and out over plain HTTP/1.0, which needs no client library.
+//! Calls the API server through the lab's proxy: JSON over plain HTTP/1.0, without a client library.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -26,7 +26,7 @@ impl Api {
         self.succeed("GET", path, None)
     }
 
-    /// Makes an object.
+    /// Creates an object.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.succeed("POST", path, Some(body))
     }
@@ -36,7 +36,7 @@ impl Api {
         self.succeed("DELETE", path, None)
     }
 
-    /// Whether there is no such object; false when the server does not say.
+    /// Whether the object does not exist; false if the server does not answer.
     pub fn is_missing(&self, path: &str) -> bool {
         self.call("GET", path, None)
             .is_ok_and(|(code, _)| code == 404)
@@ -47,7 +47,8 @@ impl Api {
         if !(200..300).contains(&code) {
             bail!("{method} {path}: {code} {answer}");
         }
-        serde_json::from_str(&answer).with_context(|| format!("{method} {path} answered no JSON"))
+        serde_json::from_str(&answer)
+            .with_context(|| format!("{method} {path}: the answer is not JSON"))
     }
 
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, String)> {
@@ -64,8 +65,8 @@ impl Api {
         stream.read_to_string(&mut answer)?;
         let (head, text) = answer
             .split_once("\r\n\r\n")
-            .context("the API server answered no HTTP")?;
-        let code = head.split(' ').nth(1).context("an answer without a code")?;
+            .context("the answer of the API server is not HTTP")?;
+        let code = head.split(' ').nth(1).context("the answer has no code")?;
         Ok((code.parse()?, text.to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! A pod: what the API server, kubelet's events and Multus say of it, and its network namespace.
+//! A pod: its state and events at the API server, the status from Multus, and its network namespace.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::patience::{PAUSE, last_lines, wait_for};
 use super::service::Service;
 use crate::node::{ip_json, wait_within};
 
-/// A pod.
+/// A pod; it is deleted when this is dropped.
 #[derive(Debug)]
 pub struct Pod<'a> {
     api: &'a Api,
@@ -35,7 +35,7 @@ impl<'a> Pod<'a> {
         Ok(pod)
     }
 
-    /// One of the default namespace that is there already.
+    /// An existing pod of the default namespace.
     pub(super) fn there(api: &'a Api, name: &str) -> Self {
         Self {
             api,
@@ -44,7 +44,7 @@ impl<'a> Pod<'a> {
         }
     }
 
-    /// The pod as the API server has it.
+    /// The pod as stored by the API server.
     pub fn read(&self) -> Result<Value> {
         self.api.get(&self.path())
     }
@@ -52,17 +52,17 @@ impl<'a> Pod<'a> {
     /// Waits until all its containers run.
     ///
     /// # Errors
-    /// With the pod's status and events, when they do not.
+    /// With the pod's status and events, if they do not.
     pub fn wait_running(&self) -> Result<Value> {
         self.wait_containers("runs", |container| {
             container.pointer("/state/running").is_some()
         })
     }
 
-    /// Waits until all its containers run for another time, or kubelet has given it up; tells whether they run.
+    /// Waits until all its containers have restarted, or the kubelet has failed the pod; true if they run.
     ///
     /// # Errors
-    /// When neither happens.
+    /// If neither happens.
     pub fn wait_resumed(&self) -> Result<bool> {
         let mut runs = false;
         wait_for(
@@ -99,17 +99,17 @@ impl<'a> Pod<'a> {
         Ok(last)
     }
 
-    /// Waits until its containers run and its probes say that they are ready.
+    /// Waits until its containers run and are ready.
     ///
     /// # Errors
-    /// As [`Pod::wait_running`].
+    /// The same as for [`Pod::wait_running`].
     pub fn wait_ready(&self) -> Result<Value> {
         self.wait_containers("is ready", |container| {
             container.get("ready") == Some(&json!(true))
         })
     }
 
-    /// Waits until kubelet refused it for good, and answers reason and message.
+    /// Waits until the kubelet has failed the pod, and returns reason and message.
     pub fn wait_refused(&self) -> Result<String> {
         let mut text = String::new();
         wait_for(&format!("pod {} is refused", self.name), || {
@@ -124,19 +124,22 @@ impl<'a> Pod<'a> {
         Ok(text)
     }
 
-    /// Waits until an event about it has `text` in its message, and answers the message.
+    /// Waits until the message of an event of the pod contains `text`, and returns the message.
     pub fn wait_event(&self, text: &str) -> Result<String> {
         let mut found = None;
-        wait_for(&format!("an event of {} says `{text}`", self.name), || {
-            let events = self.events().unwrap_or_default();
-            found = events.into_iter().find(|message| message.contains(text));
-            found.is_some()
-        })
+        wait_for(
+            &format!("an event of {} contains `{text}`", self.name),
+            || {
+                let events = self.events().unwrap_or_default();
+                found = events.into_iter().find(|message| message.contains(text));
+                found.is_some()
+            },
+        )
         .with_context(|| format!("its events: {:#?}", self.events().unwrap_or_default()))?;
         found.context("no event")
     }
 
-    /// The messages of the events about it.
+    /// The messages of its events.
     pub fn events(&self) -> Result<Vec<String>> {
         let list = self.api.get(&format!(
             "/api/v1/namespaces/{}/events?fieldSelector=involvedObject.name%3D{}",
@@ -151,7 +154,7 @@ impl<'a> Pod<'a> {
         Ok(items.iter().filter_map(message).collect())
     }
 
-    /// The status that Multus gave it of one network.
+    /// The status of one network, which Multus wrote.
     pub fn network_status(&self, network: &str) -> Result<Value> {
         let pod = self.read()?;
         let text = pod
@@ -216,7 +219,7 @@ fn runs_again(container: &Value) -> bool {
 
 impl Drop for Pod<'_> {
     fn drop(&mut self) {
-        // One that was deleted is gone already; a test that fails has had its time.
+        // A deleted pod is gone already. After a failure there is no time for the long deadline.
         if self.ask_to_go().is_ok() {
             let deadline = Duration::from_secs(30);
             let _ = wait_within(deadline, PAUSE, "the pod is gone", || self.is_gone());

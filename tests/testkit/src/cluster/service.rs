@@ -1,4 +1,4 @@
-//! The programs that a real node's init would keep running: started by the first suite that needs them, found by the next one.
+//! The daemons of the node: the first suite that needs one starts it, and the next suite finds it running.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use nix::unistd::Pid;
 
 use super::patience::wait_for;
 
-/// Where process ids and logs of the services are.
+/// Directory of the process ids and logs.
 const SERVICES: &str = "/run/virtfn";
 
-/// A program that a real node's init would keep running.
+/// A daemon of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// The container runtime.
     Containerd,
-    /// kubelet.
+    /// The kubelet.
     Kubelet,
-    /// Our device plugin, where it is no pod.
+    /// The device plugin, as a process instead of a pod.
     DevicePlugin,
 }
 
@@ -50,12 +50,12 @@ impl Service {
         }
     }
 
-    /// What it logged.
+    /// Its log.
     pub fn log(self) -> String {
         std::fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
-    /// Starts it, where it does not run.
+    /// Starts it unless it runs.
     pub fn ensure_started(self) -> Result<()> {
         if self.is_running() {
             return Ok(());
@@ -66,7 +66,7 @@ impl Service {
             .append(true)
             .open(self.file("log"))?;
         let (program, words) = self.words().split_first().context("no program")?;
-        // It outlives the suite: the next one of this boot finds it by its process id.
+        // It outlives the suite: the next suite of this boot finds it by its process id.
         let child = Command::new(program)
             .args(words)
             .process_group(0)
@@ -76,7 +76,7 @@ impl Service {
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
         std::fs::write(self.file("pid"), child.id().to_string())?;
-        // Who ends it also reaps it.
+        // The suite that kills it must reap it.
         std::thread::spawn(move || {
             let mut child = child;
             child.wait()
@@ -84,7 +84,7 @@ impl Service {
         Ok(())
     }
 
-    /// Kills it; what it started goes on.
+    /// Kills it; its children continue to run.
     pub fn kill(self) -> Result<()> {
         let pid = self.pid().with_context(|| format!("no {}", self.name()))?;
         kill(pid, Signal::SIGKILL)?;

@@ -1,4 +1,4 @@
-//! What the suites put on the node: the device plugin with a resource list, networks and pods.
+//! Specifications for the Kubernetes node: resource lists, networks and pods.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(super) fn example_config() -> Result<String> {
         .to_owned())
 }
 
-/// A network attachment definition for a resource; `config` is completed by its name, its type, and a version where it has none.
+/// A network attachment definition for a resource; adds name and type to `config`, and a version unless it has one.
 pub fn network(name: &str, resource: &str, config: &Value) -> String {
     let mut config = config.clone();
     if let Value::Object(fields) = &mut config {

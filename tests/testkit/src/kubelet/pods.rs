@@ -1,4 +1,4 @@
-//! The pod resources service of the double: pods are what a test says, allocatable is what the plugins listed.
+//! The pod resources service of the double: a test sets the pods, the plugins' lists are the allocatable devices.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,16 +22,16 @@ use tonic::{Request, Response, Status};
 
 use super::resources::{Resource, Resources};
 
-/// What the service tells.
+/// The answers of the service.
 #[derive(Clone, Debug, Default)]
 pub struct Pods {
     /// The pods, by name.
     pub pods: BTreeMap<String, Pod>,
-    /// What it refuses to answer with, as kubelet does beyond its rate.
+    /// The error that it returns instead, as the kubelet does beyond its rate limit.
     pub refusal: Option<String>,
-    /// Devices that it claims to be allocatable instead of those that were listed.
+    /// Allocatable devices, instead of the listed ones.
     pub allocatable: Option<Vec<(String, Vec<String>)>>,
-    /// How often it was asked for them.
+    /// Number of List calls.
     pub questions: usize,
 }
 
@@ -43,7 +43,7 @@ pub struct Pod {
 }
 
 impl Pods {
-    /// A pod runs with these devices.
+    /// Adds devices to a running pod.
     pub fn run(&mut self, name: &str, resource: &str, ids: &[&str]) {
         let ids = ids.iter().map(|id| (*id).to_owned()).collect();
         let pod = self.pods.entry(name.to_owned()).or_default();

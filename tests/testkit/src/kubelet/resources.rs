@@ -1,18 +1,18 @@
-//! What the double knows of resources: every list that a plugin sent.
+//! The resources that plugins registered at the double, with every list that they sent.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sriov_device_plugin::proto::v1beta1::Device;
 
-/// What the double knows of a resource.
+/// A registered resource.
 #[derive(Clone, Debug, Default)]
 pub struct Resource {
     /// Socket of the plugin.
     pub socket: PathBuf,
     /// Every list, oldest first.
     pub lists: Vec<Vec<Device>>,
-    /// Registrations.
+    /// Number of registrations.
     pub registrations: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The Registration service of the double, and what it does with a plugin that registered.
+//! The Registration service of the double, and the connection to a registered plugin.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub(super) fn listen(
     }))
 }
 
-/// Calls a plugin back, and takes its lists until it ends, or the double does.
+/// Calls a plugin back, and receives its lists until the plugin or the double stops.
 pub(super) async fn follow(
     socket: &Path,
     name: &str,
@@ -107,7 +107,7 @@ impl Registration for Registrar {
             return Err(Status::permission_denied(why));
         }
         let socket = self.dir.join(endpoint);
-        // What ended before ends nothing that begins now.
+        // An earlier end must not end the new connection.
         let mut life = self.life.clone();
         life.mark_unchanged();
         let called_back = follow(&socket, &resource_name, &self.resources, life).await;

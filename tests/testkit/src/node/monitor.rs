@@ -1,4 +1,4 @@
-//! The monitor of the QEMU that the node runs in: the hand that pulls cables and cards.
+//! Commands to the monitor of the node's QEMU, which pulls cables and cards.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// Sends a command and gives its answer; the names of the PFs are `pf0` and `pf1`.
+/// Sends a command and returns its answer; the names of the PFs are `pf0` and `pf1`.
 ///
 /// The protocol is that of QEMU's `docs/interop/qmp-spec.rst`.
 pub fn command(name: &str, arguments: &Value) -> Result<Value> {
@@ -18,7 +18,7 @@ pub fn command(name: &str, arguments: &Value) -> Result<Value> {
         lines: BufReader::new(file.try_clone()?).lines(),
         file,
     };
-    // Wanted once a boot; each later time the monitor refuses, which does no harm.
+    // Required once for each boot; the monitor refuses repetitions, which is harmless.
     port.ask("qmp_capabilities", &json!({}))?;
     let answer = port.ask(name, arguments)?;
     if let Some(error) = answer.pointer("/error/desc") {
@@ -27,7 +27,7 @@ pub fn command(name: &str, arguments: &Value) -> Result<Value> {
     Ok(answer)
 }
 
-/// Puts the card of a port into its slot, with the address that the node knows it by.
+/// Puts the card of a port into its slot, with its former address.
 pub fn plug(port: &str) -> Result<Value> {
     let card = json!({
         "driver": "igb",
@@ -51,8 +51,8 @@ impl Port {
         loop {
             let line = self.lines.next().context("the monitor hung up")??;
             let said: Value = serde_json::from_str(&line)
-                .with_context(|| format!("the monitor said no JSON: {line}"))?;
-            // Greetings and events have no id.
+                .with_context(|| format!("the answer of the monitor is not JSON: {line}"))?;
+            // The greeting and events have no id.
             if said.get("id") == Some(&json!(name)) {
                 return Ok(said);
             }
