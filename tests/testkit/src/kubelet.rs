@@ -203,7 +203,7 @@ impl Kubelet {
             .context("the answer has no container")
     }
 
-    /// Calls PreStartContainer for a container with these devices.
+    /// Calls `PreStartContainer` for a container with these devices.
     pub fn pre_start(&self, resource: &str, ids: &[&str]) -> Result<()> {
         let request = PreStartContainerRequest {
             devices_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
@@ -213,7 +213,7 @@ impl Kubelet {
         Ok(())
     }
 
-    /// Calls GetPreferredAllocation, and returns the chosen devices.
+    /// Calls `GetPreferredAllocation`, and returns the chosen devices.
     pub fn prefer(&self, resource: &str, available: &[String], size: i32) -> Result<Vec<String>> {
         let request = PreferredAllocationRequest {
             container_requests: vec![ContainerPreferredAllocationRequest {
