@@ -23,7 +23,7 @@ const WAKEUPS: u64 = 9;
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 #[test]
-fn nothing_wakes_an_idle_plugin_but_its_question_to_kubelet() {
+fn idle_plugin_wakes_up_for_its_queries_only() {
     let dir = tempfile::tempdir().unwrap();
     let size = Size { pfs: 1, vfs: 7 };
     tree::build(dir.path(), size).unwrap();

@@ -87,7 +87,7 @@ fn reading(resources: usize) -> f64 {
 
 // One test alone: allocations of another test would be counted too.
 #[test]
-fn a_function_costs_what_it_costs_at_any_size() {
+fn cost_of_a_function_is_the_same_at_any_size() {
     let mut over = Vec::new();
     for size in [Size { pfs: 8, vfs: 64 }, Size { pfs: 8, vfs: 256 }] {
         for ((what, most), count) in BUDGET.iter().zip(cost(size)) {

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_is_a_sample() {
+    fn quantile_is_a_sample() {
         let samples = [5.0, 1.0, 3.0, 2.0, 4.0];
         assert_eq!(quantile(&samples, 0.5), Some(3.0));
         assert_eq!(quantile(&samples, 1.0), Some(5.0));
@@ -124,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn a_small_value_is_no_nothing() {
+    fn small_value_keeps_a_digit() {
         let texts = [0.0, 0.001_937, 0.1, 8.68, 131.4].map(short);
         assert_eq!(texts, ["0", "0.0019", "0.10", "8.68", "131"]);
     }
 
     #[test]
-    fn a_ratio_needs_a_peer_that_is_not_nothing() {
+    fn ratio_needs_a_peer_above_zero() {
         let mut figure = Figure::of("x", "ms", vec![1.0, 2.0, 3.0]);
         assert_eq!(figure.ratio(), None);
         figure.put(1, 8.0);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_figure_goes_beside_ours_of_the_same_size() {
+    fn peer_figure_joins_ours_of_the_same_size() {
         let of = |functions, value| Figure {
             functions: Some(functions),
             ..Figure::one("x", "ms", value)

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_power_law_gives_its_exponent() {
+    fn power_law_gives_its_exponent() {
         for exponent in [0.0, 1.0, 2.0] {
             let points = [512.0, 2048.0, 8192.0].map(|x: f64| (x, 3.0 * x.powf(exponent)));
             let found = slope(&points).unwrap();
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn small_machines_do_not_count() {
+    fn small_machines_are_left_out_of_the_slope() {
         let of = |functions, value| Figure {
             functions: Some(functions),
             ..Figure::one("x", "ms", value)

@@ -180,7 +180,7 @@ mod tests {
     use crate::report::Section;
 
     #[test]
-    fn what_grows_is_a_line_and_what_takes_time_a_bar() {
+    fn growth_is_a_line_and_time_a_bar() {
         let of = |name: &str, unit: &str, functions, value| Figure {
             functions: Some(functions),
             ..Figure::one(name, unit, value)

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_passed_over_is_named() {
+    fn ignored_settings_are_listed() {
         let fields = json!({
             "vlan": 100, "mac": "02:00:00:00:0c:00", "spoofchk": "on", "trust": "off",
             "ipam": { "type": "static" },

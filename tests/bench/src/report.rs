@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_has_tables_with_commands_ratios_and_growth() {
+    fn report_has_tables_with_commands_ratios_and_growth() {
         expect![[r"
             a machine
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_replaces_what_is_between_its_marks_and_nothing_else() {
+    fn section_replaces_only_the_text_between_its_marks() {
         let document = "before\n<!-- cni -->\nold\n<!-- /cni -->\nafter\n";
         let text = report().into_document(document).unwrap();
         assert!(text.starts_with("before\n<!-- cni -->\na machine\n\n`cargo"));

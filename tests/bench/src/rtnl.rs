@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_held_from_its_taking_to_its_giving_back() {
+    fn lock_is_held_from_acquisition_to_release() {
         let trace = "# tracer: nop
            sriov-9       [000] ...1.    10.000000: take_in: (mutex_lock+0x0/0x20) lock=0x1
            sriov-9       [000] ...1.    10.002000: take_out: (rtnetlink_rcv_msg+0x1/0x2 <- mutex_lock) lock=0x1

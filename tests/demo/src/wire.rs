@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_tagged_and_plain_frames() {
+    fn tagged_and_plain_frames_are_parsed() {
         let tagged = "12:00:00.000001 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, ethertype 802.1Q (0x8100), length 46: vlan 100, p 3, ethertype ARP (0x0806), Request who-has 192.0.2.1 tell 192.0.2.10, length 28";
         assert_eq!(
             parse(tagged).unwrap(),

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_archive_is_what_cpio_reads() {
+    fn archive_has_the_newc_format() {
         let path = std::env::temp_dir().join(format!("virtfn-archive-{}", std::process::id()));
         let mut archive = Archive::create(&path).unwrap();
         archive.bytes("a/b/file", b"text", true).unwrap();

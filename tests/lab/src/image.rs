@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_says_what_it_needs() {
+    fn module_dependencies_are_read_from_modinfo() {
         assert_eq!(
             depends(b"\0license=GPL\0depends=i2c-algo-bit,dca\0retpoline=Y\0"),
             ["i2c-algo-bit", "dca"]

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_image_is_what_tar_reads_and_the_same_every_time() {
+    fn image_is_readable_and_the_same_every_time() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("program");
         std::fs::write(&program, "text").unwrap();

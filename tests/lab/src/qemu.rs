@@ -433,7 +433,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jobs_words_reach_the_shell_as_they_are() {
+    fn job_arguments_reach_the_shell_unchanged() {
         let job = Job {
             name: "a".into(),
             argv: vec!["/x y".into(), "it's".into()],

@@ -142,7 +142,7 @@ mod tests {
 
     /// The filter of a test program matches anywhere in a test's name.
     #[test]
-    fn a_filter_selects_one_suite_only() {
+    fn filter_selects_one_suite_only() {
         for kind in [Kind::Guest, Kind::Kube] {
             let all = kind.suites().unwrap();
             assert!(all.len() > 5, "{all:?}");

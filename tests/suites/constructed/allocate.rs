@@ -124,7 +124,7 @@ fn with_group(tree: &Tree, name: &str) {
 }
 
 #[test]
-fn vfio_devices_are_given_with_their_groups_and_iommufd() {
+fn vfio_devices_come_with_groups_and_iommufd() {
     let node = Node::start(
         "vfio-pci",
         &json!({ "drivers": ["vfio-pci"] }),
@@ -159,7 +159,7 @@ fn vfio_devices_are_given_with_their_groups_and_iommufd() {
 }
 
 #[test]
-fn what_changed_since_it_was_listed_is_refused_by_code() {
+fn changed_device_is_refused_with_a_code() {
     let node = Node::start(
         "vfio-pci",
         &json!({ "drivers": ["vfio-pci"] }),
@@ -198,7 +198,7 @@ fn what_changed_since_it_was_listed_is_refused_by_code() {
 }
 
 #[test]
-fn cdi_mode_names_devices_and_leaves_specifications_for_running_pods() {
+fn cdi_specifications_of_running_pods_are_kept() {
     let node = Node::start(
         "vfio-pci",
         &json!({ "drivers": ["vfio-pci"] }),
@@ -242,7 +242,7 @@ fn cdi_mode_names_devices_and_leaves_specifications_for_running_pods() {
 }
 
 #[test]
-fn files_of_running_pods_are_rebuilt_and_those_of_nobody_go() {
+fn files_of_running_pods_are_rebuilt_and_others_removed() {
     let flags = ["--use-cdi"];
     let node = Node::start(
         "vfio-pci",

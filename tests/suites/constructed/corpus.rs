@@ -432,7 +432,7 @@ fn everything() {
 }
 
 #[test]
-fn what_the_operator_writes() {
+fn operator_lists_give_the_same_pools() {
     check(
         "operator_node.json",
         &expect![[r"
@@ -465,7 +465,7 @@ fn what_the_operator_writes() {
 }
 
 #[test]
-fn keys_in_any_case() {
+fn keys_match_in_any_case() {
     check(
         "capitals.json",
         &expect![[r"
@@ -477,7 +477,7 @@ fn keys_in_any_case() {
 }
 
 #[test]
-fn each_file_of_the_corpus_is_tried() {
+fn each_file_of_the_corpus_has_a_test() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let this = include_str!("corpus.rs");
     for entry in fs::read_dir(dir).unwrap() {

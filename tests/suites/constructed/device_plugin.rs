@@ -96,7 +96,7 @@ fn add_vf(root: &Path, index: usize) {
 }
 
 #[test]
-fn a_pool_is_registered_and_listed_in_either_mode() {
+fn pool_is_registered_and_listed_in_both_modes() {
     for is_watching in [false, true] {
         let node = Node::start(2, is_watching);
         if is_watching {
@@ -132,7 +132,7 @@ fn a_pool_is_registered_and_listed_in_either_mode() {
 }
 
 #[test]
-fn an_allocation_gives_environment_and_device_info_and_refuses_what_is_not_there() {
+fn allocation_gives_environment_and_device_info() {
     let node = Node::start(2, false);
     node.kubelet
         .wait_for("a list has arrived", |known| {
@@ -198,7 +198,7 @@ fn an_allocation_gives_environment_and_device_info_and_refuses_what_is_not_there
 }
 
 #[test]
-fn a_restarted_kubelet_knows_the_pool_again() {
+fn restarted_kubelet_gets_the_pool_again() {
     let mut node = Node::start(1, false);
     for _ in 0..3 {
         node.kubelet
@@ -221,7 +221,7 @@ fn a_restarted_kubelet_knows_the_pool_again() {
 
 /// The Go plugin registers by a socket that the kubelet finds. When this socket is removed, the kubelet deregisters the resource, even if another plugin has registered it since.
 #[test]
-fn a_kubelet_that_lets_a_pool_go_is_told_of_it_again() {
+fn deregistered_pool_is_registered_again() {
     let node = Node::start(1, false);
     for round in 1..3 {
         node.kubelet
@@ -236,7 +236,7 @@ fn a_kubelet_that_lets_a_pool_go_is_told_of_it_again() {
 }
 
 #[test]
-fn new_vfs_and_a_new_configuration_come_with_sighup_and_a_wrong_one_does_not() {
+fn sighup_applies_new_vfs_and_a_valid_configuration() {
     let node = Node::start(1, false);
     let has = |count: usize| {
         node.kubelet
@@ -266,7 +266,7 @@ fn new_vfs_and_a_new_configuration_come_with_sighup_and_a_wrong_one_does_not() {
 }
 
 #[test]
-fn a_kubelet_that_is_away_is_tried_less_and_less_often_until_it_comes() {
+fn absent_kubelet_is_tried_at_growing_intervals() {
     let mut node = Node::start(1, false);
     let is_listed = |kubelet: &Kubelet| {
         kubelet
@@ -297,7 +297,7 @@ fn a_kubelet_that_is_away_is_tried_less_and_less_often_until_it_comes() {
 }
 
 #[test]
-fn a_pool_without_descriptors_is_served_when_there_are_some() {
+fn pool_without_descriptors_is_served_later() {
     let node = Node::start_limited(1, false, "ulimit -n 32;");
     let known = node.kubelet.wait_for("the VF is listed", |known| {
         known
@@ -320,7 +320,7 @@ fn a_pool_without_descriptors_is_served_when_there_are_some() {
 }
 
 #[test]
-fn a_kubelet_that_refuses_is_asked_again_ever_later_and_a_new_one_at_once() {
+fn refused_registration_is_repeated_at_growing_intervals() {
     let mut node = Node::start(1, false);
     node.kubelet.refuse(Some("not today"));
     node.kubelet.restart().unwrap();
@@ -344,7 +344,7 @@ fn a_kubelet_that_refuses_is_asked_again_ever_later_and_a_new_one_at_once() {
 }
 
 #[test]
-fn a_resource_with_a_long_name_is_served_on_a_short_path() {
+fn long_resource_name_gets_a_short_socket_path() {
     let node = Node::start(1, false);
     let (prefix, name) = (format!("{}.com", "a".repeat(59)), "b".repeat(63));
     let config = CONFIG
@@ -365,7 +365,7 @@ fn a_resource_with_a_long_name_is_served_on_a_short_path() {
 }
 
 #[test]
-fn a_wrong_start_is_one_sentence_and_not_success() {
+fn wrong_start_fails_with_one_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.json");
     fs::write(&file, r#"{"resourceList": [{"resourceName": "a"}]}"#).unwrap();

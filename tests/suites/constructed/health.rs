@@ -113,7 +113,7 @@ impl Node {
 }
 
 #[test]
-fn a_pf_without_carrier_is_told_everywhere_and_nothing_is_allocated() {
+fn pf_without_carrier_is_reported_and_not_allocated() {
     let node = Node::new();
     node.wait_for("x.y/net", &VFS);
     node.tree
@@ -149,7 +149,7 @@ fn a_pf_without_carrier_is_told_everywhere_and_nothing_is_allocated() {
 }
 
 #[test]
-fn while_vfs_of_one_pf_come_the_others_are_told() {
+fn other_pfs_are_reported_while_vfs_are_created() {
     let node = Node::new();
     let (pf, vf) = ("0000:02:00.0", "0000:02:10.0");
     node.tree.pf(pf, "igb", 7).unwrap();
@@ -177,7 +177,7 @@ fn while_vfs_of_one_pf_come_the_others_are_told() {
 }
 
 #[test]
-fn a_device_that_cannot_be_read_any_more_stays_listed_and_is_ill() {
+fn unreadable_device_stays_listed_as_unhealthy() {
     let node = Node::new();
     node.wait_for("x.y/net", &VFS);
     node.tree.file(&format!("{}/vendor", VFS[1]), "0x").unwrap();
@@ -215,7 +215,7 @@ fn a_device_that_cannot_be_read_any_more_stays_listed_and_is_ill() {
 }
 
 #[test]
-fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() {
+fn held_device_stays_in_its_pool_until_its_release() {
     let mut node = Node::new();
     node.wait_for("x.y/net", &VFS);
     for vf in &VFS[..2] {
@@ -259,7 +259,7 @@ fn what_a_pod_holds_is_listed_until_it_is_released_and_offered_by_nobody_else() 
 }
 
 #[test]
-fn a_device_that_the_cni_plugin_keeps_back_is_never_offered() {
+fn device_held_back_by_the_cni_plugin_is_not_offered() {
     let mut node = Node::new();
     node.wait_for("x.y/net", &VFS);
     let attachment = node.tree.attachment(PF, VFS[1], "dirty").unwrap();
@@ -283,7 +283,7 @@ fn a_device_that_the_cni_plugin_keeps_back_is_never_offered() {
 }
 
 #[test]
-fn what_the_journal_says_of_a_vf_that_is_no_more_is_nothing() {
+fn journal_of_a_removed_vf_has_no_effect() {
     let node = Node::new();
     node.wait_for("x.y/net", &VFS);
     let file = node.dir.path().join(format!("cni/{}.json", VFS[1]));

@@ -73,7 +73,7 @@ impl Node {
 }
 
 #[test]
-fn probes_follow_kubelet_and_metrics_name_the_pod() {
+fn probes_follow_the_kubelet_and_metrics_name_the_pod() {
     let mut node = Node::start();
     let scrape = node.scrape.clone();
     let ask = |request: &str| scrape.ask(request).unwrap();
@@ -204,7 +204,7 @@ fn queries(value: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn what_is_asked_of_a_query_is_read_out_of_it() {
+fn metrics_and_labels_are_parsed_from_a_query() {
     let (metrics, groups) = asked(
         r#"sum by (pod, le) (rate(sriov_a_total{instance=~"$x, sriov_no",pod!=""}[5m])) / on (vf) sriov_b > 0"#,
     );
@@ -223,7 +223,7 @@ fn what_is_asked_of_a_query_is_read_out_of_it() {
 }
 
 #[test]
-fn dashboard_and_rules_ask_for_what_is_exported() {
+fn dashboard_and_rules_use_exported_metrics() {
     let node = Node::start();
     // Attached without a pod, which the metrics report.
     let tree = Tree::new(node.dir.path());

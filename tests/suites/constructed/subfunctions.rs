@@ -51,7 +51,7 @@ fn machine(tree: &Tree) {
 }
 
 #[test]
-fn subfunctions_are_listed_allocated_and_taken_back() {
+fn subfunctions_are_listed_allocated_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);
     let tree = Tree::new(dir.path());
@@ -136,7 +136,7 @@ fn subfunctions_are_listed_allocated_and_taken_back() {
 }
 
 #[test]
-fn why_a_subfunction_is_in_a_pool_or_in_none_is_told() {
+fn explain_gives_reasons_for_subfunctions() {
     let dir = tempfile::tempdir().unwrap();
     machine(&Tree::new(dir.path()));
     fs::write(dir.path().join("config.json"), CONFIG).unwrap();

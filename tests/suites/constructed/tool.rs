@@ -107,7 +107,7 @@ fn netdev(tree: &Tree, address: &str, name: &str) {
 }
 
 #[test]
-fn a_reader_that_has_read_enough_is_no_failure() {
+fn closed_output_is_not_a_failure() {
     let machine = Machine::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -121,7 +121,7 @@ fn a_reader_that_has_read_enough_is_no_failure() {
 }
 
 #[test]
-fn check_config_tells_all_and_its_exit_code_says_whether_it_is_right() {
+fn check_config_reports_all_mistakes_and_exits_with_1() {
     let machine = Machine::new();
     let file = machine.dir.path().join("config.json").display().to_string();
     machine.check(&["check-config", &file], 1, &expect![[r#"
@@ -163,7 +163,7 @@ fn check_config_tells_all_and_its_exit_code_says_whether_it_is_right() {
 }
 
 #[test]
-fn the_inventory_is_a_table_with_pools_holders_and_health() {
+fn inventory_is_a_table_with_pools_holders_and_health() {
     let machine = Machine::new();
     let kubelet = Kubelet::start(&machine.dir.path().join("kubelet"), false).unwrap();
     kubelet.pods(|pods| pods.run("web", "intel.com/first", &[&vf(0)]));
@@ -219,7 +219,7 @@ fn the_inventory_is_a_table_with_pools_holders_and_health() {
 }
 
 #[test]
-fn without_kubelet_and_configuration_the_devices_are_told_all_the_same() {
+fn inventory_works_without_kubelet_and_configuration() {
     let machine = Machine::new();
     fs::remove_file(machine.dir.path().join("config.json")).unwrap();
     let (code, out, err) = machine.tell(&["inventory", "--json"], "");
@@ -237,7 +237,7 @@ fn without_kubelet_and_configuration_the_devices_are_told_all_the_same() {
 }
 
 #[test]
-fn explain_says_why_a_device_is_where_it_is() {
+fn explain_gives_the_reason_for_a_device() {
     let machine = Machine::new();
     for (subject, code, expected) in [
         (
@@ -308,7 +308,7 @@ fn explain_says_why_a_device_is_where_it_is() {
 }
 
 #[test]
-fn explain_says_which_devices_a_resource_has_and_has_not() {
+fn explain_lists_devices_of_a_resource_and_others() {
     let machine = Machine::new();
     for (subject, code, expected) in [
         (
@@ -351,7 +351,7 @@ fn explain_says_which_devices_a_resource_has_and_has_not() {
 }
 
 #[test]
-fn a_wrong_command_line_is_code_2_and_the_version_is_told() {
+fn wrong_command_line_exits_with_2() {
     let machine = Machine::new();
     for words in [
         ["explain"].as_slice(),

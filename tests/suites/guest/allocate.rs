@@ -82,7 +82,7 @@ fn is_char_device(path: &str) -> bool {
 }
 
 #[test]
-fn userspace_drivers_bring_nodes_that_are_there() {
+fn userspace_drivers_get_existing_device_nodes() {
     let pf = Pf::with_vfs(0, 3).unwrap();
     let [vfio, uio, kernel] = [0, 1, 2].map(|index| pf.vf(index).unwrap());
     let _vfio = Driver::bind(&vfio, "vfio-pci").unwrap();
@@ -109,7 +109,7 @@ fn userspace_drivers_bring_nodes_that_are_there() {
 }
 
 #[test]
-fn a_vf_that_went_is_refused() {
+fn removed_vf_is_refused() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let stack = Stack::start(&[]);
@@ -123,7 +123,7 @@ fn a_vf_that_went_is_refused() {
 }
 
 #[test]
-fn files_of_running_pods_come_back_and_those_of_nobody_go() {
+fn files_of_running_pods_return_and_others_are_removed() {
     let pf = Pf::with_vfs(0, 2).unwrap();
     let (held, unheld) = (pf.vf(0).unwrap(), pf.vf(1).unwrap());
     let _drivers = [&held, &unheld].map(|vf| Driver::bind(vf, "vfio-pci").unwrap());
@@ -175,7 +175,7 @@ fn files_of_running_pods_come_back_and_those_of_nobody_go() {
 }
 
 #[test]
-fn kubelet_and_the_cni_plugin_agree_on_who_has_a_vf_or_it_is_told() {
+fn disagreement_about_a_holder_is_reported() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let vf = pf.vf(0).unwrap();

@@ -62,7 +62,7 @@ fn has_now(kubelet: &Kubelet) -> bool {
 }
 
 #[test]
-fn an_allocate_looks_at_its_device_alone_and_a_change_is_one_scan() {
+fn allocate_reads_its_device_only_and_a_change_is_one_scan() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     // An earlier suite may have left VFs of the other PF, which the resource would contain too.
     Pf::with_vfs(1, 0).unwrap();

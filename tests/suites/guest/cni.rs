@@ -12,7 +12,7 @@ fn everything() -> Value {
 }
 
 #[test]
-fn add_sets_what_is_asked_and_del_brings_back_what_was() {
+fn add_applies_settings_and_del_restores_them() {
     let pf = Pf::with_vfs(0, 2).unwrap();
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();
@@ -51,7 +51,7 @@ fn add_sets_what_is_asked_and_del_brings_back_what_was() {
 }
 
 #[test]
-fn a_mac_with_trust_off_works_over_and_over() {
+fn mac_with_trust_off_works_repeatedly() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();
@@ -80,7 +80,7 @@ fn a_mac_with_trust_off_works_over_and_over() {
 
 /// A PF that goes up again loses the state of its VFs, and refuses their messages until they reset.
 #[test]
-fn a_mac_works_after_the_pf_was_down() {
+fn mac_works_after_the_pf_was_down() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();
@@ -102,7 +102,7 @@ fn a_mac_works_after_the_pf_was_down() {
 }
 
 #[test]
-fn a_refused_setting_rolls_everything_back() {
+fn refused_setting_rolls_everything_back() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("refused").unwrap();
@@ -146,7 +146,7 @@ fn a_refused_setting_rolls_everything_back() {
 }
 
 #[test]
-fn a_failure_after_the_move_brings_the_vf_home() {
+fn failure_after_the_move_returns_the_vf() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("ipam-fails").unwrap();
@@ -165,7 +165,7 @@ fn a_failure_after_the_move_brings_the_vf_home() {
 }
 
 #[test]
-fn seven_at_once() {
+fn seven_adds_run_at_once() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pods: Vec<Netns> = (0..7)
@@ -225,7 +225,7 @@ fn addresses_and_routes_come_from_ipam() {
 }
 
 #[test]
-fn an_interface_of_the_pod_is_never_touched() {
+fn interface_of_the_pod_is_never_changed() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("taken").unwrap();
@@ -239,7 +239,7 @@ fn an_interface_of_the_pod_is_never_touched() {
 }
 
 #[test]
-fn a_namespace_that_died_gives_its_vf_back_clean() {
+fn removed_namespace_returns_its_vf_restored() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("dies").unwrap();
@@ -252,7 +252,7 @@ fn a_namespace_that_died_gives_its_vf_back_clean() {
 }
 
 #[test]
-fn the_next_pod_inherits_nothing_of_one_that_was_never_deleted() {
+fn next_pod_inherits_nothing_after_a_missing_del() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let vf = pf.vf(0).unwrap();
@@ -276,7 +276,7 @@ fn the_next_pod_inherits_nothing_of_one_that_was_never_deleted() {
 }
 
 #[test]
-fn the_device_comes_from_the_file_that_the_runtime_names() {
+fn device_id_is_read_from_the_device_info_file() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let pod = Netns::new("by-file").unwrap();
@@ -301,7 +301,7 @@ fn the_device_comes_from_the_file_that_the_runtime_names() {
 }
 
 #[test]
-fn what_is_no_vf_is_refused_with_a_sentence_of_its_own() {
+fn other_devices_are_refused_with_their_own_sentence() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let pod = Netns::new("no-vf").unwrap();
     for (device, words) in [
@@ -320,7 +320,7 @@ fn what_is_no_vf_is_refused_with_a_sentence_of_its_own() {
 }
 
 #[test]
-fn version_tells_all_versions() {
+fn version_lists_all_versions() {
     let pod = Netns::new("version").unwrap();
     let answer = succeed("VERSION", &json!({}), &attachment(&pod, "0000:00:00.0"));
     assert_eq!(answer["supportedVersions"].as_array().unwrap().len(), 7);

@@ -59,7 +59,7 @@ fn traced(verb: &str, fields: &Value, attachment: &Attachment) -> Trace {
 }
 
 #[test]
-fn an_attachment_stays_within_its_budget() {
+fn attachment_stays_within_its_budget() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("budget").unwrap();
@@ -95,7 +95,7 @@ fn an_attachment_stays_within_its_budget() {
 }
 
 #[test]
-fn only_ipam_is_another_process_and_the_list_of_vfs_is_read_once_before_and_once_after() {
+fn only_ipam_is_a_process_and_vf_lists_are_read_twice() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let pod = Netns::new("list").unwrap();
     let attachment = attachment(&pod, &pf.vf(0).unwrap());
@@ -120,7 +120,7 @@ fn only_ipam_is_another_process_and_the_list_of_vfs_is_read_once_before_and_once
 }
 
 #[test]
-fn version_costs_little_more_than_to_start_a_process() {
+fn version_costs_little_more_than_a_process() {
     let pod = Netns::new("version").unwrap();
     let calls = traced("VERSION", &json!({}), &attachment(&pod, "0000:00:00.0")).calls();
     println!("VERSION: {calls} system calls");
@@ -128,7 +128,7 @@ fn version_costs_little_more_than_to_start_a_process() {
 }
 
 #[test]
-fn the_binary_is_small_static_and_needs_nothing_beside_it() {
+fn binary_is_small_and_static() {
     let binary = format!("{BIN}/sriov");
     let bytes = fs::metadata(&binary).unwrap().len();
     println!("binary: {bytes} bytes");

@@ -34,7 +34,7 @@ fn as_go_did(pf: &Pf, vf: &str, pod: &Netns, container_id: &str) {
 }
 
 #[test]
-fn what_the_go_plugin_attached_is_respected_and_released() {
+fn attachment_of_the_go_plugin_is_respected_and_released() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();
@@ -97,7 +97,7 @@ fn pass_on(pf: &Pf, vf: &str, first: &Netns, second: &Netns) {
 }
 
 #[test]
-fn what_the_journal_says_of_an_attachment_that_go_released_is_old() {
+fn journal_is_stale_after_a_release_by_the_go_plugin() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();
@@ -109,7 +109,7 @@ fn what_the_journal_says_of_an_attachment_that_go_released_is_old() {
 }
 
 #[test]
-fn a_late_del_does_nothing_to_the_pod_that_go_gave_the_vf_to() {
+fn late_del_keeps_the_vf_that_go_passed_on() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();
@@ -132,7 +132,7 @@ fn a_late_del_does_nothing_to_the_pod_that_go_gave_the_vf_to() {
 }
 
 #[test]
-fn the_go_plugin_finds_what_it_needs_of_ours() {
+fn our_state_has_all_fields_of_the_go_plugin() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();

@@ -202,17 +202,17 @@ fn kill_everywhere(verb: &str) {
 }
 
 #[test]
-fn add_may_be_killed_anywhere() {
+fn add_killed_at_any_call_leaves_nothing() {
     kill_everywhere("ADD");
 }
 
 #[test]
-fn del_may_be_killed_anywhere() {
+fn del_killed_at_any_call_leaves_nothing() {
     kill_everywhere("DEL");
 }
 
 #[test]
-fn the_threads_in_the_pod_may_be_killed_too() {
+fn killed_threads_in_the_pod_leave_nothing() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let recorder =
         Recorder::new(&json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }] }))

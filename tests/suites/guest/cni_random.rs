@@ -371,7 +371,7 @@ fn reboot(lives: &mut [Life<'_>]) {
 }
 
 #[test]
-fn no_life_of_a_vf_leaves_a_trace() {
+fn random_calls_leave_nothing_behind() {
     let seed = std::env::var("VIRTFN_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

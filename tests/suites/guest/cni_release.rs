@@ -25,7 +25,7 @@ fn edit(vf: &str, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
-fn whatever_the_pod_did_to_the_link() {
+fn link_changed_by_the_pod_is_restored() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();
@@ -58,7 +58,7 @@ fn whatever_the_pod_did_to_the_link() {
 }
 
 #[test]
-fn the_pods_own_device_of_the_same_index_is_no_obstacle() {
+fn pod_device_with_the_same_index_does_not_matter() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();
@@ -93,7 +93,7 @@ fn the_pods_own_device_of_the_same_index_is_no_obstacle() {
 }
 
 #[test]
-fn a_name_that_was_taken_is_regained_later() {
+fn taken_name_is_restored_later() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();
@@ -132,7 +132,7 @@ fn a_name_that_was_taken_is_regained_later() {
 }
 
 #[test]
-fn without_a_namespace_in_the_call() {
+fn del_without_a_namespace_uses_the_journal() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("no-netns").unwrap();
@@ -151,7 +151,7 @@ fn without_a_namespace_in_the_call() {
 }
 
 #[test]
-fn with_a_configuration_that_says_nothing_or_nonsense() {
+fn del_with_an_empty_or_wrong_configuration_works() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("no-config").unwrap();
@@ -168,7 +168,7 @@ fn with_a_configuration_that_says_nothing_or_nonsense() {
 }
 
 #[test]
-fn a_lost_journal_is_made_up_for_by_what_the_pod_holds() {
+fn lost_journal_is_replaced_by_the_pods_devices() {
     let pf = Pf::with_vfs(0, 2).unwrap();
     let vf = pf.vf(0).unwrap();
     let name = netdev_of(&vf).unwrap();
@@ -217,7 +217,7 @@ fn a_lost_journal_is_made_up_for_by_what_the_pod_holds() {
 }
 
 #[test]
-fn a_torn_journal_whose_pod_died() {
+fn torn_journal_without_its_pod_is_released() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let pod = Netns::new("torn-dead").unwrap();
@@ -239,7 +239,7 @@ fn a_torn_journal_whose_pod_died() {
 }
 
 #[test]
-fn a_del_of_something_never_added_touches_nothing() {
+fn del_without_an_add_changes_nothing() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     // Settings of an operator on a free VF are the baseline of the next attachment.
@@ -259,7 +259,7 @@ fn a_del_of_something_never_added_touches_nothing() {
 }
 
 #[test]
-fn after_a_reboot_nothing_is_restored_onto_a_fresh_vf() {
+fn reboot_restores_nothing_onto_a_new_vf() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let pod = Netns::new("reboot").unwrap();
@@ -288,7 +288,7 @@ fn after_a_reboot_nothing_is_restored_onto_a_fresh_vf() {
 }
 
 #[test]
-fn a_vf_that_was_made_again_is_free() {
+fn recreated_vf_is_free() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let pod = Netns::new("made-again").unwrap();
@@ -306,7 +306,7 @@ fn a_vf_that_was_made_again_is_free() {
 }
 
 #[test]
-fn a_vf_that_cannot_be_restored_is_held_and_tried_again() {
+fn vf_that_cannot_be_restored_is_held_and_retried() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();
@@ -355,7 +355,7 @@ fn a_vf_that_cannot_be_restored_is_held_and_tried_again() {
 }
 
 #[test]
-fn a_queued_add_survives_the_late_dels_of_the_pod_before() {
+fn queued_add_survives_late_dels_of_the_earlier_pod() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();
@@ -394,7 +394,7 @@ fn a_queued_add_survives_the_late_dels_of_the_pod_before() {
 }
 
 #[test]
-fn what_was_never_finished_is_swept() {
+fn unfinished_files_are_removed() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let pod = Netns::new("unfinished").unwrap();

@@ -7,7 +7,7 @@ use sriov_testkit::cni::{
 use sriov_testkit::node::{Driver, Netns, Pf, ip, netdev_of};
 
 #[test]
-fn a_vf_for_user_space_gets_its_settings_at_the_pf_and_no_interface() {
+fn userspace_vf_gets_settings_at_the_pf_and_no_interface() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     for driver in ["vfio-pci", "uio_pci_generic"] {
@@ -48,7 +48,7 @@ fn a_vf_for_user_space_gets_its_settings_at_the_pf_and_no_interface() {
 }
 
 #[test]
-fn a_vf_that_was_rebound_while_a_pod_had_it_is_released() {
+fn vf_rebound_during_its_attachment_is_released() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let pod = Netns::new("rebound").unwrap();
@@ -67,7 +67,7 @@ fn a_vf_that_was_rebound_while_a_pod_had_it_is_released() {
 }
 
 #[test]
-fn each_vf_that_cannot_be_attached_has_its_sentence() {
+fn each_unattachable_vf_has_its_own_sentence() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let before = pf.baseline().unwrap();

@@ -46,7 +46,7 @@ fn drifted(fields: &Value, attachment: &Attachment, words: &[&str]) {
 }
 
 #[test]
-fn check_accepts_what_add_made_and_names_what_drifted() {
+fn check_accepts_the_result_and_names_differences() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let vf = pf.vf(0).unwrap();
@@ -108,7 +108,7 @@ fn check_accepts_what_add_made_and_names_what_drifted() {
 }
 
 #[test]
-fn check_compares_with_the_result_of_the_whole_chain() {
+fn check_compares_with_the_result_of_the_chain() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let pod = Netns::new("chain-check").unwrap();
     let attachment = attachment(&pod, &pf.vf(0).unwrap());
@@ -145,7 +145,7 @@ fn check_compares_with_the_result_of_the_whole_chain() {
 }
 
 #[test]
-fn status_tells_whether_add_could_work() {
+fn status_reports_whether_add_can_succeed() {
     let pod = Netns::new("status").unwrap();
     let attachment = attachment(&pod, "0000:00:00.0");
     let fields = json!({ "cniVersion": "1.1.0" });
@@ -183,7 +183,7 @@ fn status_tells_whether_add_could_work() {
 }
 
 #[test]
-fn gc_releases_what_is_no_longer_listed_and_nothing_else() {
+fn gc_releases_only_unlisted_attachments() {
     let pf = Pf::with_vfs(0, 4).unwrap();
     let before = pf.baseline().unwrap();
     let pods: Vec<Netns> = (0..4)
@@ -226,7 +226,7 @@ fn gc_releases_what_is_no_longer_listed_and_nothing_else() {
 }
 
 #[test]
-fn ipam_gets_every_verb_with_the_whole_input_and_is_heard() {
+fn ipam_gets_every_verb_with_the_whole_input() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let recorder = Recorder::new(&json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }], "dns": { "nameservers": ["192.0.2.53"] } })).unwrap();
@@ -299,7 +299,7 @@ fn ipam_gets_every_verb_with_the_whole_input_and_is_heard() {
 }
 
 #[test]
-fn a_result_is_said_in_the_version_of_the_question_and_carries_on_the_chain() {
+fn result_has_the_version_of_the_call_and_keeps_the_chain() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("versions").unwrap();
@@ -343,7 +343,7 @@ fn a_result_is_said_in_the_version_of_the_question_and_carries_on_the_chain() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_and_before_anything_is_touched() {
+fn all_mistakes_are_reported_before_any_change() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("mistakes").unwrap();
@@ -410,7 +410,7 @@ fn every_mistake_is_told_at_once_and_before_anything_is_touched() {
 }
 
 #[test]
-fn logs_go_where_the_configuration_says_and_never_to_standard_output() {
+fn logs_go_to_the_configured_file_only() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let pod = Netns::new("logs").unwrap();
     let attachment = attachment(&pod, &pf.vf(0).unwrap());

@@ -74,7 +74,7 @@ impl Drop for Tap {
 }
 
 #[test]
-fn addresses_are_announced_through_the_vf_and_nowhere_else() {
+fn addresses_are_announced_through_the_vf_only() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     // The other PF receives broadcasts while it has no VFs.
     let other = Pf::with_vfs(1, 0).unwrap();
@@ -132,7 +132,7 @@ fn addresses_are_announced_through_the_vf_and_nowhere_else() {
 }
 
 #[test]
-fn routes_have_all_that_the_result_says_of_them() {
+fn routes_have_all_attributes_of_the_result() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("routes").unwrap();

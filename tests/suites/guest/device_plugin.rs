@@ -57,7 +57,7 @@ fn vfs(pf: &Pf, indices: &[usize]) -> Vec<String> {
 }
 
 #[test]
-fn vfs_of_both_pfs_are_in_two_pools_and_follow_what_is_there() {
+fn vfs_of_both_pfs_are_in_two_pools() {
     let (first, second) = (Pf::with_vfs(0, 4).unwrap(), Pf::with_vfs(1, 2).unwrap());
     let stack = Stack::start();
     stack.wait_for(FIRST, &vfs(&first, &[0, 1, 3]));
@@ -74,7 +74,7 @@ fn vfs_of_both_pfs_are_in_two_pools_and_follow_what_is_there() {
 }
 
 #[test]
-fn the_file_that_allocate_writes_is_what_add_reads() {
+fn add_reads_the_file_that_allocate_writes() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let device = pf.vf(0).unwrap();

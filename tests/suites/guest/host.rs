@@ -46,7 +46,7 @@ fn words(error: &NetlinkError) -> String {
 }
 
 #[test]
-fn a_scan_shows_pfs_and_vfs_with_node_driver_and_links() {
+fn scan_shows_pfs_and_vfs_with_node_driver_and_links() {
     let pfs = [Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 7).unwrap()];
     let root = HostRoot::default();
     let snapshot = sysfs::scan(&root).unwrap();
@@ -107,7 +107,7 @@ fn a_scan_shows_pfs_and_vfs_with_node_driver_and_links() {
 }
 
 #[test]
-fn each_setting_that_igb_knows_is_set_read_back_and_put_back() {
+fn each_setting_of_igb_is_set_read_back_and_restored() {
     let pf = Pf::with_vfs(0, 3).unwrap();
     let before = pf.baseline().unwrap();
     let index = ifindex(&pf.netdev);
@@ -176,7 +176,7 @@ fn each_setting_that_igb_knows_is_set_read_back_and_put_back() {
 }
 
 #[test]
-fn what_igb_refuses_is_refused_by_name_and_changes_nothing() {
+fn setting_that_igb_refuses_changes_nothing() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let index = ifindex(&pf.netdev);
@@ -229,7 +229,7 @@ fn what_igb_refuses_is_refused_by_name_and_changes_nothing() {
 }
 
 #[test]
-fn the_kernels_own_words_reach_the_message() {
+fn message_of_the_kernel_is_quoted() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let netdev = netdev_of(&pf.vf(0).unwrap()).unwrap();
     run(async {
@@ -249,7 +249,7 @@ fn the_kernels_own_words_reach_the_message() {
 }
 
 #[test]
-fn a_vf_goes_to_a_namespace_and_comes_back_as_it_was() {
+fn vf_returns_unchanged_from_a_namespace() {
     let pf = Pf::with_vfs(1, 2).unwrap();
     let before = pf.baseline().unwrap();
     let device: PciAddress = pf.vf(1).unwrap().parse().unwrap();
@@ -313,7 +313,7 @@ fn a_vf_goes_to_a_namespace_and_comes_back_as_it_was() {
 }
 
 #[test]
-fn addresses_and_routes_are_read_back_with_all_that_was_asked() {
+fn addresses_and_routes_are_read_back_completely() {
     let pod = node::Netns::new("host-routes").unwrap();
     ip(&["-n", &pod.name, "link", "add", "net1", "type", "dummy"]).unwrap();
     run(async {
@@ -388,7 +388,7 @@ fn addresses_and_routes_are_read_back_with_all_that_was_asked() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_refused_after_the_move_unless_the_old_one_is_taken_too() {
+fn taken_name_fails_after_the_move() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();
     let netdev = netdev_of(&pf.vf(0).unwrap()).unwrap();
@@ -422,7 +422,7 @@ fn a_name_that_is_taken_is_refused_after_the_move_unless_the_old_one_is_taken_to
 }
 
 #[test]
-fn a_namespace_that_is_gone_is_gone() {
+fn removed_namespace_is_reported_as_gone() {
     let pod = node::Netns::new("host-gone").unwrap();
     let path = pod.path();
     let open = Netns::open(&path).unwrap();
@@ -437,7 +437,7 @@ fn a_namespace_that_is_gone_is_gone() {
 }
 
 #[test]
-fn a_link_with_more_to_tell_than_64_kib_is_read_and_found_by_any_name() {
+fn link_with_more_than_64_kib_is_read_and_found() {
     let pod = node::Netns::new("host-names").unwrap();
     ip(&["-n", &pod.name, "link", "add", "dummy0", "type", "dummy"]).unwrap();
     // The kernel accepts 495 names: the length of the list has 16 bits.

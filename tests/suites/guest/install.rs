@@ -48,7 +48,7 @@ fn calls(dir: &Path) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn a_killed_installation_leaves_the_old_program_or_the_new_one() {
+fn killed_installation_leaves_the_old_or_the_new_program() {
     let new = fs::read(format!("{BIN}/sriov")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let plugin = dir.path().join("sriov");
@@ -87,7 +87,7 @@ fn a_killed_installation_leaves_the_old_program_or_the_new_one() {
 
 /// Each refused call leads to one sentence, exit code 1, and an unchanged program.
 #[test]
-fn a_refused_installation_changes_nothing() {
+fn failed_installation_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let plugin = dir.path().join("sriov");
     for call in ["flock", "fchmod", "fsync", "rename"] {
@@ -116,7 +116,7 @@ fn run_unit(pf: &str, vfs: usize) {
 }
 
 #[test]
-fn the_unit_makes_vfs_once_and_leaves_those_that_are_there() {
+fn unit_creates_vfs_once_and_keeps_existing_ones() {
     let pf = Pf::with_vfs(0, 0).unwrap();
     let file = format!("/sys/class/net/{}/device/sriov_numvfs", pf.netdev);
     for vfs in [3, 5] {

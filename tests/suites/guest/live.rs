@@ -118,7 +118,7 @@ fn vfs(pf: &Pf, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn vfs_come_and_go_as_whole_lists() {
+fn added_and_removed_vfs_give_whole_lists() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let stack = Stack::start(&json!([
         { "resourceName": "vf", "resourcePrefix": "x.y", "pfHealth": "ignore", "selectors": { "pfNames": ["pf0"], "drivers": ["igbvf"] } },
@@ -148,7 +148,7 @@ fn vfs_come_and_go_as_whole_lists() {
 }
 
 #[test]
-fn a_vf_follows_its_driver_from_pool_to_pool() {
+fn vf_follows_its_driver_from_pool_to_pool() {
     let pf = Pf::with_vfs(0, 3).unwrap();
     let stack = Stack::start(&json!([
         { "resourceName": "net", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"], "drivers": ["igbvf"] } },
@@ -181,7 +181,7 @@ fn a_vf_follows_its_driver_from_pool_to_pool() {
 }
 
 #[test]
-fn a_pulled_cable_and_a_pf_that_is_down_are_told_to_whom_it_matters() {
+fn pulled_cable_and_pf_down_follow_pf_health() {
     let pf = Pf::with_vfs(0, 3).unwrap();
     let resource = |name: &str, index: u16| json!({ "resourceName": name, "resourcePrefix": "x.y", "pfHealth": name, "selectors": { "pfNames": [format!("pf0#{index}")] } });
     let names = ["carrier", "up", "ignore"];
@@ -220,7 +220,7 @@ fn a_pulled_cable_and_a_pf_that_is_down_are_told_to_whom_it_matters() {
 }
 
 #[test]
-fn a_card_that_is_pulled_takes_its_pool_along() {
+fn pulled_card_is_removed_with_its_pool() {
     let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 7).unwrap());
     let stack = Stack::start(&json!([
         { "resourceName": "a", "resourcePrefix": "x.y", "selectors": { "pfNames": ["pf0"] } },
@@ -248,7 +248,7 @@ fn a_card_that_is_pulled_takes_its_pool_along() {
 }
 
 #[test]
-fn a_changed_configmap_is_taken_when_it_is_good() {
+fn changed_configmap_is_applied_if_it_is_valid() {
     let pf = Pf::with_vfs(0, 3).unwrap();
     let all = vfs(&pf, 3);
     let resource = |range: &str| json!([{ "resourceName": "vf", "resourcePrefix": "x.y", "selectors": { "pfNames": [format!("pf0#{range}")] } }]);
@@ -267,7 +267,7 @@ fn a_changed_configmap_is_taken_when_it_is_good() {
 }
 
 #[test]
-fn an_uplink_leaves_its_pool_when_it_becomes_one() {
+fn new_uplink_leaves_its_pool() {
     let pf = Pf::with_vfs(0, 3).unwrap();
     let device = vfs(&pf, 1);
     let netdev = sriov_testkit::node::netdev_of(&device[0]).unwrap();

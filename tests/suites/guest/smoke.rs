@@ -6,7 +6,7 @@ use serde_json::json;
 use sriov_testkit::node::{Pf, monitor, netdev_of};
 
 #[test]
-fn both_pfs_make_and_lose_seven_vfs() {
+fn both_pfs_create_and_remove_seven_vfs() {
     for port in [0, 1] {
         let pf = Pf::with_vfs(port, 7).unwrap();
         let device = Path::new("/sys/bus/pci/devices").join(&pf.address);
@@ -32,7 +32,7 @@ fn both_pfs_make_and_lose_seven_vfs() {
 }
 
 #[test]
-fn a_pulled_cable_takes_the_carrier_of_this_pf_only() {
+fn pulled_cable_affects_the_carrier_of_one_pf() {
     let (pf, other) = (Pf::with_vfs(0, 1).unwrap(), Pf::with_vfs(1, 0).unwrap());
     let before = (pf.baseline().unwrap(), other.baseline().unwrap());
     pf.set_carrier(false).unwrap();
@@ -46,7 +46,7 @@ fn a_pulled_cable_takes_the_carrier_of_this_pf_only() {
 }
 
 #[test]
-fn a_pulled_card_goes_with_its_vfs_and_comes_back() {
+fn pulled_card_is_removed_with_its_vfs_and_returns() {
     let pf = Pf::with_vfs(1, 0).unwrap();
     let before = pf.baseline().unwrap();
     pf.set_vfs(2).unwrap();
@@ -59,7 +59,7 @@ fn a_pulled_card_goes_with_its_vfs_and_comes_back() {
 }
 
 #[test]
-fn the_monitor_says_what_it_refuses() {
+fn refused_monitor_command_is_named() {
     let error = monitor::command("set_link", &json!({ "name": "nobody", "up": true })).unwrap_err();
     assert!(error.to_string().contains("nobody"), "{error}");
 }

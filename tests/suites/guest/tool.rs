@@ -40,7 +40,7 @@ fn configured() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_inventory_is_what_sysfs_shows() {
+fn inventory_matches_sysfs() {
     let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 1).unwrap());
     let dir = configured();
     let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
@@ -100,7 +100,7 @@ fn the_inventory_is_what_sysfs_shows() {
 }
 
 #[test]
-fn explain_names_what_a_real_device_lacks() {
+fn explain_names_the_failed_condition() {
     let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 1).unwrap());
     let dir = configured();
     for (subject, words) in [
@@ -128,7 +128,7 @@ fn explain_names_what_a_real_device_lacks() {
 }
 
 #[test]
-fn the_binary_is_small_static_and_needs_nothing_beside_it() {
+fn binary_is_small_and_static() {
     let bytes = fs::metadata(BINARY).unwrap().len();
     assert!(bytes < 5_000_000, "{bytes} bytes");
     // This root directory contains no loader, no library and no list of PCI ids.
@@ -154,7 +154,7 @@ fn the_binary_is_small_static_and_needs_nothing_beside_it() {
 }
 
 #[test]
-fn names_and_routes_that_sysfs_does_not_tell_count() {
+fn altnames_and_routes_outside_sysfs_count() {
     let pf = Pf::with_vfs(0, 2).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let name = "a-name-of-more-than-fifteen-bytes";
@@ -210,7 +210,7 @@ fn names_and_routes_that_sysfs_does_not_tell_count() {
 }
 
 #[test]
-fn a_user_who_may_not_write_is_told_the_capability_and_may_look() {
+fn unprivileged_user_gets_the_capability_and_can_read() {
     let _pf = Pf::with_vfs(0, 1).unwrap();
     let dir = configured();
     let _kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();

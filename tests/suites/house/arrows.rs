@@ -127,7 +127,7 @@ pub(crate) fn linked(package: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn packages_know_only_what_they_may() {
+fn packages_link_only_allowed_packages() {
     for (package, may_know) in ARROWS {
         let knows = linked(package);
         for (other, _) in ARROWS {
@@ -143,7 +143,7 @@ fn packages_know_only_what_they_may() {
 }
 
 #[test]
-fn programs_are_free_of_what_they_must_not_hold() {
+fn programs_link_no_forbidden_package() {
     for (package, forbidden, why) in FORBIDDEN {
         let linked = linked(package);
         for name in *forbidden {
@@ -153,7 +153,7 @@ fn programs_are_free_of_what_they_must_not_hold() {
 }
 
 #[test]
-fn what_is_forbidden_to_one_is_seen_in_the_other() {
+fn forbidden_packages_are_found_where_allowed() {
     assert!(linked("sriov-cni").contains("netlink-proto"));
     assert!(linked("sriov-device-plugin").contains("tonic"));
 }
@@ -185,7 +185,7 @@ fn the_inventory_reads_no_host() {
 }
 
 #[test]
-fn no_program_that_ships_holds_the_kernel_in_memory() {
+fn no_program_that_ships_has_the_fake_kernel() {
     for package in ["sriov-cni", "sriov-device-plugin"] {
         assert!(has_host_feature(package, "sysfs"));
         assert!(!has_host_feature(package, "fake"), "{package}");

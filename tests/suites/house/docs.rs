@@ -48,7 +48,7 @@ fn has_anchor(page: &Path, wanted: &str) -> bool {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_existing_targets() {
     let mut seen = 0;
     for (page, text) in pages() {
         for link in between(&text, "](", ")") {
@@ -107,7 +107,7 @@ fn named_files_of_the_checkout_exist() {
 }
 
 #[test]
-fn commands_that_are_named_are_there() {
+fn named_commands_exist() {
     let program = plugin::binary().unwrap();
     let help = Command::new(program).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
@@ -134,7 +134,7 @@ fn commands_that_are_named_are_there() {
 }
 
 #[test]
-fn blocks_of_yaml_and_json_are_that() {
+fn blocks_of_yaml_and_json_are_valid() {
     let mut seen = 0;
     for (page, text) in pages() {
         for (language, is_json) in [("```yaml\n", false), ("```json\n", true)] {

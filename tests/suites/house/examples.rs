@@ -62,7 +62,7 @@ fn resources(config_map: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn each_file_is_of_a_kind_that_is_looked_at() {
+fn each_example_is_of_a_tested_kind() {
     let known = [
         "ConfigMap",
         "NetworkAttachmentDefinition",
@@ -76,7 +76,7 @@ fn each_file_is_of_a_kind_that_is_looked_at() {
 }
 
 #[test]
-fn networks_are_taken_by_our_plugin() {
+fn networks_are_accepted_by_our_plugin() {
     let mut seen = 0;
     for (file, network) in of_kind("NetworkAttachmentDefinition") {
         let text = network["spec"]["config"].as_str().unwrap();
@@ -103,7 +103,7 @@ fn networks_are_taken_by_our_plugin() {
 }
 
 #[test]
-fn resource_lists_are_taken_without_a_warning_and_offer_what_the_networks_ask_for() {
+fn resource_lists_offer_the_resources_of_the_networks() {
     let mut offered = BTreeSet::new();
     for (file, config_map) in of_kind("ConfigMap") {
         let resources = resources(&config_map);
@@ -142,7 +142,7 @@ fn pods() -> Vec<(String, Value, Value)> {
 
 /// A pod that names a network without a request for its resource gets no device, which is the most frequent mistake.
 #[test]
-fn pods_ask_for_a_device_of_each_of_their_networks() {
+fn pods_request_a_device_for_each_network() {
     let networks = of_kind("NetworkAttachmentDefinition");
     let mut used = BTreeSet::new();
     for (file, metadata, spec) in pods() {

@@ -45,7 +45,7 @@ fn help() -> String {
 }
 
 #[test]
-fn the_rendered_base_is_the_base() {
+fn rendered_base_matches_its_sources() {
     let kustomization = &read(&format!("{BASE}/kustomization.yaml")).unwrap()[0];
     let mut expected = Vec::new();
     for name in list(&kustomization["resources"]) {
@@ -75,7 +75,7 @@ fn the_rendered_base_is_the_base() {
 }
 
 #[test]
-fn the_rendered_charts_are_of_this_chart() {
+fn rendered_charts_have_the_digest_of_this_chart() {
     let digest = chart_digest().unwrap();
     for golden in GOLDEN.iter().filter(|golden| golden.is_chart) {
         let text = std::fs::read_to_string(golden.path()).unwrap();
@@ -103,7 +103,7 @@ fn chart_and_base_start_the_same_pod() {
 
 /// The privileges of docs/security.md, and no others.
 #[test]
-fn nothing_is_asked_for_that_is_not_argued() {
+fn pods_have_documented_privileges_only() {
     for golden in GOLDEN {
         let documents = golden.documents().unwrap();
         let kinds: BTreeSet<&str> = documents.iter().map(|one| text(&one["kind"])).collect();
@@ -146,7 +146,7 @@ fn nothing_is_asked_for_that_is_not_argued() {
 
 /// Directories of the host, whether they are writable, and their mount points in the container.
 #[test]
-fn only_the_directories_that_the_programs_use_are_mounted() {
+fn only_directories_of_the_programs_are_mounted() {
     let [base, _, everything] = GOLDEN.map(|golden| golden.documents().unwrap());
     let mounts = |documents: &[Value]| -> BTreeSet<(String, bool, String)> {
         let pod = pod(documents);
@@ -217,7 +217,7 @@ fn only_the_directories_that_the_programs_use_are_mounted() {
 }
 
 #[test]
-fn flags_images_and_probes_are_those_of_the_programs() {
+fn flags_images_and_probes_match_the_programs() {
     let nowhere = Dist {
         cni: "sriov".into(),
         device_plugin: "sriov-device-plugin".into(),
@@ -269,7 +269,7 @@ fn flags_images_and_probes_are_those_of_the_programs() {
 
 /// Runs the plugin with the arguments and `--version`: it reports a wrong argument first.
 #[test]
-fn the_device_plugin_takes_its_words() {
+fn device_plugin_accepts_its_arguments() {
     for golden in GOLDEN {
         let documents = golden.documents().unwrap();
         let container = &pod(&documents)["containers"][0];
@@ -285,7 +285,7 @@ fn the_device_plugin_takes_its_words() {
 }
 
 #[test]
-fn there_is_one_version() {
+fn chart_and_images_have_one_version() {
     let chart = &read(&format!("{CHART}/Chart.yaml")).unwrap()[0];
     assert_eq!(chart["version"], VERSION);
     assert_eq!(chart["appVersion"], VERSION);
@@ -308,7 +308,7 @@ fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn each_value_is_in_the_schema_and_tried() {
+fn each_value_is_in_the_schema_and_tested() {
     let values = &read(&format!("{CHART}/values.yaml")).unwrap()[0];
     let tried = &read(&format!("{CHART}/ci/everything-values.yaml")).unwrap()[0];
     let file = workspace().join(CHART).join("values.schema.json");

@@ -77,7 +77,7 @@ fn complaints(path: &Path, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_sources_keep_the_house_rules() {
+fn sources_keep_the_house_rules() {
     let sources = sources();
     assert!(sources.len() > 20, "found only {} sources", sources.len());
     let mut all = Vec::new();
@@ -94,7 +94,7 @@ fn the_sources_keep_the_house_rules() {
 }
 
 #[test]
-fn each_rule_is_noticed_when_it_is_broken() {
+fn each_broken_rule_is_noticed() {
     let long = format!("//! Long.\n{}", "\n".repeat(LONGEST));
     let unfinished = format!("//! Begins well.\n// {} later\n", UNFINISHED[0]);
     let generated = format!(

@@ -44,7 +44,7 @@ fn active_leg(netns: &str) -> Option<String> {
 }
 
 #[test]
-fn a_bond_over_vfs_of_two_pfs_outlives_the_cable_of_one() {
+fn bond_over_two_pfs_survives_a_pulled_cable() {
     load_bonding();
     let cluster = Cluster::join().unwrap();
     let pfs = [Pf::with_vfs(0, 7).unwrap(), Pf::with_vfs(1, 7).unwrap()];

@@ -93,7 +93,7 @@ fn inside(pod: &Netns, words: &[&str]) -> Value {
 }
 
 #[test]
-fn every_verb_works_in_a_chain_with_the_reference_plugins() {
+fn every_verb_works_in_a_chain_of_plugins() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("chain").unwrap();
@@ -132,7 +132,7 @@ fn every_verb_works_in_a_chain_with_the_reference_plugins() {
 }
 
 #[test]
-fn garbage_collection_takes_back_what_nobody_asks_for_any_more() {
+fn gc_releases_attachments_outside_its_list() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let network = Network::new(
@@ -154,7 +154,7 @@ fn garbage_collection_takes_back_what_nobody_asks_for_any_more() {
 }
 
 #[test]
-fn bandwidth_goes_along_without_limits_and_its_refusal_leaves_nothing_behind() {
+fn bandwidth_works_without_limits_and_fails_cleanly() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("limit").unwrap();
@@ -174,7 +174,7 @@ fn bandwidth_goes_along_without_limits_and_its_refusal_leaves_nothing_behind() {
 }
 
 #[test]
-fn static_addresses_and_routes_arrive() {
+fn static_addresses_and_routes_are_set() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let pod = Netns::new("static").unwrap();
@@ -198,7 +198,7 @@ fn static_addresses_and_routes_arrive() {
 }
 
 #[test]
-fn a_dhcp_server_on_the_wire_gives_the_address() {
+fn dhcp_server_on_the_wire_assigns_the_address() {
     let (pf, far) = (Pf::with_vfs(0, 7).unwrap(), Pf::with_vfs(1, 7).unwrap());
     let before = pf.baseline().unwrap();
     let pod = Netns::new("lease").unwrap();

@@ -24,7 +24,7 @@ fn container_with(variable: &str) -> (PathBuf, String) {
 }
 
 #[test]
-fn a_pod_with_a_vf_for_user_space_gets_its_nodes_and_the_settings_at_the_pf() {
+fn userspace_vf_of_a_pod_gets_nodes_and_settings() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(1, 7).unwrap();
     let vf = pf.vf(1).unwrap();
@@ -77,7 +77,7 @@ fn a_pod_with_a_vf_for_user_space_gets_its_nodes_and_the_settings_at_the_pf() {
 }
 
 #[test]
-fn an_init_container_uses_the_vf_that_the_container_gets() {
+fn init_container_uses_the_vf_of_the_container() {
     let cluster = Cluster::join().unwrap();
     Pf::with_vfs(1, 7).unwrap();
     cluster.offer_examples().unwrap();
@@ -101,7 +101,7 @@ fn an_init_container_uses_the_vf_that_the_container_gets() {
 }
 
 #[test]
-fn vfs_that_come_and_go_change_what_the_node_offers() {
+fn added_and_removed_vfs_change_the_allocatable_count() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(1, 7).unwrap();
     cluster.offer_examples().unwrap();
@@ -114,7 +114,7 @@ fn vfs_that_come_and_go_change_what_the_node_offers() {
 }
 
 #[test]
-fn a_network_that_names_the_vf_of_another_pod_is_refused_with_its_owner() {
+fn vf_of_another_pod_is_refused_with_its_holder() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
@@ -143,7 +143,7 @@ fn a_network_that_names_the_vf_of_another_pod_is_refused_with_its_owner() {
 }
 
 #[test]
-fn a_pulled_cable_shows_in_the_status_of_the_pod() {
+fn pulled_cable_appears_in_the_status_of_the_pod() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(1, 7).unwrap();
     cluster.offer_examples().unwrap();

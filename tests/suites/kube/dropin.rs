@@ -196,7 +196,7 @@ fn pods_over_a_change(node: &Node, from: Whose, to: Whose) -> Plugin {
 }
 
 #[test]
-fn what_the_go_plugins_gave_is_kept_and_released_by_ours() {
+fn attachments_of_the_go_plugins_are_released_by_ours() {
     let node = Node::new();
     let plugin = pods_over_a_change(&node, Whose::Go, Whose::Ours);
     node.assert_nothing_left();
@@ -204,7 +204,7 @@ fn what_the_go_plugins_gave_is_kept_and_released_by_ours() {
 }
 
 #[test]
-fn what_ours_gave_is_kept_and_released_by_the_go_plugins() {
+fn our_attachments_are_released_by_the_go_plugins() {
     let node = Node::new();
     let plugin = pods_over_a_change(&node, Whose::Ours, Whose::Go);
     wait_restored(&node.pf, &node.before).unwrap();

@@ -119,7 +119,7 @@ fn next_version(daemon_set: &Value) -> Value {
 }
 
 #[test]
-fn the_base_installs_and_offers_without_a_capability() {
+fn base_installs_and_offers_without_a_capability() {
     let node = Node::new();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
@@ -200,7 +200,7 @@ fn the_base_installs_and_offers_without_a_capability() {
 
 /// sriov-network-operator sets only the images: entry points and arguments are those of the Go images.
 #[test]
-fn the_operators_manifests_start_our_images() {
+fn operator_manifests_start_our_images() {
     let node = Node::new();
     let _pf = Pf::with_vfs(0, 7).unwrap();
     node.config("device-plugin-config", "node");

@@ -57,7 +57,7 @@ fn files(dir: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_running_pod_keeps_its_vf_whatever_restarts() {
+fn running_pod_keeps_its_vf_over_restarts() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
@@ -94,7 +94,7 @@ fn a_running_pod_keeps_its_vf_whatever_restarts() {
 }
 
 #[test]
-fn pods_that_come_and_go_leave_nothing() {
+fn deleted_pods_leave_nothing_behind() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(1, 7).unwrap();
     let before = pf.baseline().unwrap();

@@ -25,7 +25,7 @@ fn podman(words: &[&str]) -> Result<String, String> {
 }
 
 #[test]
-fn a_container_gets_a_vf_through_a_network_list_and_gives_it_back() {
+fn container_gets_a_vf_and_returns_it() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
     let ipam = json!({ "type": "host-local", "ranges": [[{ "subnet": "192.0.2.0/24" }]] });

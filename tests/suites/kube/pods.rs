@@ -6,7 +6,7 @@ use sriov_testkit::cluster::{Cluster, wait_for, wait_restored};
 use sriov_testkit::node::{Pf, ip_json, ping};
 
 #[test]
-fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
+fn pod_gets_its_vf_with_vlan_and_mac_and_returns_it() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
@@ -48,7 +48,7 @@ fn a_pod_gets_its_vf_with_vlan_and_mac_and_gives_it_back() {
 }
 
 #[test]
-fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
+fn pods_on_two_pfs_communicate_in_their_vlan_only() {
     let cluster = Cluster::join().unwrap();
     let (first, second) = (Pf::with_vfs(0, 7).unwrap(), Pf::with_vfs(1, 7).unwrap());
     let before = (first.baseline().unwrap(), second.baseline().unwrap());
@@ -96,7 +96,7 @@ fn pods_on_two_pfs_talk_on_their_vlan_and_not_outside() {
 }
 
 #[test]
-fn a_pod_gets_one_vf_of_each_of_two_resources() {
+fn pod_gets_one_vf_of_each_of_two_resources() {
     let cluster = Cluster::join().unwrap();
     let pfs = [Pf::with_vfs(0, 7).unwrap(), Pf::with_vfs(1, 7).unwrap()];
     cluster.offer_examples().unwrap();
@@ -123,7 +123,7 @@ fn a_pod_gets_one_vf_of_each_of_two_resources() {
 }
 
 #[test]
-fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
+fn pod_without_a_free_vf_is_refused() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(1, 7).unwrap();
     let before = pf.baseline().unwrap();
@@ -165,7 +165,7 @@ fn a_pod_takes_all_vfs_and_the_next_is_refused_until_one_is_free() {
 }
 
 #[test]
-fn an_event_of_the_pod_says_what_is_wrong_with_its_network() {
+fn event_of_the_pod_reports_the_wrong_network() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(1, 7).unwrap();
     let before = pf.baseline().unwrap();

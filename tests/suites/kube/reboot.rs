@@ -37,7 +37,7 @@ fn leases() -> usize {
 }
 
 #[test]
-fn a_node_that_lost_power_with_pods_on_it_comes_back_clean() {
+fn node_returns_clean_from_a_power_loss() {
     match fs::read_to_string(NOTE) {
         Err(_first_time) => lose_power(),
         Ok(boot) => come_back(&boot),

@@ -41,7 +41,7 @@ fn inventory() -> String {
 }
 
 #[test]
-fn without_multus_log_and_inventory_say_that_nobody_attached_the_vf() {
+fn missing_multus_is_reported_by_log_and_inventory() {
     let cluster = Cluster::join().unwrap();
     let pf = Pf::with_vfs(0, 7).unwrap();
     let before = pf.baseline().unwrap();
@@ -72,7 +72,7 @@ fn without_multus_log_and_inventory_say_that_nobody_attached_the_vf() {
 }
 
 #[test]
-fn a_resource_without_devices_is_named_in_the_log_and_in_the_pods_event() {
+fn resource_without_devices_is_in_the_log_and_the_event() {
     let cluster = Cluster::join().unwrap();
     Pf::with_vfs(0, 7).unwrap();
     let none = json!({ "resourceName": "none", "resourcePrefix": "example.com", "selectors": [{ "pfNames": ["nowhere"] }] });

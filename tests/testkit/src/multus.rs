@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_gets_the_device_and_only_the_capabilities_it_declares() {
+    fn plugin_gets_the_device_and_declared_capabilities() {
         let dirs = DeviceInfoDirs::default();
         let config = delegate_config(&dirs, &network(), &attachment());
         assert_eq!(config["deviceID"], "0000:01:10.0");
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_device_plugins_file_has_the_resource_in_its_name() {
+    fn device_info_file_has_the_resource_in_its_name() {
         let file = DeviceInfoDirs::default().of_device(&network(), "0000:01:10.0");
         assert_eq!(
             file.file_name().unwrap(),

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_by_its_whole_name() {
+    fn field_is_found_by_its_whole_name() {
         let status =
             "VmHWM:\t    7 kB\nnonvoluntary_ctxt_switches:\t9\nvoluntary_ctxt_switches:\t5\n";
         assert_eq!(field(status, "voluntary_ctxt_switches"), Some(5));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_uses_memory_and_time() {
+    fn process_uses_memory_and_time() {
         // A process without threads of other tests.
         let mut process = Command::new("sleep").arg("600").spawn().unwrap();
         let pid = process.id();

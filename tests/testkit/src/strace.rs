@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_counts_once_and_an_exit_not() {
+    fn call_counts_once_and_exit_does_not_count() {
         let trace = trace(
             "7   execve(\"\\x2f\", [], 0x7 /* 1 vars */) = 0\n\
              7   clone3({flags=0} <unfinished ...>\n\
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_by_netlink_is_counted_with_its_vf_lists() {
+    fn netlink_bytes_are_counted_with_vf_lists() {
         // `ifinfomsg`, IFLA_MTU (4) and a nested IFLA_VFINFO_LIST of 12 bytes, with and without the peek before.
         let message = format!(
             "{}{}{}",

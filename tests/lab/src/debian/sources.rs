@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_mirror_in_either_format_and_passes_over_other_archives() {
+    fn mirror_is_found_in_both_formats_of_apt() {
         let debian = Mirror {
             uri: "http://mirror.example/debian".into(),
             signed_by: Some("/k.gpg".into()),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_codename() {
+    fn codename_is_read_from_os_release() {
         assert_eq!(
             codename("NAME=\"Debian\"\nVERSION_CODENAME=bookworm\n"),
             Some("bookworm")
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_with_a_newer_suite_lists_both() {
+    fn release_with_a_newer_suite_lists_both() {
         let mirror = Mirror {
             uri: "http://mirror.example/debian".into(),
             signed_by: None,

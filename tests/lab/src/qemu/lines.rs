@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_told_from_text() {
+    fn marks_are_distinguished_from_text() {
         let text = |text: &str| Line::Text(text.to_owned());
         for (line, read) in [
             ("::ready 3.1", vec![Line::Ready]),
