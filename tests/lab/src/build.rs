@@ -130,7 +130,42 @@ fn static_cargo(
 fn install(from: &Path, to: &Path) -> Result<()> {
     let dir = to.parent().context("no directory for the binary")?;
     std::fs::create_dir_all(dir)?;
-    std::fs::copy(from, to)
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
-    Ok(())
+    // Renamed into place: a program that is running cannot be overwritten.
+    let beside = tempfile::Builder::new()
+        .prefix(".dist-")
+        .tempfile_in(dir)?
+        .into_temp_path();
+    let replace = || {
+        std::fs::copy(from, &beside)?;
+        std::fs::rename(&beside, to)
+    };
+    replace().with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn running_program_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("dist/program");
+        install(Path::new("/bin/sleep"), &to).unwrap();
+        let mut running = Command::new(&to).arg("60").spawn().unwrap();
+        let replaced = install(Path::new("/bin/true"), &to);
+        running.kill().unwrap();
+        running.wait().unwrap();
+        replaced.unwrap();
+        assert_eq!(
+            std::fs::read(&to).unwrap(),
+            std::fs::read("/bin/true").unwrap()
+        );
+        assert!(Command::new(&to).status().unwrap().success());
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("dist")).unwrap().count(),
+            1
+        );
+    }
 }
