@@ -87,6 +87,31 @@ pub(crate) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     Ok(home)
 }
 
+/// The unpacked sources of a module that `tests/lab/tools/NAME` pins, downloaded when Go's module cache does not have them.
+///
+/// # Errors
+/// As those of [`programs`].
+pub(super) fn sources(name: &str, module: &str) -> Result<PathBuf> {
+    if !has("go") {
+        bail!(
+            "`go` is not on this machine: schemas are read out of Go modules, install Go 1.24 or newer from https://go.dev/dl"
+        );
+    }
+    let output = go(&workspace().join("tests/lab/tools").join(name))
+        .args(["mod", "download", "-json", module])
+        .output()
+        .context("cannot start go")?;
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let field = |key: &str| answer.get(key).and_then(serde_json::Value::as_str);
+    match field("Dir") {
+        Some(dir) if output.status.success() => Ok(dir.into()),
+        _ => bail!(
+            "go cannot download {module}: {}",
+            field("Error").unwrap_or("its messages are above")
+        ),
+    }
+}
+
 fn go(dir: &Path) -> Command {
     let mut command = Command::new("nice");
     command

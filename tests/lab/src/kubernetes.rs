@@ -3,11 +3,15 @@
 //! Start at [`run`]. `control` runs the control plane outside the node, `podman` adds another runtime, `disk` makes the disk.
 //! `sriov_testkit::cluster` starts the programs on the node.
 
+mod applied;
 mod control;
 mod disk;
 mod files;
 mod podman;
 pub mod render;
+mod schemas;
+mod structs;
+mod tools;
 
 use std::path::Path;
 use std::time::Instant;

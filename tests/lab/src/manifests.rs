@@ -1,5 +1,7 @@
 //! The manifests of `deploy/` as data, and the golden files of their rendered forms.
 
+pub mod values;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -33,6 +35,12 @@ pub fn read(name: &str) -> Result<Vec<Value>> {
     let path = workspace().join(name);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
     documents(&text).with_context(|| format!("{name} is not YAML"))
+}
+
+/// The documents of a kind.
+pub fn kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    let is_of_it = |document: &&Value| document.get("kind").is_some_and(|one| one == kind);
+    documents.iter().filter(is_of_it).collect()
 }
 
 /// All files below a directory of the checkout, sorted.
@@ -72,6 +80,9 @@ pub fn chart_digest() -> Result<String> {
     Ok(sha256(&all))
 }
 
+/// Values without which the chart cannot be rendered; the other files of values come on top.
+pub const MINIMAL: &str = "ci/minimal-values.yaml";
+
 /// A golden file: the rendered form of a chart or a kustomize base.
 #[derive(Clone, Copy, Debug)]
 pub struct Golden {
@@ -81,31 +92,53 @@ pub struct Golden {
     pub namespace: &'static str,
     /// A file of the chart with other values than its defaults; absent for kustomize.
     pub values: Option<&'static str>,
-    /// True for the chart, false for the kustomize base.
-    pub is_chart: bool,
 }
 
+/// The rendered form of the kustomize base.
+pub const KUSTOMIZE: Golden = Golden {
+    name: "kustomize.yaml",
+    namespace: "kube-system",
+    values: None,
+};
+/// The chart with nothing but the name of an image.
+pub const DEFAULT: Golden = chart("helm-default.yaml", "kube-system", MINIMAL);
+/// The chart with other values than the defaults.
+pub const EVERYTHING: Golden = chart(
+    "helm-everything.yaml",
+    "network",
+    "ci/everything-values.yaml",
+);
+/// The chart with what Prometheus and Grafana need.
+pub const MONITORING: Golden = chart(
+    "helm-monitoring.yaml",
+    "network",
+    "ci/monitoring-values.yaml",
+);
+
 /// All rendered forms.
-pub const GOLDEN: [Golden; 3] = [
-    Golden {
-        name: "kustomize.yaml",
-        namespace: "kube-system",
-        values: None,
-        is_chart: false,
-    },
-    Golden {
-        name: "helm-default.yaml",
-        namespace: "kube-system",
-        values: None,
-        is_chart: true,
-    },
-    Golden {
-        name: "helm-everything.yaml",
-        namespace: "network",
-        values: Some("ci/everything-values.yaml"),
-        is_chart: true,
-    },
+pub const GOLDEN: [Golden; 9] = [
+    KUSTOMIZE,
+    DEFAULT,
+    EVERYTHING,
+    MONITORING,
+    chart("helm-by-node.yaml", "network", "ci/by-node-values.yaml"),
+    chart("helm-k0s.yaml", "kube-system", "platforms/k0s.yaml"),
+    chart("helm-k3s.yaml", "kube-system", "platforms/k3s.yaml"),
+    chart(
+        "helm-microk8s.yaml",
+        "kube-system",
+        "platforms/microk8s.yaml",
+    ),
+    chart("helm-openshift.yaml", "network", "platforms/openshift.yaml"),
 ];
+
+const fn chart(name: &'static str, namespace: &'static str, values: &'static str) -> Golden {
+    Golden {
+        name,
+        namespace,
+        values: Some(values),
+    }
+}
 
 impl Golden {
     /// The path of the file.

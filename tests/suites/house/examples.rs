@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sriov_config::{NetConf, ResourceList};
 use sriov_lab::checkout::workspace;
-use sriov_lab::manifests::{BASE, files, read};
+use sriov_lab::manifests::{CHART, files, read};
 
 const EXAMPLES: &str = "deploy/examples";
 
@@ -116,10 +116,12 @@ fn resource_lists_offer_the_resources_of_the_networks() {
             assert!(offered.contains(resource), "{file}: {resource}");
         }
     }
-    // The ConfigMap of the base too.
-    let base = read(&format!("{BASE}/configmap.yaml")).unwrap();
+    // The resource list of the chart too.
+    let values = &read(&format!("{CHART}/values.yaml")).unwrap()[0];
+    let list = serde_json::json!({ "resourceList": values["config"]["resourceList"] });
+    let map = serde_json::json!({ "data": { "config.json": list.to_string() } });
     assert_eq!(
-        resources(&base[0]),
+        resources(&map),
         BTreeSet::from(["intel.com/sriov_netdevice".to_owned()])
     );
 }

@@ -10,6 +10,7 @@
 )]
 
 mod arrows;
+mod chart;
 mod docs;
 mod examples;
 mod manifests;

@@ -5,24 +5,30 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sriov_lab::build::Dist;
-use sriov_lab::checkout::{VERSION, workspace};
-use sriov_lab::manifests::{BASE, CHART, GOLDEN, chart_digest, read};
+use sriov_lab::checkout::VERSION;
+use sriov_lab::manifests::{
+    BASE, CHART, DEFAULT, EVERYTHING, GOLDEN, Golden, KUSTOMIZE, chart_digest, kind, read,
+};
 use sriov_lab::ship::images;
 use sriov_testkit::plugin;
 
-fn kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    documents
+/// The pods' specification of each `DaemonSet`.
+fn pods(documents: &[Value]) -> Vec<&Value> {
+    let all: Vec<&Value> = kind(documents, "DaemonSet")
         .iter()
-        .filter(|document| document["kind"] == kind)
-        .collect()
+        .map(|one| &one["spec"]["template"]["spec"])
+        .collect();
+    assert!(!all.is_empty(), "no DaemonSet");
+    all
 }
 
-/// The pods' specification of the only `DaemonSet`.
+/// The pods' specification of the first `DaemonSet`.
 fn pod(documents: &[Value]) -> &Value {
-    let [daemon_set] = kind(documents, "DaemonSet")[..] else {
-        panic!("not one DaemonSet")
-    };
-    &daemon_set["spec"]["template"]["spec"]
+    pods(documents)[0]
+}
+
+fn golden(name: &str) -> Golden {
+    *GOLDEN.iter().find(|one| one.name == name).unwrap()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -67,7 +73,7 @@ fn rendered_base_matches_its_sources() {
             }
         }
     }
-    let mut rendered = GOLDEN[0].documents().unwrap();
+    let mut rendered = KUSTOMIZE.documents().unwrap();
     let by_kind = |document: &Value| document["kind"].to_string();
     expected.sort_by_key(by_kind);
     rendered.sort_by_key(by_kind);
@@ -77,28 +83,73 @@ fn rendered_base_matches_its_sources() {
 #[test]
 fn rendered_charts_have_the_digest_of_this_chart() {
     let digest = chart_digest().unwrap();
-    for golden in GOLDEN.iter().filter(|golden| golden.is_chart) {
+    for golden in GOLDEN.iter().filter(|golden| golden.values.is_some()) {
         let text = std::fs::read_to_string(golden.path()).unwrap();
         let is_of_it = text.starts_with(&format!("# of the chart {digest}\n"));
         assert!(is_of_it, "{}: cargo lab manifests --write", golden.name);
         for document in golden.documents().unwrap() {
-            assert_eq!(document["metadata"]["namespace"], golden.namespace);
+            let is_of_cluster = document["kind"] == "SecurityContextConstraints";
+            let expected = (!is_of_cluster).then_some(golden.namespace);
+            assert_eq!(document["metadata"]["namespace"].as_str(), expected);
         }
     }
 }
 
 #[test]
 fn chart_and_base_start_the_same_pod() {
-    let [base, chart, _] = GOLDEN.map(|golden| golden.documents().unwrap());
-    assert_eq!(pod(&chart), pod(&base));
-    let config = |documents: &[Value]| -> Value {
-        let map = kind(documents, "ConfigMap")[0];
-        serde_json::from_str(text(&map["data"]["config.json"])).unwrap()
-    };
-    assert_eq!(config(&chart), config(&base));
+    let [base, mut chart] = [KUSTOMIZE, DEFAULT].map(|golden| golden.documents().unwrap());
     let strategy =
         |documents: &[Value]| kind(documents, "DaemonSet")[0]["spec"]["updateStrategy"].clone();
     assert_eq!(strategy(&chart), strategy(&base));
+    let image = &containers(pod(&base))[0]["image"];
+    for document in chart.iter_mut().filter(|one| one["kind"] == "DaemonSet") {
+        for kind in ["initContainers", "containers"] {
+            document["spec"]["template"]["spec"][kind][0]["image"] = image.clone();
+        }
+    }
+    assert_eq!(pod(&chart), pod(&base));
+}
+
+/// Else `kubectl apply -k` would replace a configuration that is in use.
+#[test]
+fn base_has_no_configuration_of_its_own() {
+    let base = KUSTOMIZE.documents().unwrap();
+    assert_eq!(kind(&base, "ConfigMap"), Vec::<&Value>::new());
+    let volume = &list(&pod(&base)["volumes"])[0];
+    assert_eq!(volume["configMap"]["name"], "sriovdp-config");
+}
+
+/// Each node has exactly one of both pods.
+#[test]
+fn named_nodes_have_a_daemon_set_of_their_own() {
+    let documents = golden("helm-by-node.yaml").documents().unwrap();
+    let [others, named] = pods(&documents)[..] else {
+        panic!("not two DaemonSets")
+    };
+    let terms = |pod: &Value| {
+        let affinity = &pod["affinity"]["nodeAffinity"];
+        list(&affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"])
+            .to_vec()
+    };
+    let own = json!([{ "key": "example.com/nic", "operator": "Exists" }]);
+    let field = |operator: &str, node: &str| json!({ "key": "metadata.name", "operator": operator, "values": [node] });
+    let nodes = ["node-a.example.com", "node-b.example.com"];
+    let without = nodes.map(|node| field("NotIn", node));
+    let expected = json!({ "matchExpressions": own, "matchFields": without });
+    assert_eq!(terms(others), [expected]);
+    let expected =
+        nodes.map(|node| json!({ "matchExpressions": own, "matchFields": [field("In", node)] }));
+    assert_eq!(terms(named), expected);
+    let data = &kind(&documents, "ConfigMap")[0]["data"];
+    assert!(nodes.iter().all(|node| data[node].is_string()));
+    let file = |pod: &Value| pod["containers"][0]["args"][0].clone();
+    assert_eq!(file(others), "--config-file=/etc/pcidp/config.json");
+    assert_eq!(file(named), "--config-file=/etc/pcidp/$(NODE_NAME)");
+    let selectors: BTreeSet<String> = kind(&documents, "DaemonSet")
+        .iter()
+        .map(|one| one["spec"]["selector"].to_string())
+        .collect();
+    assert_eq!(selectors.len(), 2, "{selectors:?}");
 }
 
 /// The privileges of docs/security.md, and no others.
@@ -110,6 +161,9 @@ fn pods_have_documented_privileges_only() {
         let known = [
             "ConfigMap",
             "DaemonSet",
+            "PodMonitor",
+            "PrometheusRule",
+            "SecurityContextConstraints",
             "Service",
             "ServiceAccount",
             "ServiceMonitor",
@@ -118,36 +172,82 @@ fn pods_have_documented_privileges_only() {
         for account in kind(&documents, "ServiceAccount") {
             assert_eq!(account["automountServiceAccountToken"], false);
         }
-        let strategy = &kind(&documents, "DaemonSet")[0]["spec"]["updateStrategy"];
-        assert_eq!(strategy["rollingUpdate"]["maxSurge"], 0);
-        let pod = pod(&documents);
-        assert_eq!(pod["automountServiceAccountToken"], false);
-        assert_eq!(pod["hostNetwork"], true);
-        for field in ["hostPID", "hostIPC", "shareProcessNamespace"] {
-            assert_eq!(pod[field], Value::Null, "{field}");
+        for daemon_set in kind(&documents, "DaemonSet") {
+            let surge = &daemon_set["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"];
+            assert!(surge.is_null() || *surge == 0);
         }
-        let context = json!({ "runAsUser": 0, "runAsGroup": 0, "seccompProfile": { "type": "RuntimeDefault" } });
-        assert_eq!(pod["securityContext"], context);
-        for container in containers(pod) {
-            let mut context = container["securityContext"].clone();
-            context.as_object_mut().unwrap().remove("seLinuxOptions");
-            let expected = json!({
-                "privileged": false,
-                "allowPrivilegeEscalation": false,
-                "readOnlyRootFilesystem": true,
-                "capabilities": { "drop": ["ALL"] },
-            });
-            assert_eq!(context, expected);
-            assert!(container["resources"]["limits"]["memory"].is_string());
-            assert_eq!(container["env"], Value::Null);
+        for pod in pods(&documents) {
+            assert_argued(pod);
         }
+    }
+}
+
+fn assert_argued(pod: &Value) {
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["hostNetwork"], true);
+    for field in ["hostPID", "hostIPC", "shareProcessNamespace"] {
+        assert_eq!(pod[field], Value::Null, "{field}");
+    }
+    let context =
+        json!({ "runAsUser": 0, "runAsGroup": 0, "seccompProfile": { "type": "RuntimeDefault" } });
+    assert_eq!(pod["securityContext"], context);
+    for container in containers(pod) {
+        let mut context = container["securityContext"].clone();
+        context.as_object_mut().unwrap().remove("seLinuxOptions");
+        let expected = json!({
+            "privileged": false,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        });
+        assert_eq!(context, expected);
+        assert!(container["resources"]["limits"]["memory"].is_string());
+        for variable in list(&container["env"]) {
+            assert!(["NODE_NAME", "EXAMPLE"].contains(&text(&variable["name"])));
+        }
+    }
+}
+
+/// The constraints of `OpenShift` admit the pod, and nothing that it does not need.
+#[test]
+fn security_context_constraints_are_those_of_the_pod() {
+    let documents = golden("helm-openshift.yaml").documents().unwrap();
+    let scc = kind(&documents, "SecurityContextConstraints")[0];
+    for (field, is_allowed) in [
+        ("allowHostDirVolumePlugin", true),
+        ("allowHostNetwork", true),
+        ("allowHostPorts", true),
+        ("allowHostPID", false),
+        ("allowHostIPC", false),
+        ("allowPrivilegedContainer", false),
+        ("allowPrivilegeEscalation", false),
+        ("readOnlyRootFilesystem", true),
+    ] {
+        assert_eq!(scc[field], is_allowed, "{field}");
+    }
+    assert_eq!(scc["requiredDropCapabilities"], json!(["ALL"]));
+    let account = text(&pod(&documents)["serviceAccountName"]);
+    let user = format!("system:serviceaccount:network:{account}");
+    assert_eq!(scc["users"], json!([user]));
+    let volumes: BTreeSet<&str> = list(&pod(&documents)["volumes"])
+        .iter()
+        .flat_map(|volume| volume.as_object().unwrap().keys())
+        .map(String::as_str)
+        .filter(|key| *key != "name")
+        .collect();
+    assert_eq!(volumes, list(&scc["volumes"]).iter().map(text).collect());
+    for container in containers(pod(&documents)) {
+        assert_eq!(
+            container["securityContext"]["seLinuxOptions"]["type"],
+            "spc_t"
+        );
     }
 }
 
 /// Directories of the host, whether they are writable, and their mount points in the container.
 #[test]
 fn only_directories_of_the_programs_are_mounted() {
-    let [base, _, everything] = GOLDEN.map(|golden| golden.documents().unwrap());
+    let [base, everything] = [KUSTOMIZE, EVERYTHING].map(|golden| golden.documents().unwrap());
     let mounts = |documents: &[Value]| -> BTreeSet<(String, bool, String)> {
         let pod = pod(documents);
         let volumes = list(&pod["volumes"]);
@@ -201,9 +301,38 @@ fn only_directories_of_the_programs_are_mounted() {
         ])
     };
     assert_eq!(mounts(&base), expected("/var/lib/kubelet", "/opt/cni/bin"));
-    let mut with_cdi = expected("/data/kubelet", "/usr/libexec/cni");
-    with_cdi.insert(("/var/run/cdi".into(), true, "/var/run/cdi".into()));
-    assert_eq!(mounts(&everything), with_cdi);
+    let mut other = expected("/data/kubelet", "/usr/libexec/cni");
+    let state = "/var/lib/cni/sriov".to_owned();
+    assert!(other.remove(&(state.clone(), false, state.clone())));
+    other.insert(("/data/cni/sriov".into(), false, state));
+    other.insert(("/etc/cdi".into(), true, "/var/run/cdi".into()));
+    assert_eq!(mounts(&everything), other);
+    let snap = "/var/snap/microk8s";
+    for (name, kubelet, plugins) in [
+        (
+            "k0s",
+            "/var/lib/k0s/kubelet".to_owned(),
+            "/opt/cni/bin".to_owned(),
+        ),
+        (
+            "k3s",
+            "/var/lib/kubelet".to_owned(),
+            "/var/lib/rancher/k3s/data/cni".to_owned(),
+        ),
+        (
+            "microk8s",
+            format!("{snap}/common/var/lib/kubelet"),
+            format!("{snap}/current/opt/cni/bin"),
+        ),
+        (
+            "openshift",
+            "/var/lib/kubelet".to_owned(),
+            "/var/lib/cni/bin".to_owned(),
+        ),
+    ] {
+        let documents = golden(&format!("helm-{name}.yaml")).documents().unwrap();
+        assert_eq!(mounts(&documents), expected(&kubelet, &plugins), "{name}");
+    }
     // The mount points are the default directories of the programs.
     let help = help();
     for default in [
@@ -229,7 +358,7 @@ fn flags_images_and_probes_match_the_programs() {
     let help = help();
     for golden in GOLDEN {
         let documents = golden.documents().unwrap();
-        for container in containers(pod(&documents)) {
+        for container in pods(&documents).into_iter().flat_map(containers) {
             if golden.values.is_none() {
                 assert_eq!(container["image"], ours.name.as_str());
             }
@@ -249,19 +378,23 @@ fn flags_images_and_probes_match_the_programs() {
                 }
             }
             let (host, port) = listens.unwrap();
-            for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+            for (probe, path) in [
+                ("startupProbe", "/healthz"),
+                ("livenessProbe", "/healthz"),
+                ("readinessProbe", "/readyz"),
+            ] {
                 let get = &container[probe]["httpGet"];
                 assert_eq!(get["path"], path);
                 assert_eq!(get["port"].to_string(), port);
-                // The kubelet probes the node's address if no host is named.
-                let asked = get["host"].as_str().unwrap_or("0.0.0.0");
-                assert_eq!(asked, host);
+                // The kubelet probes the node's address when no host is named.
+                let probed = get["host"].as_str().unwrap_or("0.0.0.0");
+                assert_eq!(probed, host.replace("[::]", "0.0.0.0"));
             }
             let ports = list(&container["ports"]).iter();
             let ports: Vec<String> = ports.map(|one| one["containerPort"].to_string()).collect();
             assert_eq!(
                 ports,
-                Vec::from_iter((host == "0.0.0.0").then(|| port.to_owned()))
+                Vec::from_iter((host != "127.0.0.1").then(|| port.to_owned()))
             );
         }
     }
@@ -272,15 +405,16 @@ fn flags_images_and_probes_match_the_programs() {
 fn device_plugin_accepts_its_arguments() {
     for golden in GOLDEN {
         let documents = golden.documents().unwrap();
-        let container = &pod(&documents)["containers"][0];
-        let words = list(&container["args"]).iter().map(text);
-        let output = Command::new(plugin::binary().unwrap())
-            .args(words)
-            .arg("--version")
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {told}", golden.name);
+        for pod in pods(&documents) {
+            let words = list(&pod["containers"][0]["args"]).iter().map(text);
+            let output = Command::new(plugin::binary().unwrap())
+                .args(words)
+                .arg("--version")
+                .output()
+                .unwrap();
+            let printed = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {printed}", golden.name);
+        }
     }
 }
 
@@ -291,67 +425,4 @@ fn chart_and_images_have_one_version() {
     assert_eq!(chart["appVersion"], VERSION);
     let kustomization = &read(&format!("{BASE}/kustomization.yaml")).unwrap()[0];
     assert_eq!(kustomization["images"][0]["newTag"], VERSION);
-}
-
-/// Paths of all leaves and of empty objects.
-fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
-    match value.as_object() {
-        Some(fields) if !fields.is_empty() => {
-            for (key, value) in fields {
-                paths(value, &format!("{at}/{key}"), found);
-            }
-        }
-        Some(_) | None => {
-            found.insert(at.to_owned());
-        }
-    }
-}
-
-#[test]
-fn each_value_is_in_the_schema_and_tested() {
-    let values = &read(&format!("{CHART}/values.yaml")).unwrap()[0];
-    let tried = &read(&format!("{CHART}/ci/everything-values.yaml")).unwrap()[0];
-    let file = workspace().join(CHART).join("values.schema.json");
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    let mut known = BTreeSet::new();
-    paths(values, "", &mut known);
-    for path in &known {
-        let parts: Vec<&str> = path.split('/').skip(1).collect();
-        let mut at = &schema;
-        for part in &parts {
-            // The path ends at a free-form object of the schema.
-            if at["properties"] == Value::Null {
-                break;
-            }
-            at = &at["properties"][part];
-            assert!(at.is_object(), "{path} is not in the schema");
-        }
-        // The key of a label may contain a `/`.
-        let is_free = parts.first().is_some_and(|first| *first == "nodeSelector");
-        let default = values.pointer(path);
-        let other = tried.pointer(path);
-        let untried = ["/image/tag", "/cni/install", "/config/resourceList"];
-        if !is_free && !untried.contains(&path.as_str()) {
-            assert!(other.is_some() && other != default, "no test sets {path}");
-        }
-    }
-    let mut all = BTreeSet::new();
-    schema_paths(&schema, "", &mut all);
-    for path in &all {
-        assert!(
-            path == "/global" || values.pointer(path).is_some(),
-            "{path} is not a value"
-        );
-    }
-}
-
-/// Paths of all values of a schema.
-fn schema_paths(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
-    let Some(properties) = schema["properties"].as_object() else {
-        found.insert(at.to_owned());
-        return;
-    };
-    for (key, inner) in properties {
-        schema_paths(inner, &format!("{at}/{key}"), found);
-    }
 }

@@ -9,6 +9,7 @@ pub mod multus;
 pub mod node;
 pub mod plugin;
 pub mod process;
+pub mod prometheus;
 pub mod scrape;
 pub mod sized_tree;
 pub mod strace;

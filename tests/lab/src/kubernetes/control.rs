@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::checkout::workspace;
 use crate::go::Programs;
 use crate::image::command_in;
 use crate::progress;
@@ -139,12 +140,13 @@ impl ControlPlane {
         self.dir.join("cert.pem")
     }
 
-    /// Runs kubectl as administrator.
-    fn kubectl(&self, words: &[&str]) -> Result<()> {
+    /// Runs kubectl as administrator, in the checkout; gives what it prints.
+    pub(super) fn kubectl(&self, words: &[&str]) -> Result<String> {
         let output = Command::new(&self.kubectl)
             .arg("--kubeconfig")
             .arg(self.kubeconfig("admin"))
             .args(words)
+            .current_dir(workspace())
             .env("HOME", &self.dir)
             .stdin(Stdio::null())
             .output()
@@ -156,7 +158,7 @@ impl ControlPlane {
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Creates the server's certificate, the users' tokens and their kubeconfigs.
