@@ -2,7 +2,8 @@
 //! The manifests of sriov-network-operator start the same images.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sriov_lab::checkout::VERSION;
@@ -16,6 +17,25 @@ const POD: &str = include_str!("../../../deploy/examples/pod.yaml");
 const BASE: &str = include_str!("../../golden/kustomize.yaml");
 const PLUGIN: &str = "/opt/cni/bin/sriov";
 const DEVICE_INFO: &str = "/var/run/k8s.cni.cncf.io/devinfo/dp";
+const KUBELET: &str = "/var/lib/kubelet";
+/// What is rendered for platforms with directories of their own: the kubelet's, and that of the CNI plugins.
+const PLATFORMS: [(&str, &str, &str); 3] = [
+    (
+        include_str!("../../golden/helm-k3s.yaml"),
+        KUBELET,
+        "/var/lib/rancher/k3s/data/cni",
+    ),
+    (
+        include_str!("../../golden/helm-k0s.yaml"),
+        "/var/lib/k0s/kubelet",
+        "/opt/cni/bin",
+    ),
+    (
+        include_str!("../../golden/helm-microk8s.yaml"),
+        "/var/snap/microk8s/common/var/lib/kubelet",
+        "/var/snap/microk8s/current/opt/cni/bin",
+    ),
+];
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// The node with our images, and another program instead of the CNI plugin; the end restores the plugin.
@@ -57,8 +77,12 @@ impl Node {
     }
 
     fn assert_plugin_is_installed(&self) {
-        assert!(fs::read(PLUGIN).unwrap() == self.plugin, "another program");
-        let mode = fs::metadata(PLUGIN).unwrap().permissions().mode();
+        self.assert_plugin_is(Path::new(PLUGIN));
+    }
+
+    fn assert_plugin_is(&self, file: &Path) {
+        assert!(fs::read(file).unwrap() == self.plugin, "another program");
+        let mode = fs::metadata(file).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o755);
     }
 }
@@ -196,6 +220,42 @@ fn base_installs_and_offers_without_a_capability() {
     assert_eq!(now[0]["addr_info"], net1[0]["addr_info"]);
     node.cluster.delete([user, second, plugin]).unwrap();
     wait_restored(&pf, &before).unwrap();
+}
+
+/// The pod of each platform's values uses the platform's directories; the kubelet's directory of the lab is reached by a link.
+#[test]
+fn pods_of_platforms_use_their_directories() {
+    let node = Node::new();
+    let _pf = Pf::with_vfs(0, 7).unwrap();
+    node.config("sriovdp-config", "config.json");
+    for (golden, kubelet, plugins) in PLATFORMS {
+        if kubelet != KUBELET {
+            fs::create_dir_all(Path::new(kubelet).parent().unwrap()).unwrap();
+            symlink(KUBELET, kubelet).unwrap();
+        }
+        let documents = documents(golden).unwrap();
+        let daemon_set = documents.iter().find(|one| one["kind"] == "DaemonSet");
+        let mut spec = daemon_set.unwrap()["spec"]["template"]["spec"].clone();
+        for kind in ["initContainers", "containers"] {
+            // The lab has no registry.
+            spec[kind][0]["image"] = json!(format!("localhost/sriov-device-plugin:{VERSION}"));
+        }
+        let plugin = node.pod("platform", spec);
+        wait_for("the plugin is ready", || is_ready(&plugin)).unwrap();
+        let file = Path::new(plugins).join("sriov");
+        node.assert_plugin_is(&file);
+        fs::remove_file(&file).unwrap();
+        node.cluster
+            .wait_allocatable("example.com/trading", 4)
+            .unwrap();
+        plugin.delete().unwrap();
+        node.cluster
+            .wait_allocatable("example.com/trading", 0)
+            .unwrap();
+        if kubelet != KUBELET {
+            fs::remove_file(kubelet).unwrap();
+        }
+    }
 }
 
 /// sriov-network-operator sets only the images: entry points and arguments are those of the Go images.
