@@ -4,6 +4,7 @@
 //! It accepts every setting: what a driver refuses is for [`FakeKernel::fail_when`] and for the emulated node to say.
 
 mod decode;
+mod emit;
 mod ifinfo;
 mod socket;
 mod state;

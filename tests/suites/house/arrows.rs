@@ -1,6 +1,7 @@
 //! The arrows between the packages according to `cargo tree`: allowed links between packages, and forbidden dependencies of the programs.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -80,8 +81,8 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Names of the packages of the workspace.
-pub(crate) fn packages() -> BTreeSet<String> {
+/// The folders of the packages of the workspace.
+pub(crate) fn members() -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args(["metadata", "--offline", "--locked", "--no-deps"])
@@ -90,8 +91,12 @@ pub(crate) fn packages() -> BTreeSet<String> {
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap().iter();
-    let name = |package: &Value| package["name"].as_str().unwrap().to_owned();
-    packages.map(name).collect()
+    let folder = |package: &Value| {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        let folder = manifest.parent().unwrap().strip_prefix(workspace());
+        folder.unwrap().to_str().unwrap().to_owned()
+    };
+    packages.map(folder).collect()
 }
 
 /// Names of all packages that a package links with its default features; tests' own dependencies do not count.

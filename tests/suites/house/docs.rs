@@ -12,6 +12,8 @@ use sriov_lab::command::HELP;
 use sriov_lab::manifests::{documents, files};
 use sriov_testkit::plugin;
 
+use super::arrows::members;
+
 /// README, CONTRIBUTING and all of `docs`, each with its text.
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = files("docs").unwrap().into_iter();
@@ -152,6 +154,58 @@ fn blocks_of_yaml_and_json_are_valid() {
         }
     }
     assert!(seen >= 5, "{seen}");
+}
+
+/// A file of Rust as the modules that lead to it, and its text.
+fn modules() -> Vec<(Vec<String>, String)> {
+    let mut found = Vec::new();
+    for member in members() {
+        for path in files(&member).unwrap() {
+            let name = path.strip_prefix(workspace()).unwrap().with_extension("");
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                let parts = name.iter().map(|part| part.to_str().unwrap().to_owned());
+                found.push((parts.collect(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether modules in a row, the last of which may be a function, are in one of the files.
+fn is_in_sources(words: &[&str], sources: &[(Vec<String>, String)]) -> bool {
+    let (last, before) = words.split_last().unwrap();
+    let is_at = |path: &[String], words: &[&str]| {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        path.ends_with(words)
+    };
+    sources.iter().any(|(path, text)| {
+        is_at(path, words)
+            || (is_at(path, before)
+                && (text.contains(&format!("fn {last}(")) || text.contains(&format!("mod {last}"))))
+            || before.split_last().is_some_and(|(inner, outer)| {
+                *inner == "tests" && is_at(path, outer) && text.contains(&format!("fn {last}("))
+            })
+    })
+}
+
+#[test]
+fn named_tests_exist() {
+    let sources = modules();
+    let (mut seen, mut missing) = (0, Vec::new());
+    for (page, text) in pages() {
+        for word in text.split('`').skip(1).step_by(2) {
+            let words: Vec<&str> = word.split("::").collect();
+            let is_test = words.contains(&"tests") || ["guest", "kube"].contains(&words[0]);
+            if words.len() > 1 && is_test {
+                seen += 1;
+                if !is_in_sources(&words, &sources) {
+                    missing.push(format!("{}: {word}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(seen > 50, "{seen}");
 }
 
 /// An anchor as GitHub makes it.

@@ -2,8 +2,8 @@
 
 use netlink_packet_route::link::{LinkAttribute, LinkVfInfo};
 
+use super::emit::bytes;
 use super::state::HeldLink;
-use super::wire::bytes;
 use crate::link::Link;
 use crate::mac::MacAddr;
 use crate::netlink::ifinfo::{

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use netlink_packet_core::{
-    Emitable, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
-    NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR,
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART,
+    NLMSG_DONE, NLMSG_ERROR,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use nix::errno::Errno;
 
+use super::emit::bytes;
 use super::state::Answer;
 use super::{Failure, FakeKernel, ifinfo};
 use crate::link::Qdisc;
@@ -165,12 +166,6 @@ fn code(errno: Errno) -> i32 {
     -std::io::Error::from(errno)
         .raw_os_error()
         .unwrap_or_default()
-}
-
-pub(super) fn bytes(message: &impl Emitable) -> Vec<u8> {
-    let mut bytes = vec![0; message.buffer_len()];
-    message.emit(&mut bytes);
-    bytes
 }
 
 /// `struct ndmsg` and the address.
