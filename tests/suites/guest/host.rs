@@ -12,7 +12,7 @@ use sriov_host::netns::Netns;
 use sriov_host::snapshot::SriovRole;
 use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};
 use sriov_host::vlan::{Vlan, VlanProto};
-use sriov_host::{HostRoot, IfName, MacAddr, PciAddress, VfIndex, sysfs};
+use sriov_host::{HostRoot, IfName, MacAddr, PciAddress, RawName, VfIndex, sysfs};
 use sriov_testkit::node::{self, Pf, ip, ip_json, netdev_of};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -262,7 +262,10 @@ fn vf_returns_unchanged_from_a_namespace() {
         let host = Netlink::host(DEADLINE).unwrap();
         let in_pod = Netlink::in_netns(&there, DEADLINE).unwrap();
         let was = host.link_of_device(device).await.unwrap().unwrap();
-        assert_eq!((was.name.as_str(), was.index), (&*netdev, ifindex(&netdev)));
+        assert_eq!(
+            (was.name.to_str(), was.index),
+            (Some(netdev.as_str()), ifindex(&netdev))
+        );
 
         host.move_link(was.index, &there, &name("net1"))
             .await
@@ -271,7 +274,7 @@ fn vf_returns_unchanged_from_a_namespace() {
         let function = sysfs::function(&HostRoot::default(), device).unwrap();
         assert_eq!(function.unwrap().netdevs, []);
         let link = in_pod.link_of_device(device).await.unwrap().unwrap();
-        assert_eq!((link.name.as_str(), link.is_up), ("net1", false));
+        assert_eq!((link.name.to_str(), link.is_up), (Some("net1"), false));
         assert_eq!(
             in_pod.link_named(&name("net1")).await.unwrap().as_ref(),
             Some(&link)
@@ -406,7 +409,7 @@ fn taken_name_fails_after_the_move() {
         assert_eq!(error.unwrap_err().errno(), Some(Errno::EEXIST));
         assert_eq!(host.link_of_device(device).await.unwrap(), None);
         let moved = in_pod.link_of_device(device).await.unwrap().unwrap();
-        assert_eq!(moved.name, netdev);
+        assert_eq!(moved.name, netdev.as_str());
         in_pod
             .move_link(moved.index, &here, &name(&netdev))
             .await
@@ -416,7 +419,7 @@ fn taken_name_fails_after_the_move() {
         let error = host.move_link(index, &there, &name("net1")).await;
         assert_eq!(error.unwrap_err().errno(), Some(Errno::EEXIST));
         let stayed = host.link_of_device(device).await.unwrap().unwrap();
-        assert_eq!(stayed.name, netdev);
+        assert_eq!(stayed.name, netdev.as_str());
     });
     assert_eq!(pf.baseline().unwrap(), before);
 }
@@ -454,6 +457,7 @@ fn link_with_more_than_64_kib_is_read_and_found() {
         let there = Netns::open(&pod.path()).unwrap();
         let netlink = Netlink::in_netns(&there, DEADLINE).unwrap();
         let link = netlink.link_named(&name("dummy0")).await.unwrap().unwrap();
+        let names: Vec<RawName> = names.into_iter().map(RawName::from).collect();
         assert_eq!(link.altnames.len(), names.len());
         assert!(link.altnames == names);
         netlink
@@ -461,14 +465,14 @@ fn link_with_more_than_64_kib_is_read_and_found() {
             .await
             .unwrap();
         netlink
-            .set_link(link.index, &LinkChange::AddAltName("enp1s16".to_owned()))
+            .set_link(link.index, &LinkChange::AddAltName("enp1s16".into()))
             .await
             .unwrap();
         let found = netlink.link_named(&name("enp1s16")).await.unwrap().unwrap();
         assert_eq!(found.name, "dummy0");
         assert!(!found.altnames.contains(&names[7]));
         let again = netlink
-            .set_link(link.index, &LinkChange::AddAltName("enp1s16".to_owned()))
+            .set_link(link.index, &LinkChange::AddAltName("enp1s16".into()))
             .await;
         assert_eq!(again.unwrap_err().errno(), Some(Errno::EEXIST));
     });
