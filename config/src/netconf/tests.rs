@@ -1,6 +1,7 @@
 //! Network configurations, right and wrong.
 
 use proptest::prelude::*;
+use sriov_host::vlan::VlanProto;
 
 use super::*;
 

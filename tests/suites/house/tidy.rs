@@ -21,7 +21,7 @@ const UNFINISHED: &[&str] = &[
     concat!("unimplemented", "!("),
 ];
 
-const LONGEST: usize = 500;
+const LONGEST: usize = 450;
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
