@@ -44,14 +44,6 @@ pub enum ScanError {
         /// Why.
         source: io::Error,
     },
-    /// One attribute could not be written.
-    #[error("cannot write `{}`", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// One attribute says something that the kernel never says.
     #[error("`{}` holds `{text}`", path.display())]
     Torn {
@@ -186,21 +178,6 @@ pub fn netdev_index(root: &HostRoot, address: PciAddress) -> Result<Option<u32>,
 pub fn upper_devices(root: &HostRoot, address: PciAddress) -> Result<Vec<RawName>, ScanError> {
     let device = Device::new(device_path(root, address));
     Ok(netdevs::uppers(&device)?)
-}
-
-/// Takes the driver away from a device and gives it back: what was set for the driver's next start takes effect.
-///
-/// Its network device is another one afterwards, in the namespace of the host.
-///
-/// # Errors
-/// When the kernel refuses one of the two writes; the driver may be away then.
-pub fn rebind(root: &HostRoot, address: PciAddress, driver: &str) -> Result<(), ScanError> {
-    for verb in ["unbind", "bind"] {
-        let path = root.join("sys/bus/pci/drivers").join(driver).join(verb);
-        fs::write(&path, address.to_string())
-            .map_err(|source| ScanError::Write { path, source })?;
-    }
-    Ok(())
 }
 
 /// The boot id: another one means that the kernel forgot all that was set before.

@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 use sriov_config::netconf::NetConfError;
+use sriov_host::driver::DriverError;
 use sriov_host::netlink::NetlinkError;
 
 use super::error::Failure;
@@ -123,7 +124,7 @@ fn of_kernel(error: &KernelError) -> u32 {
     match error {
         KernelError::Netns(error) if error.is_gone() => NO_CONTAINER,
         KernelError::HostNetns(_) => HOST_NETNS,
-        KernelError::NameTaken(_) => CONFIG,
+        KernelError::NameTaken(_) | KernelError::Driver(DriverError::NoDriver { .. }) => CONFIG,
         KernelError::Setting { source, .. } | KernelError::Link { source, .. } => {
             of_netlink(source)
         }
@@ -132,7 +133,7 @@ fn of_kernel(error: &KernelError) -> u32 {
         | KernelError::NoLink(_)
         | KernelError::Open(_)
         | KernelError::Privilege(_) => KERNEL,
-        KernelError::Sysfs(_) => SYSFS,
+        KernelError::Sysfs(_) | KernelError::Driver(_) => SYSFS,
         KernelError::Dirty { .. } => STATE,
         KernelError::Device(error) => of_device(error),
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sriov_host::driver::DriverError;
 use sriov_host::netlink::{NetlinkError, OpenError};
 use sriov_host::netns::NetnsError;
 use sriov_host::sysfs::ScanError;
@@ -82,6 +83,9 @@ pub enum KernelError {
     /// sysfs could not be read or written.
     #[error(transparent)]
     Sysfs(#[from] ScanError),
+    /// The driver could not be started again.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
     /// The device is gone, or not in a state to be changed.
     #[error(transparent)]
     Device(#[from] DeviceError),

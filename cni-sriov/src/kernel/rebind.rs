@@ -3,21 +3,18 @@
 use std::time::Instant;
 
 use sriov_host::netlink::{Link, Netlink};
-use sriov_host::{HostRoot, PciAddress, sysfs};
+use sriov_host::{HostRoot, PciAddress, driver, sysfs};
 
 use super::error::KernelError;
 use super::target::{SETTLE, SETTLE_STEP, Target};
-use crate::device::DeviceError;
 
 /// Rebinds the driver of a device, whichever it is.
 ///
 /// # Errors
-/// [`DeviceError::NoDriver`], or the refused write.
+/// [`KernelError::Driver`], also if the device has no driver.
 pub(super) fn rebind(root: &HostRoot, device: PciAddress) -> Result<(), KernelError> {
-    let driver = sysfs::presence(root, device)?
-        .and_then(|presence| presence.driver)
-        .ok_or(DeviceError::NoDriver(device))?;
-    Ok(sysfs::rebind(root, device, &driver)?)
+    driver::restart(root, device)?;
+    Ok(())
 }
 
 /// Rebinds the driver of a VF, and waits for its new network device.

@@ -37,7 +37,6 @@ pub(crate) struct PfView {
 }
 
 /// How a pod uses a VF.
-#[expect(clippy::large_enum_variant, reason = "a call has one of them")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum VfSide {
     /// By a network device of the kernel, which is on the host now.

@@ -11,6 +11,7 @@ use super::wanted::named_changes;
 use crate::model::{VfSide, VfView};
 
 /// What gives the VF the wanted settings and hands it to the pod.
+#[expect(clippy::large_enum_variant, reason = "a call has one plan")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AttachPlan {
     /// The network device moves into the pod.

@@ -108,7 +108,7 @@ impl CleanLink {
             mac: link.mac,
             mtu: Some(link.mtu),
             is_up: Some(link.is_up),
-            properties: link.properties.clone(),
+            properties: (*link.properties).clone(),
         }
     }
 

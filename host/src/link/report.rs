@@ -44,7 +44,7 @@ pub struct Link {
     /// What the driver can segment: bytes and segments of one packet (`IFLA_TSO_MAX_SIZE`, `IFLA_TSO_MAX_SEGS`, Linux 5.19).
     pub tso_max: Option<(u32, u32)>,
     /// What anybody with `CAP_NET_ADMIN` in the namespace can change, and what survives a move to another namespace.
-    pub properties: LinkProperties,
+    pub properties: Box<LinkProperties>,
 }
 
 impl Link {

@@ -10,7 +10,7 @@ fn clean() -> Link {
         mac: Some(MacAddr::new([2, 0, 0, 0, 0, 7])),
         mtu: 1500,
         tso_max: Some((262_144, 40)),
-        properties: LinkProperties {
+        properties: Box::new(LinkProperties {
             flags: LinkFlags::MULTICAST,
             queue_length: Some(1000),
             limits: BTreeMap::from([
@@ -20,7 +20,7 @@ fn clean() -> Link {
             ]),
             broadcast: Some(MacAddr::new([0xff; 6])),
             ..LinkProperties::default()
-        },
+        }),
         ..Link::default()
     }
 }
@@ -174,7 +174,7 @@ fn probed_link_is_clean_whatever_its_name() {
 #[test]
 fn properties_that_the_kernel_does_not_report_are_not_compared() {
     let mut old = clean();
-    old.properties = LinkProperties {
+    *old.properties = LinkProperties {
         flags: LinkFlags::MULTICAST,
         ..LinkProperties::default()
     };

@@ -1,4 +1,4 @@
-//! Bytes of a message or an attribute of the packet crates.
+//! The bytes of a typed message.
 
 use netlink_packet_core::Emitable;
 

@@ -48,7 +48,7 @@ fn each_change_of_a_link_arrives_as_itself() {
             altnames: vec!["enp1s16".into()],
             mac: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
             mtu: 9000,
-            properties: LinkProperties {
+            properties: Box::new(LinkProperties {
                 flags: LinkFlags::NOARP | LinkFlags::PROMISC,
                 promiscuity: 1,
                 queue_length: Some(7),
@@ -64,7 +64,7 @@ fn each_change_of_a_link_arrives_as_itself() {
                 broadcast: Some(MacAddr::ZERO),
                 mode: 1,
                 ..LinkProperties::default()
-            },
+            }),
             ..link(PF, "net1")
         };
         assert_eq!(
@@ -84,7 +84,7 @@ fn probed() -> Link {
     link.mtu_range = Some((68, 9216));
     link.queues = Some((2, 1));
     link.tso_max = Some((65536, 65535));
-    link.properties = LinkProperties {
+    *link.properties = LinkProperties {
         limits: BTreeMap::from([
             (LinkLimit::GsoMaxSize, 65536),
             (LinkLimit::GsoMaxSegs, 65535),
@@ -105,7 +105,7 @@ fn link_that_a_pod_spoiled_is_clean_after_all_remedies() {
         .map(|number| RawName::from_bytes(&[b'a', number, 0xff]))
         .collect();
     spoiled.mtu = 68;
-    spoiled.properties = LinkProperties {
+    *spoiled.properties = LinkProperties {
         flags: LinkFlags::NOARP | LinkFlags::PROMISC | LinkFlags::ALLMULTI,
         promiscuity: 1,
         allmulti: 1,
