@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
+    reason = "a failed expectation panics"
 )]
 
 use std::path::Path;

@@ -60,7 +60,7 @@ pub fn conditions(selector: &Selector) -> Vec<Condition<'_>> {
         pkeys,
         aux_types,
         is_rdma,
-        // What the pod gets, not a condition.
+        // Determines what the pod gets; not a condition.
         need_vhost_net: _,
         vdpa_type,
     } = net;

@@ -23,7 +23,7 @@ struct AtAllocation {
 }
 
 impl HeldDevices {
-    /// Remembers devices that are newly held, and forgets released ones.
+    /// Adds devices that are newly held, and drops released ones.
     pub fn remember(&mut self, snapshot: &HostSnapshot, owners: &Owners) {
         self.0.retain(|id, _| owners.is_held(id) != Some(false));
         for id in owners.held() {

@@ -11,7 +11,7 @@ use crate::judge::judge;
 use crate::owners::Owners;
 use crate::pool::Pools;
 
-/// The newest snapshot with its plan, and what is remembered of the devices.
+/// The newest snapshot with its plan, and the history of the devices.
 #[derive(Debug, Default)]
 pub struct Offer {
     snapshot: HostSnapshot,

@@ -117,7 +117,7 @@ impl fmt::Display for Holder {
 pub enum Attachment {
     /// A container has it.
     Attached,
-    /// The CNI plugin could not restore it, and withholds it.
+    /// The CNI plugin could not restore it, and holds it back.
     Dirty,
     /// An ADD or a DEL has not finished.
     Unfinished,
@@ -130,7 +130,7 @@ pub enum Finding {
     Leaked,
     /// Two pods or claims have it.
     HeldTwice,
-    /// The CNI plugin withholds it: it could not be restored.
+    /// The CNI plugin holds it back: it could not be restored.
     Dirty,
 }
 
@@ -139,7 +139,7 @@ impl fmt::Display for Finding {
         f.write_str(match self {
             Self::Leaked => "attached to a container, and no pod has it",
             Self::HeldTwice => "two pods have it",
-            Self::Dirty => "the CNI plugin keeps it back: it could not be brought to what it was",
+            Self::Dirty => "the CNI plugin holds it back: its former state could not be restored",
         })
     }
 }
@@ -170,7 +170,7 @@ impl Owners {
             && self.is_held(&DeviceId::Function(address)) == Some(true)
     }
 
-    /// What is wrong with a device.
+    /// Lists the disagreements about a device.
     pub fn findings(&self, address: PciAddress) -> Vec<Finding> {
         let id = DeviceId::Function(address);
         let attachment = self.attachments.get(&address);

@@ -21,7 +21,7 @@ struct Group<'a> {
     free: Vec<&'a str>,
 }
 
-/// A choice within some NUMA nodes: how bad it is, then the ids.
+/// A choice within some NUMA nodes: its cost, then the ids.
 type Choice<'a> = ((i64, i64), BTreeSet<&'a str>);
 
 /// Chooses `size` of the available devices, sorted, among them all that must be included.
@@ -122,7 +122,7 @@ fn choose<'a>(
         });
         let Some(group) = next else { break };
         chosen.extend(group.free.pop());
-        // From here on it counts as chosen.
+        // It counts as chosen from here on.
         group.must += 1;
     }
     let used = left.iter().filter(|group| group.must > 0);

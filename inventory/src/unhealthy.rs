@@ -13,7 +13,7 @@ pub enum Unhealthy {
     #[error("no driver is bound to it")]
     NoDriver,
     /// Another driver was bound to it while a pod held it.
-    #[error("it has the driver `{now}`, its pod got it with `{was}`")]
+    #[error("its driver is `{now}`, but was `{was}` when its pod got it")]
     DriverChanged {
         /// The driver when this process first saw the pod hold the device.
         was: String,
@@ -21,7 +21,7 @@ pub enum Unhealthy {
         now: String,
     },
     /// It was removed and created again while a pod held it.
-    #[error("it was made again, its pod has the one before")]
+    #[error("it was created again, and its pod has the former device")]
     Remade,
     /// Its PF was removed.
     #[error("its PF is gone")]
@@ -33,13 +33,13 @@ pub enum Unhealthy {
     #[error("its PF `{0}` has no carrier")]
     PfWithoutCarrier(String),
     /// The CNI plugin could not restore it after its last pod: a reset or a setting failed.
-    #[error("the CNI plugin keeps it back: it could not be brought to what it was")]
+    #[error("the CNI plugin holds it back: its former state could not be restored")]
     Dirty,
     /// It is held through another resource.
-    #[error("a pod holds it as `{0}`")]
+    #[error("a pod holds it through `{0}`")]
     HeldElsewhere(String),
     /// It is held through a resource whose selectors no longer match it.
-    #[error("no selector of its resource matches it any more")]
+    #[error("no selector of its resource matches it now")]
     LeftPool,
 }
 

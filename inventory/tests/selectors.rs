@@ -1,9 +1,9 @@
-//! The algebra of selectors on random machines: what a resource list means follows from what each value of it means alone.
+//! The algebra of selectors on random machines: the meaning of a resource list follows from the meaning of each of its values.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
+    reason = "a failed expectation panics"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,7 +155,7 @@ fn alone(machine: &HostSnapshot, selectors: &Value) -> Ids {
 }
 
 #[test]
-fn a_pf_without_vfs_is_chosen_by_its_own_name() {
+fn a_pf_without_vfs_is_selected_by_its_own_name() {
     let mut machine = HostSnapshot::default();
     let role = SriovRole::Pf {
         total_vfs: 7,
@@ -174,7 +174,7 @@ fn a_pf_without_vfs_is_chosen_by_its_own_name() {
 
 proptest! {
     #[test]
-    fn a_device_goes_to_the_first_resource_that_would_have_it_alone(
+    fn a_device_goes_to_the_first_resource_that_selects_it(
         machine in any_machine(), resources in prop::collection::vec(any_selector(), 1..5)
     ) {
         let mut taken = Ids::new();
@@ -209,7 +209,7 @@ proptest! {
     }
 
     #[test]
-    fn no_pool_has_an_uplink_a_pf_with_vfs_or_what_has_no_driver(machine in any_machine()) {
+    fn uplinks_pfs_with_vfs_and_driverless_devices_are_left_out(machine in any_machine()) {
         for id in alone(&machine, &json!({})) {
             let function = &machine.functions[&id.parse().unwrap()];
             let is_full = matches!(&function.role, SriovRole::Pf { vfs, .. } if !vfs.is_empty());

@@ -46,7 +46,7 @@ pub enum GrantError {
     #[error("device `{0}` is named twice")]
     NamedTwice(String),
     /// The pool has no such device.
-    #[error("`{id}` is no device of {pool}")]
+    #[error("`{id}` is not a device of {pool}")]
     Unknown {
         /// The id.
         id: String,
@@ -65,7 +65,7 @@ pub enum GrantError {
     #[error(transparent)]
     NotUsable(#[from] NotUsable),
     /// sysfs could not be read.
-    #[error("cannot look at device `{id}`")]
+    #[error("cannot read device `{id}`")]
     Read {
         /// The device.
         id: DeviceId,

@@ -1,6 +1,6 @@
 //! The live side of the inventory: finds the devices, learns who holds them, grants them to pods, and serves the HTTP endpoints.
 //!
-//! Everything that a daemon of this node needs and that does not depend on who is asking: the front ends translate.
+//! It has everything that a daemon of this node needs whatever its front end; the front ends translate.
 //! Start at [`discover::pipeline::Pipeline`] (kernel to pools), [`holders`] (who holds what) and [`grant::Granter`] (what a pod gets).
 
 #![forbid(unsafe_code)]

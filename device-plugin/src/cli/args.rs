@@ -1,4 +1,4 @@
-//! The command line: the flags of the Go program and of its container's entry point, and our own.
+//! Parses the command line: the flags of the Go program and of its container's entry point, and our own.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::command::Command;
 use super::values::{ArgsError, is_true, log_level, metrics_address, prefix, registration};
 use crate::settings::Settings;
 
-/// What the command line requests.
+/// A parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Invocation {
     /// Run the daemon.
@@ -23,25 +23,25 @@ pub(crate) enum Invocation {
 
 const HELP: &str = "\
 usage: sriov-device-plugin [FLAGS]
-       sriov-device-plugin [FLAGS] check-config FILE [--explain]   tell all mistakes of a resource list; with --explain its pools here
+       sriov-device-plugin [FLAGS] check-config FILE [--explain]   list all mistakes of a resource list; with --explain its pools on this node
        sriov-device-plugin [FLAGS] inventory [--json]              list the devices: role, driver, pool, health, holder
-       sriov-device-plugin [FLAGS] explain DEVICE|RESOURCE         why a device is in a pool or in none
+       sriov-device-plugin [FLAGS] explain DEVICE|RESOURCE         show why a device is in a pool or in none
 
   --config-file FILE        resource list (default /etc/pcidp/config.json)
   --resource-prefix PREFIX  prefix of resources that name none (default intel.com)
-  --kubelet-dir DIR         kubelet's root directory (default /var/lib/kubelet)
+  --kubelet-dir DIR         the kubelet's root directory (default /var/lib/kubelet)
   --devinfo-dir DIR         device-info files (default /var/run/k8s.cni.cncf.io/devinfo/dp)
-  --use-cdi                 give devices by CDI specifications instead of device nodes
+  --use-cdi                 pass devices by CDI specifications instead of device nodes
   --cdi-dir DIR             CDI specifications (default /var/run/cdi)
   --cni-dir DIR             the CNI plugin's state, only read (default /var/lib/cni/sriov)
-  --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: not at all)
+  --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: off)
   --host-root DIR           root below which sys, proc and dev are read (default /)
   --registration MODE       auto, watcher or legacy (default auto)
   --log-level LEVEL         error, warn, info, debug, trace, or a number as the Go program takes it
   --version, --help
 
 The logging flags of the Go program are accepted and have no effect. SIGHUP reads configuration and devices again.
-Exit codes: 0 good, 1 a mistake was found or nothing could be done, 2 a wrong command line.
+Exit codes: 0 success, 1 a mistake was found or the command failed, 2 a wrong command line.
 ";
 
 /// Reads a command line; the first word is the program's name.
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_todays_manifests_are_accepted() {
+    fn command_lines_of_existing_manifests_are_accepted() {
         for line in [
             "--log-level=10 --resource-prefix=intel.com --config-file=/etc/pcidp/node1",
             "-config-file /c -resource-prefix x.y -logtostderr -v 10 -use-cdi=false",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn cdi_mode_is_asked_for_as_go_asks() {
+    fn cdi_mode_follows_the_go_flag() {
         for (line, dir) in [
             ("--use-cdi", Some("/var/run/cdi")),
             ("-use-cdi=true --cdi-dir /d", Some("/d")),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_off_and_on_loopback_unless_a_host_is_named() {
+    fn metrics_are_off_by_default_and_a_port_is_on_loopback() {
         for (value, address) in [
             ("", None),
             ("9808", Some("127.0.0.1:9808")),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_stand_before_and_after_a_subcommand() {
+    fn flags_are_accepted_around_a_subcommand() {
         let Ok(Invocation::Tool(settings, command)) =
             read("-resource-prefix x.y check-config f.json --explain --host-root /r")
         else {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_named() {
+    fn a_wrong_word_is_named() {
         for (line, word) in [
             ("--nonsense", "nonsense"),
             ("--registration=x", "`x`"),

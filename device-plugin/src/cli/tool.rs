@@ -1,6 +1,6 @@
-//! The subcommands that look and tell, and change nothing: `check-config`, `inventory`, `explain`.
+//! The subcommands that show something and change nothing: `check-config`, `inventory`, `explain`.
 //!
-//! This file reads files and asks kubelet once; what is said is made in the modules below, from data.
+//! This file reads the files and queries the kubelet once; the modules below make the texts, from data.
 
 mod check_config;
 mod device;
@@ -30,12 +30,12 @@ pub(crate) use self::table::Paint;
 use super::command::Command;
 use crate::settings::Settings;
 
-/// What the exit code says.
+/// The exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Exit code 0.
     Good,
-    /// Exit code 1: what was asked for is wrong or not there, and that was told.
+    /// Exit code 1: the configuration is wrong, or the subject does not exist; the answer states which.
     Bad,
 }
 
@@ -53,12 +53,7 @@ impl From<Verdict> for ExitCode {
 pub(crate) enum ToolError {
     /// The configuration could not be read.
     #[error("cannot read the configuration `{}`", path.display())]
-    ReadConfig {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    ReadConfig { path: PathBuf, source: io::Error },
     /// The devices could not be found.
     #[error("cannot find the devices")]
     Scan(#[source] ScanError),
@@ -75,10 +70,10 @@ struct NodeView {
     owners: Owners,
 }
 
-/// Runs a subcommand; the answer goes to `out`, what could not be learnt to `notes`.
+/// Runs a subcommand; writes the answer to `out`, and what could not be read to `notes`.
 ///
 /// # Errors
-/// When there is no answer.
+/// When the configuration or the devices cannot be read, or the answer cannot be written.
 pub(crate) async fn run(
     settings: &Settings,
     command: &Command,
@@ -119,7 +114,7 @@ pub(crate) async fn run(
         }
     };
     match out.write_all(text.as_bytes()) {
-        // Whoever reads has read enough: `inventory | head`.
+        // The reader has closed the pipe: `inventory | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(verdict),
         written => written.map(|()| verdict).map_err(ToolError::Write),
     }
@@ -151,7 +146,7 @@ impl NodeView {
     }
 }
 
-/// Learns who holds the devices; a machine without kubelet has devices all the same.
+/// Learns who holds the devices; a machine without kubelet has devices as well.
 async fn owners(settings: &Settings, notes: &mut dyn Write) -> Result<Owners, ToolError> {
     let mut owners = Owners::default();
     let socket = pod_resources::socket(&settings.kubelet_dir);
@@ -183,7 +178,7 @@ fn read_config(path: &Path) -> Result<String, ToolError> {
     })
 }
 
-/// The configuration as the plugin would take it; a wrong or missing one is told and has no resources.
+/// The configuration as the plugin uses it; a wrong or missing one is noted, and has no resources.
 fn known_config(settings: &Settings, notes: &mut dyn Write) -> Result<ResourceList, ToolError> {
     let nothing = ResourceList {
         resources: Vec::new(),

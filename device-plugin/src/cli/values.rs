@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::settings::{Registration, Settings};
 
-/// A command line that cannot be followed.
+/// A wrong command line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArgsError {
     /// An unknown flag, or a flag without its value.
@@ -16,24 +16,21 @@ pub(crate) enum ArgsError {
     /// A value that a flag cannot have.
     #[error("--{flag} `{value}` is not one of {allowed}")]
     Value {
-        /// The flag.
         flag: &'static str,
-        /// The value.
         value: String,
-        /// What it can have.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// A subcommand without the word that it is about.
+    /// A subcommand without its operand.
     #[error("`{command}` needs {operand}")]
     Operand {
-        /// The subcommand.
         command: &'static str,
-        /// What it needs.
+        /// The missing operand.
         operand: &'static str,
     },
 }
 
-/// A flag with or without value, as Go's `flag` takes it (`strconv.ParseBool`).
+/// A flag with or without value, as Go's `flag` accepts it (`strconv.ParseBool`).
 pub(super) fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, ArgsError> {
     match value {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
@@ -46,7 +43,7 @@ pub(super) fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, A
     }
 }
 
-/// An address, a port on loopback, or nothing.
+/// An address, a port on loopback, or an empty text for no address.
 pub(super) fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsError> {
     if value.is_empty() {
         return Ok(None);
@@ -63,7 +60,7 @@ pub(super) fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsE
     })
 }
 
-/// An empty one is the default, as in a resource.
+/// A resource prefix; an empty one is the default, as in a resource.
 pub(super) fn prefix(value: String) -> Result<String, ArgsError> {
     if value.is_empty() {
         return Ok(Settings::default().resource_prefix);
@@ -73,7 +70,7 @@ pub(super) fn prefix(value: String) -> Result<String, ArgsError> {
         Err(_) => Err(ArgsError::Value {
             flag: "resource-prefix",
             value,
-            allowed: "the DNS subdomains that kubelet takes, for instance intel.com",
+            allowed: "the DNS subdomains that the kubelet accepts, for instance intel.com",
         }),
     }
 }
@@ -91,7 +88,7 @@ pub(super) fn registration(value: &str) -> Result<Registration, ArgsError> {
     }
 }
 
-/// A number is a verbosity of the Go program, which has no effect there: every manifest passes 10.
+/// A number is a verbosity of the Go program, which ignores it: every manifest passes 10.
 pub(super) fn log_level(value: &str) -> Result<LevelFilter, ArgsError> {
     match value {
         "error" => Ok(LevelFilter::ERROR),

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 pub(super) enum ServeError {
     #[error("cannot listen on `{}`", path.display())]
     Listen { path: PathBuf, source: io::Error },
-    #[error("cannot reach kubelet on `{}`", path.display())]
+    #[error("cannot reach the kubelet on `{}`", path.display())]
     Connect {
         path: PathBuf,
         source: tonic::transport::Error,
     },
-    #[error("kubelet refuses the registration: {0}")]
+    #[error("the kubelet refused the registration: {0}")]
     Refused(String),
 }

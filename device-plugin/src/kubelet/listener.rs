@@ -65,7 +65,7 @@ impl Listening {
                 .add_service(DevicePluginServer::new(server.clone()))
                 .add_service(RegistrationServer::new(server));
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, end).await {
-                tracing::error!("{}", chain(&error));
+                tracing::error!(error = %chain(&error), "cannot serve the socket");
             }
         });
         Ok(Self { inode, is_over })

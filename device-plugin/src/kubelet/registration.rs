@@ -23,7 +23,7 @@ const LAST_BACKOFF: Duration = Duration::from_secs(30);
 /// Calls in progress get this long to finish when the plugin stops.
 const GRACE: Duration = Duration::from_millis(300);
 const REGISTER_DEADLINE: Duration = Duration::from_secs(20);
-/// The kubelet opens ListAndWatch right after a registration; one without an open stream for this long has deregistered the resource.
+/// The kubelet opens ListAndWatch right after a registration; without an open stream for this long it has deregistered the resource.
 const DEREGISTERED: Duration = Duration::from_secs(3);
 
 /// Serves one pool and keeps it registered.
@@ -36,8 +36,8 @@ pub(crate) struct Registrar {
     pub(crate) path: PathBuf,
     /// Changes of the directory of the sockets.
     pub(crate) events: DirEvents,
-    /// Receives the name when the kubelet refuses a socket that it found by itself.
-    pub(crate) refused: mpsc::Receiver<ResourceName>,
+    /// Receives the reason when the kubelet refuses a socket that it found by itself.
+    pub(crate) refused: mpsc::Receiver<String>,
 }
 
 impl Registrar {
@@ -51,7 +51,7 @@ impl Registrar {
                 _ = stop.changed() => break,
                 outcome = self.serve_once(&mut servers) => outcome,
             };
-            // Servers of removed sockets have ended by now, mostly.
+            // Most servers of removed sockets have ended by now.
             while servers.try_join_next().is_some() {}
             let Err(error) = outcome else {
                 backoff = FIRST_BACKOFF;
@@ -59,8 +59,8 @@ impl Registrar {
             };
             let metrics = &self.server.metrics;
             metrics.of(&self.name, |counts| counts.refused += 1);
-            let (error, delay) = (chain(&error), backoff.as_millis());
-            tracing::error!("{}: {error}; next try in {delay} ms", self.name);
+            let (pool, error) = (&self.name, chain(&error));
+            tracing::error!(%pool, %error, "not registered, next try in {} ms", backoff.as_millis());
             let pause = backoff + jitter(&self.name, backoff);
             tokio::select! {
                 _ = stop.changed() => break,
@@ -88,17 +88,17 @@ impl Registrar {
         let listening = Listening::start(self.server.clone(), &self.path, servers)?;
         let mut kubelet = inode(&self.place.kubelet_socket());
         if !self.place.is_watched {
-            self.register("registered with kubelet").await?;
+            self.register("registered with the kubelet").await?;
         }
         let mut streams = self.server.streams.subscribe();
         loop {
             tokio::select! {
                 () = self.events.changed() => {}
                 () = deregistered(&mut streams), if !self.place.is_watched => self.register_again().await,
-                _ = self.refused.recv() => return Err(ServeError::Refused("it found the socket and took it not".to_owned())),
+                Some(reason) = self.refused.recv() => return Err(ServeError::Refused(reason)),
             }
             if inode(&self.path) != listening.inode {
-                tracing::warn!("{}: the socket was removed, serving anew", self.name);
+                tracing::warn!(pool = %self.name, "the socket was removed, serving again");
                 return Ok(());
             }
             let now = inode(&self.place.kubelet_socket());
@@ -111,7 +111,7 @@ impl Registrar {
 
     async fn register(&self, what: &str) -> Result<(), ServeError> {
         register(&self.place.kubelet_socket(), &self.path, &self.name).await?;
-        tracing::info!("{}: {what}", self.name);
+        tracing::info!(pool = %self.name, "{what}");
         let metrics = &self.server.metrics;
         metrics.of(&self.name, |counts| counts.accepted += 1);
         Ok(())
@@ -119,9 +119,11 @@ impl Registrar {
 
     /// Registers with a kubelet that has deregistered the resource. A kubelet that is not running is noticed by its next socket.
     async fn register_again(&self) {
-        let registered = self.register("registered again with a kubelet that had let it go");
+        let registered =
+            self.register("registered again, as the kubelet had deregistered the resource");
         if let Err(error) = registered.await {
-            tracing::debug!("{}: {}", self.name, chain(&error));
+            let (pool, error) = (&self.name, chain(&error));
+            tracing::debug!(%pool, %error, "not registered again");
         }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) struct ServedPool {
     pub(crate) preferences: Preferences,
 }
 
-/// What the configuration of a resource states for the kubelet alone.
+/// The settings of a resource that only the kubelet has a use for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Preferences {
     /// Which devices the kubelet should prefer.

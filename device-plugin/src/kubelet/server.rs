@@ -33,8 +33,8 @@ pub(crate) struct PoolServer {
     pub(crate) is_over: watch::Receiver<bool>,
     /// Number of open ListAndWatch streams.
     pub(crate) streams: watch::Sender<usize>,
-    /// Receives the name when the kubelet refuses the registration.
-    pub(crate) refused: mpsc::Sender<ResourceName>,
+    /// Receives the reason when the kubelet refuses the registration.
+    pub(crate) refused: mpsc::Sender<String>,
 }
 
 type List = Pin<Box<dyn Stream<Item = Result<api::ListAndWatchResponse, Status>> + Send>>;
@@ -114,7 +114,7 @@ impl PoolServer {
     ) -> Result<api::ContainerAllocateResponse, Status> {
         let granted = self.granter.grant(pool, ids);
         let granted = granted.map_err(|error| status(&error))?;
-        tracing::info!("{}: allocated {}", pool.name, ids.join(", "));
+        tracing::info!(pool = %pool.name, devices = %ids.join(", "), "allocated");
         Ok(container_response(&pool.name, &granted))
     }
 

@@ -26,12 +26,11 @@ impl watcher::registration_server::Registration for PoolServer {
         let status = request.into_inner();
         let name = self.pool.borrow().pool.name.clone();
         if status.plugin_registered {
-            tracing::info!("{name}: registered with kubelet");
+            tracing::info!(pool = %name, "registered with the kubelet");
             self.metrics.of(&name, |counts| counts.accepted += 1);
         } else {
-            tracing::error!("{name}: kubelet refuses the registration: {}", status.error);
-            // A full channel already holds a retry.
-            let _ = self.refused.try_send(name);
+            // A full channel already holds a refusal, which leads to the next try.
+            let _ = self.refused.try_send(status.error);
         }
         Ok(Response::new(watcher::RegistrationStatusResponse {}))
     }

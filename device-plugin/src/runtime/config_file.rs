@@ -54,7 +54,7 @@ impl ConfigFile {
             Ok(text) => text,
             // A ConfigMap that is being replaced may be missing for a moment.
             Err(error) => {
-                tracing::warn!("{}; the last good configuration is kept", chain(&error));
+                tracing::warn!(error = %chain(&error), "keeping the last good configuration");
                 return;
             }
         };
@@ -66,9 +66,9 @@ impl ConfigFile {
                 tracing::info!("the configuration changed");
                 self.resources = resources;
             }
-            Ok(_) => tracing::error!("the last good configuration is kept"),
+            Ok(_) => tracing::error!("keeping the last good configuration"),
             Err(error) => {
-                tracing::error!("{}; the last good configuration is kept", chain(&error));
+                tracing::error!(error = %chain(&error), "keeping the last good configuration");
             }
         }
     }

@@ -27,6 +27,6 @@ pub(crate) enum StartError {
     },
     #[error(transparent)]
     NotWritable(#[from] NotWritable),
-    #[error("cannot watch kubelet's directory `{}`: is kubelet installed, is --kubelet-dir right?", path.display())]
+    #[error("cannot watch the kubelet's directory `{}`: is the kubelet installed, is --kubelet-dir right?", path.display())]
     KubeletDir { path: PathBuf, source: io::Error },
 }

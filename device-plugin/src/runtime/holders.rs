@@ -106,17 +106,18 @@ impl HoldersTask {
                 Ok(pods) => (now.pods, now.is_stale) = (Some(pods), false),
                 Err(error) => {
                     if !now.is_stale {
-                        tracing::warn!("{}; what was known of pods is kept", chain(&error));
+                        let error = chain(&error);
+                        tracing::warn!(%error, "using the previous answer of the kubelet");
                     }
                     now.is_stale = true;
                 }
             }
             match attachments {
                 Ok(attachments) => now.attachments = attachments,
-                Err(error) => tracing::warn!(
-                    "cannot read the CNI plugin's journal `{}`: {error}",
-                    self.cni_dir.display()
-                ),
+                Err(error) => {
+                    let dir = self.cni_dir.display();
+                    tracing::warn!(%dir, %error, "cannot read the CNI plugin's journal");
+                }
             }
             let is_changed = **owners != now;
             *owners = Arc::new(now);
@@ -125,7 +126,7 @@ impl HoldersTask {
     }
 }
 
-/// Waits for a change of the journal; for ever when its directory cannot be watched.
+/// Waits for a change of the journal; forever when its directory cannot be watched.
 async fn changed(journal: Option<&mut DirEvents>) {
     match journal {
         Some(journal) => journal.changed().await,

@@ -1,5 +1,6 @@
 //! The task that owns the configuration and the snapshot: looks at the devices, and publishes the pools.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,8 +84,8 @@ impl PoolsTask {
         let scanned = tokio::task::spawn_blocking(move || scan(&host, &metrics)).await;
         match scanned {
             Ok(Ok(snapshot)) => self.look(snapshot, start.elapsed()).await,
-            Ok(Err(error)) => tracing::error!("{}; what is advertised is kept", chain(&error)),
-            Err(error) => tracing::error!("{}; what is advertised is kept", chain(&error)),
+            Ok(Err(error)) => log_failed_scan(&error),
+            Err(error) => log_failed_scan(&error),
         }
     }
 
@@ -114,6 +115,10 @@ impl PoolsTask {
     }
 }
 
+fn log_failed_scan(error: &dyn Error) {
+    tracing::error!(error = %chain(error), "the scan failed, the pools stay as they are");
+}
+
 fn log_health(change: &HealthChange) {
     let HealthChange {
         pool,
@@ -121,13 +126,13 @@ fn log_health(change: &HealthChange) {
         reason,
     } = change;
     if let Some(reason) = reason {
-        tracing::warn!("{pool}: unhealthy: {devices}: {reason}");
+        tracing::warn!(%pool, %devices, %reason, "devices are unhealthy");
     } else {
-        tracing::info!("{pool}: healthy again: {devices}");
+        tracing::info!(%pool, %devices, "devices are healthy again");
     }
 }
 
-/// Waits for a point in time, or for ever.
+/// Waits for a point in time, or forever.
 async fn reached(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,

@@ -27,7 +27,7 @@ pub(super) struct PoolServers {
     events: DirEvents,
     granter: Granter,
     metrics: Arc<Metrics>,
-    /// What the configuration of the newest plan states for the kubelet.
+    /// The preferences in the configuration of the newest plan.
     preferences: BTreeMap<ResourceName, Preferences>,
     running: BTreeMap<ResourceName, RunningServer>,
 }
@@ -76,7 +76,8 @@ impl PoolServers {
                 }
                 None if pool.ids().is_empty() => {
                     tracing::warn!(
-                        "{name}: no devices, it is not advertised until there are; `sriov-device-plugin explain {name}` says why"
+                        pool = %name,
+                        "no devices, not advertised until there are; `sriov-device-plugin explain {name}` shows why"
                     );
                     continue;
                 }
@@ -85,7 +86,7 @@ impl PoolServers {
             self.running.insert(name, server);
         }
         for (name, server) in removed {
-            tracing::info!("{name}: no longer in the configuration");
+            tracing::info!(pool = %name, "no longer in the configuration");
             server.end().await;
         }
     }
@@ -110,7 +111,7 @@ impl PoolServers {
 
     fn start(&self, served: ServedPool) -> RunningServer {
         let name = served.pool.name.clone();
-        tracing::info!("{name}: {} devices", served.pool.devices.len());
+        log_size(&served.pool);
         let path = self.place.socket(&name);
         let (pool, receive) = watch::channel(Arc::new(served));
         let (refused, was_refused) = mpsc::channel(1);
@@ -143,8 +144,7 @@ impl RunningServer {
         self.pool.send_if_modified(|now| {
             let is_changed = **now != served;
             if is_changed {
-                let Pool { name, devices, .. } = &served.pool;
-                tracing::info!("{name}: {} devices", devices.len());
+                log_size(&served.pool);
                 *now = Arc::new(served);
             }
             is_changed
@@ -154,7 +154,11 @@ impl RunningServer {
     async fn end(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.task.await {
-            tracing::error!("{}", chain(&error));
+            tracing::error!(error = %chain(&error), "the server of a pool failed");
         }
     }
+}
+
+fn log_size(pool: &Pool) {
+    tracing::info!(pool = %pool.name, "{} devices", pool.devices.len());
 }

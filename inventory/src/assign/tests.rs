@@ -117,7 +117,7 @@ fn vfs_of_both_pfs_by_name_and_range() {
 }
 
 #[test]
-fn the_first_resource_has_the_device_and_the_uplink_nobody() {
+fn the_first_resource_gets_the_device_and_uplinks_are_left_out() {
     check(
         r#"{"resourceName": "a", "selectors": {"rootDevices": ["0000:01:00.0#0-1"]}}, {"resourceName": "all", "selectors": {"vendors": ["8086"]}}"#,
         &expect![[r"
@@ -132,7 +132,7 @@ fn the_first_resource_has_the_device_and_the_uplink_nobody() {
 }
 
 #[test]
-fn the_link_type_of_a_vf_without_netdev_is_its_pfs() {
+fn a_vf_without_netdev_has_the_link_type_of_its_pf() {
     check(
         r#"{"resourceName": "ib", "selectors": {"linkTypes": ["infiniband"]}}, {"resourceName": "e", "selectors": {"linkTypes": ["ether"], "pfNames": ["pf1"]}}"#,
         &expect![[r"
@@ -181,7 +181,7 @@ fn a_representor_is_found_by_the_name_of_its_port() {
 
 /// InfiniBand, RDMA, vDPA, an accelerator of another class, and a PF in switchdev mode whose representor comes first.
 #[test]
-fn what_only_some_devices_have_is_matched() {
+fn rare_properties_are_matched() {
     let mut snapshot = machine();
     let mut change = |address: &str, change: fn(&mut PciFunction)| {
         let function = snapshot.functions.get_mut(&address.parse().unwrap());
@@ -264,9 +264,9 @@ fn what_only_some_devices_have_is_matched() {
     }
 }
 
-/// A subfunction has a number, a link and RDMA of its own; the rest is that of its PF.
+/// A subfunction has its own number, link type and RDMA; everything else is that of its PF.
 #[test]
-fn subfunctions_are_matched_by_what_is_theirs_and_by_their_pf() {
+fn subfunctions_match_by_their_own_facts_and_their_pf() {
     let mut snapshot = machine();
     let netdevs = |address: &str| {
         let function = snapshot.function(address.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Health on one PF with three VFs and a subfunction, of which pods hold some.
+//! Health on one PF with three VFs and a subfunction, some of them held by pods.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const PF: &str = "0000:01:00.0";
 const VF: [&str; 3] = ["0000:01:10.0", "0000:01:10.1", "0000:01:10.2"];
 const SF: &str = "mlx5_core.sf.1";
 
-/// A machine and who holds what of it.
+/// A machine, and who holds its devices.
 struct Case {
     snapshot: HostSnapshot,
     owners: Owners,
@@ -129,7 +129,7 @@ impl Case {
     }
 }
 
-/// The pools with what is healthy in them, and the rest with its reason.
+/// The pools with their healthy devices, and the unhealthy ones with their reasons.
 fn check(change: impl FnOnce(&mut Case), expected: &Expect) {
     let mut case = Case::new();
     change(&mut case);
@@ -146,7 +146,7 @@ fn check(change: impl FnOnce(&mut Case), expected: &Expect) {
 }
 
 #[test]
-fn all_is_well() {
+fn all_devices_are_healthy() {
     check(
         |_| {},
         &expect![[r"
@@ -158,7 +158,7 @@ fn all_is_well() {
 }
 
 #[test]
-fn a_vf_is_as_well_as_its_pf() {
+fn a_vf_follows_its_pf() {
     check(
         |case| case.pf().netdevs[0].carrier = Some(false),
         &expect![[r"
@@ -210,7 +210,7 @@ fn a_vf_is_as_well_as_its_pf() {
 }
 
 #[test]
-fn what_cannot_be_read_any_more_is_ill() {
+fn an_unreadable_device_is_unhealthy() {
     let problem = |device: &str| ScanProblem {
         device: device.to_owned(),
         reason: "`numa_node` holds `one`".to_owned(),
@@ -225,7 +225,7 @@ fn what_cannot_be_read_any_more_is_ill() {
               mlx5_core.sf.1 unreadable: it cannot be read: `numa_node` holds `one`
         "]],
     );
-    // Who did not see it before knows that it is not gone.
+    // A process that never saw the device reports it as unreadable, not as gone.
     check(
         |case| {
             case.hold(VF[1], "x/a");
@@ -242,7 +242,7 @@ fn what_cannot_be_read_any_more_is_ill() {
 }
 
 #[test]
-fn a_resource_says_what_its_vfs_need_of_their_pf() {
+fn pf_health_states_what_vfs_need_of_their_pf() {
     for needs in ["up", "ignore"] {
         for (is_up, carrier) in [(false, None), (true, Some(false))] {
             let mut case = Case::new();
@@ -253,16 +253,16 @@ fn a_resource_says_what_its_vfs_need_of_their_pf() {
             case.config = config.leak();
             case.pf().netdevs[0].is_up = Some(is_up);
             case.pf().netdevs[0].carrier = carrier;
-            let is_ill = needs == "up" && !is_up;
+            let is_unhealthy = needs == "up" && !is_up;
             let pools = case.judged().pools;
-            assert_eq!(pools[0].unhealthy.len(), if is_ill { 3 } else { 0 });
-            assert_eq!(pools[2].unhealthy.len(), usize::from(is_ill));
+            assert_eq!(pools[0].unhealthy.len(), if is_unhealthy { 3 } else { 0 });
+            assert_eq!(pools[2].unhealthy.len(), usize::from(is_unhealthy));
         }
     }
 }
 
 #[test]
-fn one_port_of_several_is_enough_and_a_representor_is_none() {
+fn one_usable_port_is_enough_and_representors_do_not_count() {
     let mut case = Case::new();
     case.port("pf0b", None);
     case.pf().netdevs[0].carrier = Some(false);
@@ -286,8 +286,8 @@ fn one_port_of_several_is_enough_and_a_representor_is_none() {
 }
 
 #[test]
-fn what_the_cni_plugin_keeps_back_is_not_offered() {
-    for (state, is_ill) in [
+fn a_dirty_vf_is_unhealthy() {
+    for (state, is_unhealthy) in [
         (Attachment::Attached, false),
         (Attachment::Unfinished, false),
         (Attachment::Dirty, true),
@@ -295,18 +295,25 @@ fn what_the_cni_plugin_keeps_back_is_not_offered() {
         let mut case = Case::new();
         let vf = VF[0].parse().unwrap();
         case.owners.attachments.insert(vf, state);
-        let ill: Vec<_> = case.judged().pools[0]
+        let unhealthy: Vec<_> = case.judged().pools[0]
             .unhealthy
             .clone()
             .into_iter()
             .collect();
         let expected = (VF[0].parse().unwrap(), Unhealthy::Dirty);
-        assert_eq!(ill, if is_ill { vec![expected] } else { Vec::new() });
+        assert_eq!(
+            unhealthy,
+            if is_unhealthy {
+                vec![expected]
+            } else {
+                Vec::new()
+            }
+        );
     }
 }
 
 #[test]
-fn what_a_pod_holds_stays_until_it_is_released() {
+fn a_held_device_stays_until_it_is_released() {
     let gone = |case: &mut Case| {
         case.hold(VF[1], "x/a");
         case.hold(SF, "x/sf");
@@ -331,7 +338,7 @@ fn what_a_pod_holds_stays_until_it_is_released() {
         },
         &expect![[r"
             x/a: 0000:01:10.1 0000:01:10.2
-              0000:01:10.0 remade: it was made again, its pod has the one before
+              0000:01:10.0 remade: it was created again, and its pod has the former device
             x/b:
             x/sf: mlx5_core.sf.1
         "]],
@@ -363,7 +370,7 @@ fn what_a_pod_holds_stays_until_it_is_released() {
 }
 
 #[test]
-fn a_device_that_got_another_driver_is_of_its_old_resource_until_it_is_released() {
+fn a_rebound_device_stays_in_its_pool_until_it_is_released() {
     check(
         |case| {
             case.hold(VF[1], "x/a");
@@ -372,12 +379,12 @@ fn a_device_that_got_another_driver_is_of_its_old_resource_until_it_is_released(
         },
         &expect![[r"
             x/a: 0000:01:10.0
-              0000:01:10.1 driver_changed: it has the driver `vfio-pci`, its pod got it with `igbvf`
+              0000:01:10.1 driver_changed: its driver is `vfio-pci`, but was `igbvf` when its pod got it
             x/b: 0000:01:10.2
             x/sf: mlx5_core.sf.1
         "]],
     );
-    // A restarted plugin does not know with which driver the pod got it.
+    // A restarted plugin does not have the driver at the allocation.
     check(
         |case| {
             case.function(VF[1]).driver = Some("vfio-pci".to_owned());
@@ -385,7 +392,7 @@ fn a_device_that_got_another_driver_is_of_its_old_resource_until_it_is_released(
         },
         &expect![[r"
             x/a: 0000:01:10.0 0000:01:10.2
-              0000:01:10.1 left_pool: no selector of its resource matches it any more
+              0000:01:10.1 left_pool: no selector of its resource matches it now
             x/b:
             x/sf: mlx5_core.sf.1
         "]],
@@ -397,7 +404,7 @@ fn a_device_that_got_another_driver_is_of_its_old_resource_until_it_is_released(
         },
         &expect![[r"
             x/a: 0000:01:10.1 0000:01:10.2
-              0000:01:10.0 driver_changed: it has the driver `uio`, its pod got it with `igbvf`
+              0000:01:10.0 driver_changed: its driver is `uio`, but was `igbvf` when its pod got it
             x/b:
             x/sf: mlx5_core.sf.1
         "]],
@@ -405,12 +412,12 @@ fn a_device_that_got_another_driver_is_of_its_old_resource_until_it_is_released(
 }
 
 #[test]
-fn what_another_resource_holds_is_offered_to_nobody() {
+fn a_device_held_through_another_resource_is_not_offered() {
     check(
         |case| case.hold(VF[0], "old/name"),
         &expect![[r"
             x/a: 0000:01:10.1 0000:01:10.2
-              0000:01:10.0 held_elsewhere: a pod holds it as `old/name`
+              0000:01:10.0 held_elsewhere: a pod holds it through `old/name`
             x/b:
             x/sf: mlx5_core.sf.1
         "]],
@@ -425,14 +432,14 @@ fn what_another_resource_holds_is_offered_to_nobody() {
         &expect![[r"
             x/a: 0000:01:10.0 0000:01:10.1 0000:01:10.2
             x/b:
-              0000:01:10.0 left_pool: no selector of its resource matches it any more
+              0000:01:10.0 left_pool: no selector of its resource matches it now
             x/sf: mlx5_core.sf.1
         "]],
     );
 }
 
 #[test]
-fn nobody_is_ill_because_kubelet_does_not_answer() {
+fn a_silent_kubelet_makes_no_device_unhealthy() {
     check(
         |case| case.owners.pods = None,
         &expect![[r"

@@ -1,4 +1,4 @@
-//! Cases that people know by name, and each policy against all choices there are.
+//! Named cases, and each policy against all possible choices.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ fn check(policy: AllocationPolicy, must: &[&str], size: usize, expected: &[&str]
 }
 
 #[test]
-fn packed_leaves_the_least_over_and_stays_where_it_is() {
+fn packed_leaves_few_devices_over_and_stays_on_its_pf() {
     let packed = AllocationPolicy::Packed;
     check(packed, &[], 0, &[]);
     check(packed, &[], 1, &["02:10.0"]);
@@ -91,7 +91,7 @@ fn spread_takes_the_least_used_pf_first() {
 }
 
 #[test]
-fn a_bond_gets_two_pfs_of_one_node_where_there_are_two() {
+fn distinct_pf_prefers_two_pfs_of_one_node() {
     let distinct = AllocationPolicy::DistinctPf;
     check(distinct, &[], 2, &["01:10.0", "02:10.0"]);
     check(distinct, &["03:10.2"], 2, &["03:10.0", "03:10.2"]);
@@ -99,7 +99,7 @@ fn a_bond_gets_two_pfs_of_one_node_where_there_are_two() {
 }
 
 #[test]
-fn two_pfs_of_a_pool_are_two_pfs() {
+fn pfs_in_a_pool_count_as_distinct() {
     let mut pfs = vec![
         device("0000:01:00.0", Some(0), "0000:01:00.0"),
         device("0000:02:00.0", Some(0), "0000:01:00.0"),
@@ -114,7 +114,7 @@ fn two_pfs_of_a_pool_are_two_pfs() {
     );
 }
 
-/// How bad a choice is: NUMA nodes first, then what the policy promises.
+/// The cost of a choice: NUMA nodes first, then the measure of the policy.
 fn badness(chosen: &[&PoolDevice], policy: AllocationPolicy) -> (usize, i64) {
     let nodes: BTreeSet<_> = chosen.iter().map(|device| device.numa_node).collect();
     let mut pfs: BTreeMap<_, i64> = BTreeMap::new();

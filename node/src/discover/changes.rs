@@ -78,7 +78,9 @@ fn or_log(what: &str, notices: io::Result<Notices>) -> Option<watch::Receiver<()
     match notices.and_then(listen) {
         Ok(receiver) => Some(receiver),
         Err(error) => {
-            tracing::warn!("cannot hear of {what}: {error}; they are noticed with the timer");
+            tracing::warn!(
+                "cannot subscribe to changes of {what}: {error}; only the timer notices them"
+            );
             None
         }
     }

@@ -18,7 +18,7 @@ use super::uplinks::uplinks;
 /// A PF whose VFs are being created or removed is scanned again after this time, or later when a scan takes long.
 const SCAN_AGAIN: Duration = Duration::from_millis(50);
 
-/// The pipeline, with what it remembers from one look to the next.
+/// The pipeline, with its state from one look to the next.
 #[derive(Debug, Default)]
 pub struct Pipeline {
     /// Absent for a single look, which shows the machine as it is.
@@ -72,7 +72,7 @@ impl Pipeline {
         self.uplinks = uplinks(host);
         let planned = plan_pools(&scanned, config, &self.uplinks);
         for (device, reason) in &planned.left_out {
-            tracing::debug!("{device} is in no pool: {reason}");
+            tracing::debug!(%device, %reason, "in no pool");
         }
         self.offer.take(scanned, planned);
         scan_again
@@ -99,7 +99,8 @@ impl Pipeline {
         }
         // A single look reports the problems in its answer.
         for problem in scanned.problems.iter().filter(|_| self.settling.is_some()) {
-            tracing::warn!("{}: {}", problem.device, problem.reason);
+            let ScanProblem { device, reason } = problem;
+            tracing::warn!(%device, %reason, "cannot read the device");
         }
         self.problems.clone_from(&scanned.problems);
     }

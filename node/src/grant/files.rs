@@ -20,11 +20,11 @@ pub struct DeviceFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// Its device-info file.
-    #[error("the device information is not there")]
-    DeviceInfo(#[source] StoreError),
+    #[error(transparent)]
+    DeviceInfo(#[from] StoreError),
     /// Its CDI specification.
-    #[error("the CDI specification is not there")]
-    Cdi(#[source] CdiError),
+    #[error(transparent)]
+    Cdi(#[from] CdiError),
 }
 
 impl DeviceFiles {
@@ -39,7 +39,7 @@ impl DeviceFiles {
         info: &DeviceInfo,
     ) -> Result<(), FilesError> {
         let path = self.store.path_of_device(resource, id);
-        Store::write(&path, info).map_err(FilesError::DeviceInfo)
+        Ok(Store::write(&path, info)?)
     }
 
     /// Writes the CDI specification of a granted device and returns its name; absent without CDI, and for a device without nodes.
@@ -53,7 +53,7 @@ impl DeviceFiles {
         nodes: &[DeviceNode],
     ) -> Result<Option<String>, FilesError> {
         match &self.cdi {
-            Some(cdi) => cdi.write(resource, id, nodes).map_err(FilesError::Cdi),
+            Some(cdi) => Ok(cdi.write(resource, id, nodes)?),
             None => Ok(None),
         }
     }

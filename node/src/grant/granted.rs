@@ -13,7 +13,7 @@ use super::share::DeviceNode;
 pub struct Granted {
     /// The device.
     pub id: DeviceId,
-    /// What the environment states about it, by provider and key.
+    /// Facts about it for the environment, by provider and key.
     pub providers: Map<String, Value>,
     /// Device nodes that the caller passes on; empty when a CDI specification names them.
     pub nodes: Vec<DeviceNode>,

@@ -15,7 +15,7 @@ pub(super) enum RecheckError {
     #[error(transparent)]
     NotUsable(#[from] NotUsable),
     /// sysfs could not be read.
-    #[error("cannot look at device `{id}`")]
+    #[error("cannot read device `{id}`")]
     Read { id: DeviceId, source: ScanError },
 }
 

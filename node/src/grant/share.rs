@@ -19,36 +19,36 @@ const RDMA_CM: &str = "/dev/infiniband/rdma_cm";
 const VFIO: &str = "/dev/vfio/vfio";
 const IOMMU: &str = "/dev/iommu";
 
-/// A device as it is at the moment of the allocation.
+/// A device at the time of the allocation.
 #[derive(Clone, Debug)]
 pub struct Allocated<'a> {
-    /// As it is in the pool.
+    /// The device as its pool has it.
     pub device: &'a PoolDevice,
     /// Its IOMMU group now.
     pub iommu_group: Option<IommuGroup>,
     /// Its character devices.
     pub nodes: DeviceNodes,
-    /// Whether the kernel has the connection manager of RDMA.
+    /// Whether the kernel has the RDMA connection manager.
     pub has_rdma_cm: bool,
 }
 
-/// Why a device of the pool cannot be given to a pod now: what its resource promises is not there.
+/// Why a device of the pool cannot be granted now: something that its resource promises is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotUsable {
-    /// It is gone.
+    /// It was removed.
     #[error("device `{0}` is gone")]
     Gone(String),
-    /// It has another driver.
-    #[error("device `{id}` has the driver `{now}`, it was `{was}`")]
+    /// Another driver was bound to it.
+    #[error("device `{id}` has the driver `{now}` instead of `{was}`")]
     Rebound {
         /// The device.
         id: String,
         /// Driver now.
         now: String,
-        /// Driver when its pool was made.
+        /// Driver at the scan.
         was: String,
     },
-    /// A userspace driver without the node that it is used through.
+    /// A userspace driver whose device node is missing.
     #[error("device `{id}` has the driver `{driver}` and no {kind} device")]
     NoDeviceNode {
         /// The device.
@@ -66,12 +66,12 @@ pub enum NotUsable {
     NoVdpa {
         /// The device.
         id: String,
-        /// The driver that the resource asks for.
+        /// The driver of the kind that the resource requires.
         driver: &'static str,
     },
 }
 
-/// A device node that is given with the rights to read and write.
+/// A device node that is passed with the rights to read and write.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceNode {
     /// Path on the host.
@@ -80,7 +80,7 @@ pub struct DeviceNode {
     pub container: String,
 }
 
-/// What one device brings: providers of the INFO variable, and nodes.
+/// What one device adds for the pod: providers of the INFO variable, and nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Share {
     /// By provider and key.
@@ -90,12 +90,12 @@ pub struct Share {
 }
 
 impl Allocated<'_> {
-    /// Its id for kubelet.
+    /// Its id.
     pub fn id(&self) -> String {
         self.device.id.to_string()
     }
 
-    /// Its vDPA device, when its resource asks for one.
+    /// Its vDPA device, when its resource requires one.
     fn vdpa(&self) -> Result<Option<&VdpaNode>, NotUsable> {
         let Some(kind) = self.device.extras.vdpa else {
             return Ok(None);
@@ -113,7 +113,7 @@ impl Allocated<'_> {
     }
 }
 
-/// What one device brings.
+/// What one device adds for the pod.
 ///
 /// # Errors
 /// When it lacks what its resource promises.
@@ -150,7 +150,7 @@ impl Share {
         self.providers.insert(provider.to_owned(), keys);
     }
 
-    /// Gives a node at the same path, and its path.
+    /// Adds a node that has the same path in the container; returns the path.
     fn add_node(&mut self, path: impl Into<String>) -> String {
         let path = path.into();
         self.add_node_as(path.clone(), path)
@@ -165,7 +165,7 @@ impl Share {
     }
 }
 
-/// The group with its container device, and where the kernel has them the device of its own with iommufd: the program in the pod chooses.
+/// The group with its container device, and the iommufd device where the kernel has one: the program in the pod chooses.
 fn vfio(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
     if !allocated.device.driver.contains("vfio") {
         return Ok(());
@@ -176,7 +176,7 @@ fn vfio(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
         ..
     } = &allocated.nodes;
     let mut keys = Map::new();
-    // A kernel without groups shows none; a kernel without devices of their own can have nothing else than groups.
+    // A kernel without groups shows none; a kernel without iommufd devices always has groups.
     let group = allocated
         .iommu_group
         .filter(|_| *has_vfio_group || vfio_cdev.is_none());
@@ -211,7 +211,7 @@ fn uio(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
     Ok(())
 }
 
-/// All nodes of all RDMA devices; the variable names those of the first.
+/// All nodes of all RDMA devices; the variable names those of the first one.
 fn rdma(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
     let Some(first) = allocated.nodes.rdma.first() else {
         return Err(NotUsable::NoRdma(allocated.id()));
@@ -237,7 +237,7 @@ fn rdma(allocated: &Allocated<'_>, share: &mut Share) -> Result<(), NotUsable> {
 /// The content of the device-info file; the specification has no type for a subfunction.
 ///
 /// # Errors
-/// When the vDPA device is missing that its resource promises.
+/// When the vDPA device that its resource promises is missing.
 pub fn device_info(allocated: &Allocated<'_>) -> Result<Option<DeviceInfo>, NotUsable> {
     let Some(address) = allocated.device.id.address() else {
         return Ok(None);
@@ -277,7 +277,7 @@ pub fn device_info(allocated: &Allocated<'_>) -> Result<Option<DeviceInfo>, NotU
     })))
 }
 
-/// What `additionalInfo` says: of all devices, of the PF when this is its subfunction, and of this one; the last wins.
+/// The entries of `additionalInfo`: of all devices, of the PF of a subfunction, and of this device; the last one wins.
 fn additional_info<'a>(pool: &'a Pool, device: &PoolDevice) -> BTreeMap<&'a str, &'a str> {
     let of = |key: &str| pool.additional_info.get(key).into_iter().flatten();
     let parent = match &device.id {
@@ -292,7 +292,7 @@ fn additional_info<'a>(pool: &'a Pool, device: &PoolDevice) -> BTreeMap<&'a str,
         .collect()
 }
 
-/// Kernel's driver of a kind of vDPA device (`drivers/vhost/vdpa.c`, `drivers/virtio/virtio_vdpa.c`).
+/// The kernel's driver of a kind of vDPA device (`drivers/vhost/vdpa.c`, `drivers/virtio/virtio_vdpa.c`).
 fn vdpa_driver(kind: VdpaType) -> &'static str {
     match kind {
         VdpaType::Vhost => "vhost_vdpa",

@@ -32,7 +32,7 @@ pub type Key = (ResourceName, DeviceId);
 /// Files by device.
 pub type Files = BTreeMap<Key, PathBuf>;
 
-/// The upkeep of one front end's files, with what it remembers from one round to the next.
+/// The upkeep of one front end's files, with its state from one round to the next.
 #[derive(Clone, Debug)]
 pub struct FileUpkeep {
     /// Whether a holder got its device from this front end.
@@ -147,7 +147,8 @@ impl FileUpkeep {
                     cdi: specifications.rebuild.contains(&key),
                 };
                 if let Err(error) = rebuild(host, files, pool, device, missing) {
-                    tracing::debug!("{} {}: {}", key.0, key.1, chain(&error));
+                    let ((pool, device), error) = (&key, chain(&error));
+                    tracing::debug!(%pool, %device, %error, "cannot rebuild the files of the device");
                 }
             }
         }
@@ -177,8 +178,10 @@ fn keys(pool: &Pool) -> impl Iterator<Item = Key> {
 
 fn remove(path: &Path) {
     match atomic::remove(path) {
-        Ok(()) => tracing::info!("removed `{}`: no pod holds the device", path.display()),
-        Err(error) => tracing::warn!("cannot remove `{}`: {error}", path.display()),
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "removed the file of a device that no pod holds");
+        }
+        Err(error) => tracing::warn!(path = %path.display(), %error, "cannot remove the file"),
     }
 }
 
@@ -205,7 +208,7 @@ fn rebuild(
     let content = share::device_info(&allocated)?;
     if let (true, Some(content)) = (info, content) {
         files.write_info(name, id, &content)?;
-        tracing::info!("{name}: the device information of {id} is there again");
+        tracing::info!(pool = %name, device = %id, "rebuilt the missing device information");
     }
     if cdi {
         let share = share::share(pool, &allocated)?;

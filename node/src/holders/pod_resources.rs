@@ -21,7 +21,7 @@ const LARGEST: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum PodResourcesError {
     /// It could not be reached.
-    #[error("cannot reach kubelet's pod resources on `{}`", path.display())]
+    #[error("cannot reach the kubelet's pod resources on `{}`", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -29,11 +29,11 @@ pub enum PodResourcesError {
         source: tonic::transport::Error,
     },
     /// It refused.
-    #[error("kubelet does not tell its pod resources: {}", .0.message())]
+    #[error("the kubelet refused the query of its pod resources: {}", .0.message())]
     Refused(Box<tonic::Status>),
 }
 
-/// The socket below kubelet's root directory.
+/// The socket below the kubelet's root directory.
 pub fn socket(kubelet_dir: &Path) -> PathBuf {
     kubelet_dir.join("pod-resources/kubelet.sock")
 }

@@ -87,13 +87,13 @@ mod tests {
         text.family(&Family {
             name: "n",
             kind: Kind::Gauge,
-            help: "Says it.",
+            help: "One sentence.",
         });
         text.sample("n", &[], 1);
         text.sample("n", &[("a", "x\"\\\n"), ("b", "")], 0.5);
         assert_eq!(
             text.into_string(),
-            "# HELP n Says it.\n# TYPE n gauge\nn 1\nn{a=\"x\\\"\\\\\\n\",b=\"\"} 0.5\n"
+            "# HELP n One sentence.\n# TYPE n gauge\nn 1\nn{a=\"x\\\"\\\\\\n\",b=\"\"} 0.5\n"
         );
     }
 }

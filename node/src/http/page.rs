@@ -39,18 +39,18 @@ macro_rules! families {
 
 families! {
     BUILD = Gauge "sriov_device_plugin_build_info" "Version of the device plugin, always 1.";
-    READY = Gauge "sriov_device_plugin_ready" "1 when /readyz says yes.";
+    READY = Gauge "sriov_device_plugin_ready" "1 when /readyz answers 200.";
     CONFIG = Gauge "sriov_device_plugin_config_valid" "1 when the configuration that was read last is in use, all of it.";
     UNUSABLE = Gauge "sriov_device_plugin_resource_unusable" "1 for each resource of the configuration that was read last that has a mistake.";
-    KUBELET = Gauge "sriov_device_plugin_pod_resources_up" "1 when kubelet tells which pod has which device.";
-    DEVICES = Gauge "sriov_device_plugin_devices" "Devices that kubelet is told of.";
+    KUBELET = Gauge "sriov_device_plugin_pod_resources_up" "1 when the kubelet's pod resources answer.";
+    DEVICES = Gauge "sriov_device_plugin_devices" "Devices in the lists for the kubelet.";
     HELD = Gauge "sriov_device_plugin_devices_held" "Devices that pods hold.";
     UNHEALTHY = Gauge "sriov_device_plugin_device_unhealthy" "1 for each device that no pod could use now, with the reason.";
     LEFT_OUT = Gauge "sriov_device_plugin_devices_left_out" "Devices of a served class that are in no pool, by reason.";
-    FINDING = Gauge "sriov_device_plugin_device_finding" "1 for each device on which kubelet and the CNI plugin disagree.";
-    STREAMS = Gauge "sriov_device_plugin_list_streams" "Streams on which kubelet waits for lists.";
-    LISTS = Counter "sriov_device_plugin_lists_sent_total" "Lists that were sent to kubelet.";
-    REGISTRATIONS = Counter "sriov_device_plugin_registrations_total" "Registrations with kubelet, by result.";
+    FINDING = Gauge "sriov_device_plugin_device_finding" "1 for each device on which the kubelet and the CNI plugin disagree.";
+    STREAMS = Gauge "sriov_device_plugin_list_streams" "Open ListAndWatch streams of the kubelet.";
+    LISTS = Counter "sriov_device_plugin_lists_sent_total" "ListAndWatch responses that were sent to the kubelet.";
+    REGISTRATIONS = Counter "sriov_device_plugin_registrations_total" "Registrations with the kubelet, by result.";
     ALLOCATIONS = Counter "sriov_device_plugin_allocations_total" "Allocations, by gRPC code.";
     ALLOCATE_TIME = Histogram "sriov_device_plugin_allocate_duration_seconds" "Time that allocations took.";
     SCAN_TIME = Histogram "sriov_device_plugin_scan_duration_seconds" "Time that scans of all devices took.";

@@ -1,4 +1,4 @@
-//! Whether the device plugin is ready: the devices are known, the kubelet watches the lists, and can allocate what is healthy.
+//! Whether the device plugin is ready: the devices are scanned, the kubelet reads the lists, and it can allocate the healthy devices.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use sriov_inventory::pool::Pools;
 
 use crate::counts::Counts;
 
-/// What is missing, in sentences; empty when the plugin is ready.
+/// Lists what is missing, in sentences; empty when the plugin is ready.
 ///
 /// Pod resources that do not answer are not required: their directory may not be mounted.
 pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
@@ -23,7 +23,9 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
             .get(name)
             .map_or(0, |counts| counts.streams);
         if streams == 0 {
-            missing.push(format!("{name}: kubelet does not listen"));
+            missing.push(format!(
+                "{name}: the kubelet has no open ListAndWatch stream"
+            ));
             continue;
         }
         let Some(pods) = owners.pods.as_ref().filter(|_| !owners.is_stale) else {
@@ -37,7 +39,7 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
         if theirs != ours {
             let theirs = theirs.len();
             missing.push(format!(
-                "{name}: {} devices are healthy, kubelet can allocate {theirs}, or others",
+                "{name}: {} devices are healthy, but the kubelet can allocate {theirs}, or others",
                 ours.len()
             ));
         }
@@ -122,13 +124,13 @@ mod tests {
         metrics.count(|counts| counts.scans.observe(Duration::ZERO));
         let missing = missing(&Pools::default(), &Owners::default(), &metrics.now());
         assert_eq!(missing, ["the devices are not known yet"]);
-        check(&[ID], true, 0, None, Some("does not listen"));
+        check(&[ID], true, 0, None, Some("no open ListAndWatch"));
         check(
             &[ID],
             true,
             1,
             Some(&[]),
-            Some("1 devices are healthy, kubelet can allocate 0"),
+            Some("1 devices are healthy, but the kubelet can allocate 0"),
         );
         check(&[ID], true, 1, Some(&["0000:01:10.2"]), Some("or others"));
         check(&[ID], true, 1, Some(&[ID]), None);

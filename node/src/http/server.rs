@@ -42,7 +42,7 @@ pub struct HttpState {
     pub owners: watch::Receiver<Arc<Owners>>,
     /// The counts of this process.
     pub metrics: Arc<Metrics>,
-    /// What the daemon lacks to be ready, in sentences.
+    /// Lists what the daemon lacks to be ready, in sentences.
     pub missing: fn(&Pools, &Owners, &Counts) -> Vec<String>,
 }
 

@@ -179,8 +179,8 @@ fn changed_device_is_refused_with_a_code() {
     };
     check(&[VF0, VF0], Code::InvalidArgument, "twice");
     check(&[], Code::InvalidArgument, "no device");
-    check(&["0000:09:10.0"], Code::NotFound, "no device of");
-    check(&["nonsense"], Code::NotFound, "no device of");
+    check(&["0000:09:10.0"], Code::NotFound, "not a device of");
+    check(&["nonsense"], Code::NotFound, "not a device of");
     fs::remove_file(node.tree.device(VF0).join("iommu_group")).unwrap();
     check(&[VF0], Code::FailedPrecondition, "no vfio device");
     node.tree.bind(VF0, "igbvf").unwrap();

@@ -156,7 +156,7 @@ fn allocation_gives_environment_and_device_info() {
         r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.1","pf-pci-address":"0000:01:00.0"}}"#
     );
     for (ids, words) in [
-        (vec!["0000:09:00.0"], "no device of"),
+        (vec!["0000:09:00.0"], "not a device of"),
         (vec!["0000:01:10.0", "0000:01:10.0"], "twice"),
         (vec![], "no device ids"),
     ] {
@@ -326,7 +326,9 @@ fn refused_registration_is_repeated_at_growing_intervals() {
     node.kubelet.restart().unwrap();
     let log = node.dir.path().join("log");
     for wait in [200, 400, 800] {
-        let line = format!("not today; next try in {wait} ms");
+        let line = format!(
+            "next try in {wait} ms pool={RESOURCE} error=the kubelet refused the registration: not today"
+        );
         sriov_testkit::node::wait_for(&line, || fs::read_to_string(&log).unwrap().contains(&line))
             .unwrap();
     }

@@ -127,7 +127,7 @@ fn pf_without_carrier_is_reported_and_not_allocated() {
     let refusal = node.kubelet.allocate("x.y/net", &[VFS[0]]).unwrap_err();
     assert!(format!("{refusal:#}").contains(why), "{refusal:#}");
     let all = VFS.join(", ");
-    let line = format!("x.y/net: unhealthy: {all}: {why}");
+    let line = format!("devices are unhealthy pool=x.y/net devices={all} reason={why}");
     assert!(node.log().contains(&line), "{}", node.log());
     for words in [["explain", VFS[0]], ["explain", "x.y/net"]] {
         let told = node.tell(&words);
@@ -143,7 +143,7 @@ fn pf_without_carrier_is_reported_and_not_allocated() {
     node.rescan();
     node.wait_for("x.y/net", &VFS);
     node.see("x.y/net", VFS[2], "pf_without_carrier", false);
-    let line = format!("x.y/net: healthy again: {all}");
+    let line = format!("devices are healthy again pool=x.y/net devices={all}");
     assert!(node.log().contains(&line), "{}", node.log());
     node.kubelet.allocate("x.y/net", &[VFS[0]]).unwrap();
 }
@@ -198,7 +198,7 @@ fn unreadable_device_stays_listed_as_unhealthy() {
     // The VFs stay in the list too if their PF cannot be read.
     node.tree.file(&format!("{PF}/vendor"), "0x").unwrap();
     node.rescan();
-    let line = format!(" {PF}: ");
+    let line = format!("cannot read the device device={PF} ");
     wait_for("it is logged", || node.log().contains(&line)).unwrap();
     for device in [VFS[1], PF] {
         node.tree

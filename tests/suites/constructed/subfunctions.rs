@@ -155,7 +155,7 @@ fn explain_gives_reasons_for_subfunctions() {
           NetworkController 8086:10ca, SF 1 of 0000:03:00.0 (p0), driver mlx5_core.sf, NUMA node 1, RDMA mlx5_8
           x.y/vf: it is for netDevice
           x.y/first: its selectors match
-          x.y/rest: would have it, but x.y/first comes first
+          x.y/rest: its selectors match, but x.y/first comes first
     "]],
     );
     check(
@@ -164,7 +164,7 @@ fn explain_gives_reasons_for_subfunctions() {
         mlx5_core.sf.6 is in no pool: it carries a default route
           NetworkController 8086:10ca, SF 4 of 0000:03:00.0 (p0), driver mlx5_core.sf, NUMA node 1, ether eth6 with the default route
           x.y/vf: it is for netDevice
-          x.y/first: pfNames asks for P0#1,3; isRdma asks for true
+          x.y/first: pfNames requires P0#1,3; isRdma requires true
           x.y/rest: its selectors match
     "]],
     );
@@ -174,7 +174,7 @@ fn explain_gives_reasons_for_subfunctions() {
         x.y/first: 2 devices
           mlx5_core.sf.3: NetworkController 8086:10ca, SF 1 of 0000:03:00.0 (p0), driver mlx5_core.sf, NUMA node 1, RDMA mlx5_8
           mlx5_core.sf.5: NetworkController 8086:10ca, SF 3 of 0000:03:00.0 (p0), driver mlx5_core.sf, NUMA node 1, RDMA mlx5_9
-          not mlx5_core.sf.2: pfNames asks for P0#1,3; isRdma asks for true
+          not mlx5_core.sf.2: pfNames requires P0#1,3; isRdma requires true
           not mlx5_core.sf.4: no driver is bound to it
           not mlx5_core.sf.6: it carries a default route
     "]],

@@ -180,7 +180,7 @@ fn inventory_is_a_table_with_pools_holders_and_health() {
         0000:01:00.0  PF 4/7       8086:10ca  igb       1     pf0     -                -          -                it is a PF with VFs
         0000:01:10.0  VF 0 of pf0  8086:10ca  igbvf     1     eth1    intel.com/first  healthy    default/web/app  not attached to its holder: no Multus on the node, or the pod names no network of intel.com/first
         0000:01:10.1  VF 1 of pf0  8086:10ca  vfio-pci  1     -       intel.com/first  healthy    -
-        0000:01:10.2  VF 2 of pf0  8086:10ca  igbvf     1     -       x.y/second       unhealthy  -                the CNI plugin keeps it back: it could not be brought to what it was
+        0000:01:10.2  VF 2 of pf0  8086:10ca  igbvf     1     -       x.y/second       unhealthy  -                the CNI plugin holds it back: its former state could not be restored
         0000:01:10.3  VF 3 of pf0  8086:10ca  -         1     -       -                -          -                no driver is bound to it
         0000:02:00.0  -            8086:10ca  e1000     1     eth0    -                -          -                it carries a default route
     "]]);
@@ -213,7 +213,7 @@ fn inventory_is_a_table_with_pools_holders_and_health() {
     assert_eq!(device(&vf(2))["health"], "unhealthy");
     assert_eq!(
         device(&vf(2))["unhealthy"],
-        "the CNI plugin keeps it back: it could not be brought to what it was"
+        "the CNI plugin holds it back: its former state could not be restored"
     );
     assert_eq!(device(UPLINK)["leftOut"], "it carries a default route");
 }
@@ -247,7 +247,7 @@ fn explain_gives_the_reason_for_a_device() {
                 0000:01:10.0 is in intel.com/first
                   NetworkController 8086:10ca, VF 0 of 0000:01:00.0 (pf0), driver igbvf, NUMA node 1, ether eth1 (without carrier)
                   intel.com/first: its selectors match
-                  x.y/second: pfNames asks for pf0#1-2
+                  x.y/second: pfNames requires pf0#1-2
                   intel.com/accelerator: it is for accelerator
             "]],
         ),
@@ -258,7 +258,7 @@ fn explain_gives_the_reason_for_a_device() {
             0000:01:10.1 is in intel.com/first
               NetworkController 8086:10ca, VF 1 of 0000:01:00.0 (pf0), driver vfio-pci, NUMA node 1
               intel.com/first: its selectors match
-              x.y/second: would have it, but intel.com/first comes first
+              x.y/second: its selectors match, but intel.com/first comes first
               intel.com/accelerator: it is for accelerator
         "]],
         ),
@@ -268,8 +268,8 @@ fn explain_gives_the_reason_for_a_device() {
             expect![[r"
             0000:01:10.3 is in no pool: no driver is bound to it
               NetworkController 8086:10ca, VF 3 of 0000:01:00.0 (pf0), no driver, NUMA node 1
-              intel.com/first: selectors[0]: drivers asks for vfio-pci
-              x.y/second: pfNames asks for pf0#1-2
+              intel.com/first: selectors[0]: drivers requires vfio-pci
+              x.y/second: pfNames requires pf0#1-2
               intel.com/accelerator: it is for accelerator
         "]],
         ),
@@ -279,8 +279,8 @@ fn explain_gives_the_reason_for_a_device() {
             expect![[r"
             0000:01:00.0 is in no pool: it is a PF with VFs
               NetworkController 8086:10ca, PF with 4 of 7 VFs, driver igb, NUMA node 1, ether pf0
-              intel.com/first: selectors[0]: drivers asks for vfio-pci
-              x.y/second: pfNames asks for pf0#1-2
+              intel.com/first: selectors[0]: drivers requires vfio-pci
+              x.y/second: pfNames requires pf0#1-2
               intel.com/accelerator: it is for accelerator
         "]],
         ),
@@ -290,8 +290,8 @@ fn explain_gives_the_reason_for_a_device() {
             expect![[r"
             0000:02:00.0 is in no pool: it carries a default route
               NetworkController 8086:10ca, driver e1000, NUMA node 1, ether eth0 with the default route
-              intel.com/first: selectors[0]: drivers asks for vfio-pci
-              x.y/second: pfNames asks for pf0#1-2
+              intel.com/first: selectors[0]: drivers requires vfio-pci
+              x.y/second: pfNames requires pf0#1-2
               intel.com/accelerator: it is for accelerator
         "]],
         ),
@@ -318,8 +318,8 @@ fn explain_lists_devices_of_a_resource_and_others() {
             x.y/second: 1 device
               0000:01:10.2: NetworkController 8086:10ca, VF 2 of 0000:01:00.0 (pf0), driver igbvf, NUMA node 1
               not 0000:01:00.0: it is a PF with VFs
-              not 0000:01:10.0: pfNames asks for pf0#1-2
-              not 0000:01:10.1: intel.com/first comes first and has it
+              not 0000:01:10.0: pfNames requires pf0#1-2
+              not 0000:01:10.1: intel.com/first comes first and gets it
               not 0000:01:10.3: no driver is bound to it
               not 0000:02:00.0: it carries a default route
         "]],

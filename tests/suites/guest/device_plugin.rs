@@ -69,7 +69,10 @@ fn vfs_of_both_pfs_are_in_two_pools() {
         .kubelet
         .allocate(FIRST, &["0000:ff:1f.7"])
         .unwrap_err();
-    assert!(format!("{error:#}").contains("no device of"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("not a device of"),
+        "{error:#}"
+    );
     stack.plugin.stop().unwrap();
 }
 

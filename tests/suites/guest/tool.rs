@@ -108,7 +108,7 @@ fn explain_names_the_failed_condition() {
         (first.vf(1).unwrap(), "is in x.y/rest"),
         (
             second.vf(0).unwrap(),
-            "x.y/some: pfNames asks for pf0#0, pf0#2",
+            "x.y/some: pfNames requires pf0#0, pf0#2",
         ),
         (first.address.clone(), "is in no pool: it is a PF with VFs"),
         ("x.y/rest".to_owned(), "x.y/rest: 1 device"),
@@ -166,7 +166,7 @@ fn altnames_and_routes_outside_sysfs_count() {
         let (code, text) = tell(dir.path(), &["explain", vf]);
         assert!(code == Some(0) && text.contains(words), "{words}: {text}");
     };
-    check(&vfs[0], "pfNames asks for a-name-of");
+    check(&vfs[0], "pfNames requires a-name-of");
     ip(&[
         "link", "property", "add", "dev", &pf.netdev, "altname", name,
     ])
@@ -206,7 +206,7 @@ fn altnames_and_routes_outside_sysfs_count() {
         "link", "property", "del", "dev", &pf.netdev, "altname", name,
     ])
     .unwrap();
-    check(&vfs[0], "pfNames asks for a-name-of");
+    check(&vfs[0], "pfNames requires a-name-of");
 }
 
 #[test]

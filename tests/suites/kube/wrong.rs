@@ -80,7 +80,10 @@ fn resource_without_devices_is_in_the_log_and_the_event() {
     cluster.offer(&list.to_string()).unwrap();
     wait_for("the log names the resource", || {
         let log = Service::DevicePlugin.log();
-        log.contains("example.com/none: no devices, it is not advertised until there are")
+        log.lines().any(|line| {
+            line.contains("no devices, not advertised until there are")
+                && line.contains("pool=example.com/none")
+        })
     })
     .unwrap();
     let manifest = network("none", "example.com/none", &json!({}));

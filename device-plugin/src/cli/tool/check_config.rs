@@ -1,4 +1,4 @@
-//! `check-config`: what is wrong with a configuration and what is odd, each with its place.
+//! `check-config`: the mistakes and warnings of a configuration, each with its place.
 
 use std::fmt::{Display, Write};
 
@@ -8,7 +8,7 @@ use sriov_config::{Finding, ResourceList};
 use super::Verdict;
 use super::table::{Paint, Tone};
 
-/// All mistakes, all warnings, and a sentence.
+/// All mistakes, all warnings, and their numbers.
 pub(super) fn report(
     file: &dyn Display,
     parsed: &Result<ResourceList, Refused>,

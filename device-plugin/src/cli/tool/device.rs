@@ -1,4 +1,4 @@
-//! A device that the subcommands tell of: a PCI function or a subfunction; what it is, in one line.
+//! A device in the answers of the subcommands, a PCI function or a subfunction, with its facts in one line.
 
 use sriov_host::snapshot::{Netdev, PciFunction, SriovRole, Subfunction};
 use sriov_host::sysfs;
@@ -7,14 +7,13 @@ use sriov_inventory::id::DeviceId;
 
 use super::NodeView;
 
-/// A device.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum What<'a> {
+pub(super) enum Device<'a> {
     Function(&'a PciFunction),
     Subfunction(&'a Subfunction),
 }
 
-impl<'a> What<'a> {
+impl<'a> Device<'a> {
     /// The device with this id.
     pub(super) fn find(node: &'a NodeView, id: &DeviceId) -> Option<Self> {
         match id {
@@ -27,7 +26,6 @@ impl<'a> What<'a> {
         }
     }
 
-    /// All of them.
     pub(super) fn all(node: &'a NodeView) -> impl Iterator<Item = Self> {
         let functions = node.snapshot().functions.values().map(Self::Function);
         let subfunctions = node.snapshot().subfunctions.values().map(Self::Subfunction);
@@ -78,7 +76,7 @@ impl<'a> What<'a> {
         }
     }
 
-    /// What it is, in one line.
+    /// Its facts, in one line.
     pub(super) fn facts(self, node: &NodeView) -> String {
         let hardware = self.hardware(node);
         let mut facts = Vec::new();
@@ -112,7 +110,7 @@ impl<'a> What<'a> {
         facts.join(", ")
     }
 
-    /// Its place among the others of its card.
+    /// Its place in the SR-IOV topology.
     fn role(self, node: &NodeView) -> Option<String> {
         let named = |pf| {
             let name = node.snapshot().function(pf).and_then(netdev);

@@ -1,4 +1,4 @@
-//! `explain`: why a device is in a pool or in none, and which devices a resource has and has not.
+//! `explain`: why a device is in a pool or in none, and which devices a resource has or lacks.
 
 use std::fmt::Write;
 
@@ -12,14 +12,14 @@ use sriov_inventory::pool::{LeftOut, Pool};
 use sriov_inventory::unhealthy::Unhealthy;
 
 use super::check_config::count;
-use super::device::What;
+use super::device::Device;
 use super::table::{Paint, Tone};
 use super::{NodeView, Verdict};
 
 /// Explains a device or a resource, with or without its prefix.
 pub(super) fn subject(node: &NodeView, subject: &str, paint: Paint) -> (String, Verdict) {
     if let Ok(id) = subject.parse::<DeviceId>() {
-        return match What::find(node, &id) {
+        return match Device::find(node, &id) {
             Some(what) => (device(node, what, paint), Verdict::Good),
             None => (missing(node, &id, paint), Verdict::Bad),
         };
@@ -56,14 +56,14 @@ pub(super) fn subject(node: &NodeView, subject: &str, paint: Paint) -> (String, 
     )
 }
 
-/// Of a device that was not found, or was and could not be read.
+/// A device that does not exist, or cannot be read.
 fn missing(node: &NodeView, id: &DeviceId, paint: Paint) -> String {
     let why = unreadable(node.snapshot()).remove(id);
-    let said = match &why {
+    let state = match &why {
         Some(why) => why.to_string(),
         None => "this machine has no such device".to_owned(),
     };
-    let mut text = format!("{id}: {said}\n");
+    let mut text = format!("{id}: {state}\n");
     if let Some(pool) = node.pool_of(id) {
         let (word, name) = (paint.tone(Tone::Bad, "unhealthy"), &pool.name);
         let why = why.unwrap_or(Unhealthy::Gone);
@@ -89,7 +89,7 @@ pub(super) fn pool(node: &NodeView, pool: &Pool, paint: Paint) -> String {
     };
     let mut text = format!("{}: {}\n", pool.name, paint.tone(tone, &number));
     for id in ids {
-        let facts = What::find(node, id).map(|what| what.facts(node));
+        let facts = Device::find(node, id).map(|what| what.facts(node));
         let unhealthy = pool.unhealthy.get(id);
         let unhealthy = unhealthy.map(|why| paint.tone(Tone::Bad, &format!("unhealthy: {why}")));
         let holders = node.owners.holders(id);
@@ -100,10 +100,10 @@ pub(super) fn pool(node: &NodeView, pool: &Pool, paint: Paint) -> String {
     text
 }
 
-/// The devices of its kind that a resource does not have, and why.
+/// The devices of its kind that a resource lacks, and why.
 fn others(node: &NodeView, resource: &Resource) -> String {
     let mut text = String::new();
-    for what in What::all(node) {
+    for what in Device::all(node) {
         let id = what.id();
         let Some(candidate) = what.candidate(node).filter(|it| it.is_for(resource)) else {
             continue;
@@ -111,7 +111,7 @@ fn others(node: &NodeView, resource: &Resource) -> String {
         let why = match (node.pool_of(&id), node.pools.left_out.get(&id)) {
             (Some(pool), _) if pool.name == resource.name => continue,
             (Some(pool), _) if is_chosen(&candidate, resource) => {
-                format!("{} comes first and has it", pool.name)
+                format!("{} comes first and gets it", pool.name)
             }
             (None, Some(why)) if *why != LeftOut::NoSelector => why.to_string(),
             (Some(_) | None, _) => nearest(&candidate, resource),
@@ -121,7 +121,7 @@ fn others(node: &NodeView, resource: &Resource) -> String {
     text
 }
 
-fn device(node: &NodeView, what: What<'_>, paint: Paint) -> String {
+fn device(node: &NodeView, what: Device<'_>, paint: Paint) -> String {
     let id = what.id();
     let home = node.pool_of(&id);
     let verdict = match (home, node.pools.left_out.get(&id)) {
@@ -141,7 +141,7 @@ fn device(node: &NodeView, what: What<'_>, paint: Paint) -> String {
     }
     let findings = id.address().map(|address| node.owners.findings(address));
     let findings = findings.unwrap_or_default().into_iter();
-    // A reason for ill health already.
+    // The health states it already.
     for finding in findings.filter(|it| *it != Finding::Dirty || unhealthy.is_none()) {
         let _ = writeln!(text, "  {}", paint.tone(Tone::Bad, &finding.to_string()));
     }
@@ -154,7 +154,7 @@ fn device(node: &NodeView, what: What<'_>, paint: Paint) -> String {
         } else if is_chosen(&candidate, resource) {
             match home {
                 Some(home) if home.name != resource.name => {
-                    format!("would have it, but {} comes first", home.name)
+                    format!("its selectors match, but {} comes first", home.name)
                 }
                 Some(_) | None => "its selectors match".to_owned(),
             }
@@ -191,6 +191,6 @@ fn nearest(candidate: &Candidate<'_>, resource: &Resource) -> String {
         String::new()
     };
     let failing = failing.iter();
-    let texts = failing.map(|condition| format!("{} asks for {condition}", condition.key()));
+    let texts = failing.map(|condition| format!("{} requires {condition}", condition.key()));
     format!("{which}{}", texts.collect::<Vec<_>>().join("; "))
 }

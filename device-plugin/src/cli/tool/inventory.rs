@@ -1,4 +1,4 @@
-//! `inventory`: one row a device, PFs before their VFs, as a table or as JSON.
+//! `inventory`: one row for each device, PFs before their VFs, as a table or as JSON.
 
 use std::fmt::Write;
 
@@ -14,17 +14,16 @@ use sriov_inventory::unhealthy::Unhealthy;
 use sriov_node::holders::unattached;
 
 use super::NodeView;
-use super::device::{What, netdev};
+use super::device::{Device, netdev};
 use super::table::{Paint, Tone, table};
 
-/// A device.
 pub(super) struct Row<'a> {
     id: DeviceId,
-    what: What<'a>,
-    /// The PF of a VF or a subfunction, the function itself else.
+    device: Device<'a>,
+    /// The PF of a VF or a subfunction, else the function itself.
     base: &'a PciFunction,
     pool: Option<String>,
-    /// Why no pod could use it now.
+    /// Why no pod can use it now.
     unhealthy: Option<&'a Unhealthy>,
     /// Why it is in no pool.
     left_out: Option<LeftOut>,
@@ -34,7 +33,7 @@ pub(super) struct Row<'a> {
     is_unattached: bool,
 }
 
-/// The devices that are of some resource's class or have to do with SR-IOV: PFs, their VFs, their subfunctions.
+/// The devices of some resource's class, PFs, their VFs, and their subfunctions.
 pub(super) fn rows(node: &NodeView) -> Vec<Row<'_>> {
     let is_ours = |function: &&PciFunction| {
         let mut resources = node.list.resources.iter();
@@ -45,29 +44,29 @@ pub(super) fn rows(node: &NodeView) -> Vec<Row<'_>> {
     let functions = node.snapshot().functions.values().filter(is_ours);
     let functions = functions.map(|function| {
         let pf = node.snapshot().pf_of(function);
-        row(node, What::Function(function), pf.unwrap_or(function))
+        row(node, Device::Function(function), pf.unwrap_or(function))
     });
     let subfunctions = node.snapshot().subfunctions.values();
     let subfunctions = subfunctions.filter_map(|subfunction| {
         let pf = node.snapshot().function(subfunction.pf)?;
-        Some(row(node, What::Subfunction(subfunction), pf))
+        Some(row(node, Device::Subfunction(subfunction), pf))
     });
     let mut rows: Vec<Row<'_>> = functions.chain(subfunctions).collect();
     rows.sort_by_key(|row| {
-        let place = match &row.what {
-            What::Function(function) => match function.role {
+        let place = match &row.device {
+            Device::Function(function) => match function.role {
                 SriovRole::Vf { index, .. } => (1, index.map(|index| u32::from(index.get()))),
                 SriovRole::Pf { .. } | SriovRole::None => (0, None),
             },
-            What::Subfunction(subfunction) => (2, Some(subfunction.sfnum)),
+            Device::Subfunction(subfunction) => (2, Some(subfunction.sfnum)),
         };
         (row.base.address, place)
     });
     rows
 }
 
-fn row<'a>(node: &'a NodeView, what: What<'a>, base: &'a PciFunction) -> Row<'a> {
-    let id = what.id();
+fn row<'a>(node: &'a NodeView, device: Device<'a>, base: &'a PciFunction) -> Row<'a> {
+    let id = device.id();
     let pool = node.pool_of(&id);
     let address = id.address();
     Row {
@@ -80,7 +79,7 @@ fn row<'a>(node: &'a NodeView, what: What<'a>, base: &'a PciFunction) -> Row<'a>
         holders: node.owners.holders(&id).collect(),
         is_unattached: address.is_some_and(|address| node.owners.is_unattached(address)),
         id,
-        what,
+        device,
         base,
     }
 }
@@ -95,9 +94,9 @@ impl Row<'_> {
 
     fn role(&self) -> String {
         let pf = || netdev(self.base).map_or_else(|| self.base.address.to_string(), str::to_owned);
-        match &self.what {
-            What::Subfunction(subfunction) => format!("SF {} of {}", subfunction.sfnum, pf()),
-            What::Function(function) => match &function.role {
+        match &self.device {
+            Device::Subfunction(subfunction) => format!("SF {} of {}", subfunction.sfnum, pf()),
+            Device::Function(function) => match &function.role {
                 SriovRole::Pf { total_vfs, vfs } => format!("PF {}/{total_vfs}", vfs.len()),
                 SriovRole::Vf { pf: address, .. } if *address != self.base.address => {
                     format!("VF of {address}")
@@ -113,16 +112,16 @@ impl Row<'_> {
 
     /// The function whose vendor, device and NUMA node it has.
     fn hardware(&self) -> &PciFunction {
-        match &self.what {
-            What::Function(function) => function,
-            What::Subfunction(_) => self.base,
+        match &self.device {
+            Device::Function(function) => function,
+            Device::Subfunction(_) => self.base,
         }
     }
 
     fn notes(&self) -> Vec<String> {
         let left_out = self.left_out.iter().filter(|_| self.pool.is_none());
         let findings = self.findings.iter();
-        // A reason for ill health already.
+        // The health states it already.
         let findings =
             findings.filter(|finding| **finding != Finding::Dirty || self.pool.is_none());
         let unhealthy = self.unhealthy.iter().map(ToString::to_string);
@@ -133,9 +132,9 @@ impl Row<'_> {
             .collect()
     }
 
-    /// What to look for when a pod has a VF, and the VF's network device is on the node.
+    /// Advice when a pod holds a VF whose network device is still on the node.
     fn unattached(&self) -> Option<String> {
-        let What::Function(function) = &self.what else {
+        let Device::Function(function) = &self.device else {
             return None;
         };
         let is_vf = matches!(function.role, SriovRole::Vf { .. });
@@ -146,7 +145,6 @@ impl Row<'_> {
     }
 }
 
-/// The table.
 pub(super) fn text(node: &NodeView, rows: &[Row<'_>], paint: Paint) -> String {
     let head = [
         "DEVICE", "ROLE", "ID", "DRIVER", "NUMA", "NETDEV", "POOL", "HEALTH", "HOLDER", "NOTE",
@@ -174,10 +172,10 @@ pub(super) fn text(node: &NodeView, rows: &[Row<'_>], paint: Paint) -> String {
                 Tone::Normal,
                 format!("{}:{}", hardware.vendor, hardware.device),
             ),
-            or_none(row.what.driver().map(str::to_owned)),
+            or_none(row.device.driver().map(str::to_owned)),
             or_none(hardware.numa_node.map(|node| node.to_string())),
             or_none(
-                row.what
+                row.device
                     .netdevs()
                     .first()
                     .map(|netdev| netdev.name.to_string()),
@@ -205,7 +203,7 @@ pub(super) fn text(node: &NodeView, rows: &[Row<'_>], paint: Paint) -> String {
     text
 }
 
-/// Devices that are gone while pods hold them.
+/// Removed devices that pods still hold.
 fn vanished(
     node: &NodeView,
 ) -> impl Iterator<Item = (&ResourceName, &DeviceId, impl Iterator<Item = &Holder>)> {
@@ -219,7 +217,7 @@ fn vanished(
     })
 }
 
-/// The same as JSON; a new field may come, none changes its meaning while `version` is 1.
+/// The same as JSON; fields may be added, but none changes its meaning while `version` is 1.
 pub(super) fn json(node: &NodeView, rows: &[Row<'_>]) -> String {
     let devices: Vec<Value> = rows.iter().map(device).collect();
     let problems = node.snapshot().problems.iter();
@@ -242,9 +240,9 @@ pub(super) fn json(node: &NodeView, rows: &[Row<'_>]) -> String {
 
 fn device(row: &Row<'_>) -> Value {
     let hardware = row.hardware();
-    let function = match row.what {
-        What::Function(function) => Some(function),
-        What::Subfunction(_) => None,
+    let function = match row.device {
+        Device::Function(function) => Some(function),
+        Device::Subfunction(_) => None,
     };
     let vdpa = function.into_iter().flat_map(|function| &function.vdpa);
     let vdpa = vdpa.map(|device| json!({ "name": device.name, "driver": device.driver }));
@@ -254,10 +252,10 @@ fn device(row: &Row<'_>) -> Value {
         "vendor": hardware.vendor.to_string(),
         "device": hardware.device.to_string(),
         "class": hardware.class.to_string(),
-        "driver": row.what.driver(),
+        "driver": row.device.driver(),
         "numaNode": hardware.numa_node,
-        "netdevs": row.what.netdevs().iter().map(link).collect::<Vec<_>>(),
-        "rdma": row.what.rdma(),
+        "netdevs": row.device.netdevs().iter().map(link).collect::<Vec<_>>(),
+        "rdma": row.device.rdma(),
         "vdpa": vdpa.collect::<Vec<_>>(),
         "acpiIndex": function.and_then(|function| function.acpi_index.as_deref()),
         "pKey": function.and_then(|function| function.pkey.as_deref()),
@@ -271,11 +269,11 @@ fn device(row: &Row<'_>) -> Value {
 }
 
 fn role(row: &Row<'_>) -> Value {
-    match &row.what {
-        What::Subfunction(subfunction) => json!({
+    match &row.device {
+        Device::Subfunction(subfunction) => json!({
             "kind": "sf", "pf": subfunction.pf.to_string(), "pfName": netdev(row.base), "number": subfunction.sfnum,
         }),
-        What::Function(function) => match &function.role {
+        Device::Function(function) => match &function.role {
             SriovRole::Pf { total_vfs, vfs } => {
                 let vfs = vfs.iter();
                 let vfs = vfs.map(|(index, vf)| (index.to_string(), json!(vf.to_string())));

@@ -1,4 +1,4 @@
-//! Text for people: columns that line up, and colours where a terminal shows them.
+//! Text for people: aligned columns, and colours on a terminal.
 
 use std::ffi::OsStr;
 
@@ -11,7 +11,7 @@ pub(crate) enum Paint {
     Plain,
 }
 
-/// A colour by what it means.
+/// A colour by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Nothing special.
@@ -48,7 +48,7 @@ impl Paint {
     }
 }
 
-/// Lines whose cells begin below one another; no line ends with blanks.
+/// Lines with aligned cells; no line ends with blanks.
 pub(super) fn table(rows: &[Vec<(Tone, String)>], paint: Paint) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals_of_people_who_want_them() {
+    fn colours_need_a_terminal_and_no_no_color() {
         for (is_terminal, no_color, expected) in [
             (true, None, Paint::Colours),
             (true, Some(""), Paint::Colours),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_begin_below_one_another_whatever_their_colour() {
+    fn cells_are_aligned_with_and_without_colours() {
         let row = |a: &str, b: &str| vec![(Tone::Head, a.to_owned()), (Tone::Bad, b.to_owned())];
         let rows = [row("a", "bb"), row("ääää", "b"), row("c", "")];
         assert_eq!(table(&rows, Paint::Plain), "a     bb\nääää  b\nc\n");

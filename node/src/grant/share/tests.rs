@@ -1,4 +1,4 @@
-//! What users' programs parse, for each kind of device.
+//! The formats that users' programs parse, for each kind of device.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ fn allocated(device: &PoolDevice, group: Option<bool>, nodes: DeviceNodes) -> Al
     }
 }
 
-/// The providers beside `generic` and `extra`, and the nodes as `host>container`, or `path` when both are alike.
+/// The providers other than `generic` and `extra`, and the nodes as `host>container`, or `path` when both are equal.
 fn check(allocated: &Allocated<'_>, providers: &Value, nodes: &[&str]) {
     let share = share(&pool(), allocated).unwrap();
     let mut said = share.providers;
@@ -107,7 +107,7 @@ fn check(allocated: &Allocated<'_>, providers: &Value, nodes: &[&str]) {
 }
 
 #[test]
-fn the_environment_names_the_devices_in_the_order_of_the_request() {
+fn the_environment_keeps_the_order_of_the_request() {
     let first = device("igbvf", Extras::default());
     let mut second = first.clone();
     second.id = "0000:01:10.2".parse().unwrap();
@@ -125,7 +125,7 @@ fn the_environment_names_the_devices_in_the_order_of_the_request() {
 }
 
 #[test]
-fn vfio_extras_the_group_its_name_without_iommu_and_the_device_of_iommufd() {
+fn vfio_passes_the_group_and_the_iommufd_device() {
     let device = device("mlx5_vfio_pci", Extras::default());
     let group = json!({ "vfio": { "mount": "/dev/vfio/vfio", "dev-mount": "/dev/vfio/12" } });
     check(
@@ -162,7 +162,7 @@ fn vfio_extras_the_group_its_name_without_iommu_and_the_device_of_iommufd() {
 }
 
 #[test]
-fn uio_vhost_net_and_vdpa_are_given_by_their_nodes() {
+fn uio_vhost_net_and_vdpa_are_passed_by_their_nodes() {
     let both = device(
         "uio_pci_generic",
         Extras {
@@ -221,7 +221,7 @@ fn uio_vhost_net_and_vdpa_are_given_by_their_nodes() {
 }
 
 #[test]
-fn all_nodes_of_all_rdma_devices_are_given_and_the_first_of_each_is_named() {
+fn all_rdma_nodes_are_passed_and_the_first_ones_are_named() {
     let device = device(
         "mlx5_core",
         Extras {
@@ -263,7 +263,7 @@ fn all_nodes_of_all_rdma_devices_are_given_and_the_first_of_each_is_named() {
 }
 
 #[test]
-fn what_is_promised_and_missing_is_an_error_and_not_half_an_answer() {
+fn a_missing_node_is_an_error() {
     for (driver, extras, word) in [
         ("vfio-pci", Extras::default(), "no vfio device"),
         ("igb_uio", Extras::default(), "no uio device"),
@@ -314,7 +314,7 @@ fn the_file_names_pf_representor_and_vhost_net() {
 }
 
 #[test]
-fn a_subfunction_is_named_as_its_auxiliary_device_and_has_no_file() {
+fn a_subfunction_is_named_by_its_auxiliary_device() {
     let mut device = device(
         "mlx5_core.sf",
         Extras {
@@ -347,7 +347,7 @@ fn a_subfunction_is_named_as_its_auxiliary_device_and_has_no_file() {
     let info = &info["mlx5_core.sf.4"];
     assert_eq!(info["generic"]["deviceID"], json!("mlx5_core.sf.4"));
     assert_eq!(info["rdma"]["uverbs"], json!("/dev/infiniband/uverbs9"));
-    // What is said of the PF holds for its subfunctions, too, as in the Go plugin.
+    // Entries of the PF apply to its subfunctions as well, as in the Go plugin.
     assert_eq!(
         info["extra"],
         json!({ "k": "own", "port": "p0", "token": "a" })

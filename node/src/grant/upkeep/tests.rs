@@ -1,4 +1,4 @@
-//! What happens to the file of a device, by what kubelet says and when.
+//! What happens to the file of a device, by holders and time.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ fn a_missing_file_is_rebuilt_for_its_holder_only() {
 }
 
 #[test]
-fn a_file_goes_when_nobody_has_held_the_device_for_a_while() {
+fn a_file_is_removed_after_a_while_without_holder() {
     let mut upkeep = upkeep();
     let start = Instant::now();
     let mut removes = |owners: &Owners, after: Duration| {
@@ -105,13 +105,13 @@ fn a_file_goes_when_nobody_has_held_the_device_for_a_while() {
     assert!(!removes(&nobody, UNHELD), "at first sight");
     assert!(!removes(&pod, UNHELD * 2), "it came back");
     assert!(!removes(&nobody, UNHELD * 3));
-    assert!(!removes(&stale, UNHELD * 4), "kubelet is silent");
+    assert!(!removes(&stale, UNHELD * 4), "the kubelet does not answer");
     assert!(!removes(&nobody, UNHELD * 5));
     assert!(removes(&nobody, UNHELD * 6));
 }
 
 #[test]
-fn a_fresh_allocation_keeps_its_file_until_it_was_seen_or_became_nothing() {
+fn a_fresh_grant_keeps_its_file_until_it_was_listed() {
     let start = Instant::now();
     let (nobody, pod) = (owners(Some(&[])), owners(Some(&["x.y/vf"])));
     let fresh = || {
@@ -158,7 +158,7 @@ fn a_claims_files_are_left_to_its_front_end() {
 }
 
 #[test]
-fn only_files_of_known_resources_are_ours() {
+fn files_of_other_resources_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path());
     let info = DeviceInfo::pci(Pci {
