@@ -37,12 +37,6 @@ impl FromStr for DeviceId {
         if let Ok(address) = text.parse() {
             return Ok(Self::Function(address));
         }
-        let is_module = |module: &str| {
-            !module.is_empty()
-                && module
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-        };
         match text.split('.').collect::<Vec<_>>().as_slice() {
             [module, "sf", number] if is_module(module) && number.parse::<u32>().is_ok() => {
                 Ok(Self::Subfunction(text.to_owned()))
@@ -50,6 +44,11 @@ impl FromStr for DeviceId {
             _ => Err(InvalidDeviceId(text.to_owned())),
         }
     }
+}
+
+fn is_module(name: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    !name.is_empty() && name.bytes().all(is_allowed)
 }
 
 impl fmt::Display for DeviceId {

@@ -71,13 +71,8 @@ fn fewest_nodes(groups: &BTreeMap<Place, Group<'_>>, missing: usize) -> Vec<BTre
         }
     }
     let wanted = missing.min(free.values().sum());
-    let holds = |nodes: &BTreeSet<Option<u32>>| {
-        nodes
-            .iter()
-            .filter_map(|node| free.get(node))
-            .sum::<usize>()
-            >= wanted
-    };
+    let count = |node: &Option<u32>| free.get(node).copied().unwrap_or_default();
+    let holds = |nodes: &BTreeSet<_>| nodes.iter().map(count).sum::<usize>() >= wanted;
     let mut sets = BTreeSet::from([fixed]);
     while !sets.iter().any(&holds) {
         let larger = sets.iter().flat_map(|set| {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use sriov_host::HostRoot;
 
@@ -20,6 +21,8 @@ pub(crate) enum Invocation {
     /// Print a text.
     Print(String),
 }
+
+const VERSION: &str = concat!("sriov-device-plugin ", env!("CARGO_PKG_VERSION"), "\n");
 
 const HELP: &str = "\
 usage: sriov-device-plugin [FLAGS]
@@ -56,87 +59,122 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         }
         Some(_) | None => word,
     });
-    let mut parser = lexopt::Parser::from_iter(words);
-    let mut settings = Settings::default();
-    let mut words: Vec<String> = Vec::new();
-    let (mut is_json, mut is_explained) = (false, false);
-    let (mut use_cdi, mut cdi_dir) = (false, PathBuf::from("/var/run/cdi"));
+    let mut parser = Parser::from_iter(words);
+    let mut line = Line::default();
     while let Some(argument) = parser.next()? {
-        match argument {
-            Long("config-file") => settings.config_file = parser.value()?.into(),
-            Long("resource-prefix") => {
-                settings.resource_prefix = prefix(parser.value()?.string()?)?;
+        let flag = match argument {
+            Long(flag) => flag.to_owned(),
+            Short('h') => "help".to_owned(),
+            Short('v') => "v".to_owned(),
+            Short(_) => return Err(argument.unexpected().into()),
+            Value(word) => {
+                line.add_word(word)?;
+                continue;
             }
-            Long("kubelet-dir") => settings.kubelet_dir = parser.value()?.into(),
-            Long("devinfo-dir") => settings.devinfo_dir = parser.value()?.into(),
-            Long("host-root") => settings.host = HostRoot::new(PathBuf::from(parser.value()?)),
-            Long("registration") => {
-                settings.registration = registration(&parser.value()?.string()?)?;
-            }
-            Long("log-level") => settings.log_level = log_level(&parser.value()?.string()?)?,
-            Long("use-cdi") => {
-                let value = parser.optional_value().map(ValueExt::string).transpose()?;
-                use_cdi = is_true("use-cdi", value.as_deref())?;
-            }
-            Long("cni-dir") => settings.cni_dir = parser.value()?.into(),
-            Long("metrics-address") => {
-                let value = parser.value()?.string()?;
-                settings.metrics_address = metrics_address(value)?;
-            }
-            Long("cdi-dir") => cdi_dir = parser.value()?.into(),
-            Long(
-                "log-dir" | "log_dir" | "log_backtrace_at" | "log_link" | "logbuflevel"
-                | "stderrthreshold" | "v" | "vmodule",
-            )
-            | Short('v') => {
-                parser.value()?;
-            }
-            Long("alsologtostderr" | "logtostderr") => {
-                parser.optional_value();
-            }
-            Long("version") => {
-                return Ok(Invocation::Print(format!(
-                    "sriov-device-plugin {}\n",
-                    env!("CARGO_PKG_VERSION")
-                )));
-            }
-            Long("help") | Short('h') => return Ok(Invocation::Print(HELP.to_owned())),
-            Long("json") if is_command(&words, "inventory") => is_json = true,
-            Long("explain") if is_command(&words, "check-config") => is_explained = true,
-            Value(word) if words.len() < 2 && !is_command(&words, "inventory") => {
-                let word = word.string()?;
-                let is_known = ["check-config", "inventory", "explain"].contains(&word.as_str());
-                if words.is_empty() && !is_known {
-                    return Err(Value(word.into()).unexpected().into());
-                }
-                words.push(word);
-            }
-            other @ (Long(_) | Short(_) | Value(_)) => {
-                return Err(other.unexpected().into());
-            }
+        };
+        match flag.as_str() {
+            "help" => return Ok(Invocation::Print(HELP.to_owned())),
+            "version" => return Ok(Invocation::Print(VERSION.to_owned())),
+            "json" if line.is_command("inventory") => line.is_json = true,
+            "explain" if line.is_command("check-config") => line.is_explained = true,
+            flag if line.set(flag, &mut parser)? || skip(flag, &mut parser)? => {}
+            flag => return Err(Long(flag).unexpected().into()),
         }
     }
-    settings.cdi_dir = use_cdi.then_some(cdi_dir);
-    let operand = |command, operand| {
-        let word = words.get(1).cloned();
-        word.ok_or(ArgsError::Operand { command, operand })
-    };
-    let command = match words.first().map(String::as_str) {
-        Some("check-config") => Command::CheckConfig {
-            file: operand("check-config", "a file, or - for standard input")?.into(),
-            is_explained,
-        },
-        Some("explain") => Command::Explain {
-            subject: operand("explain", "a device or a resource")?,
-        },
-        Some(_) => Command::Inventory { is_json },
-        None => return Ok(Invocation::Run(settings)),
-    };
-    Ok(Invocation::Tool(settings, command))
+    line.into_invocation()
 }
 
-fn is_command(words: &[String], command: &str) -> bool {
-    words.first().is_some_and(|word| word == command)
+/// The command line so far.
+#[derive(Default)]
+struct Line {
+    settings: Settings,
+    use_cdi: bool,
+    cdi_dir: Option<PathBuf>,
+    is_json: bool,
+    is_explained: bool,
+    /// Subcommand and operand.
+    words: Vec<String>,
+}
+
+impl Line {
+    /// Takes a flag that is a setting; returns whether it is one.
+    fn set(&mut self, flag: &str, parser: &mut Parser) -> Result<bool, ArgsError> {
+        let settings = &mut self.settings;
+        match flag {
+            "config-file" => settings.config_file = parser.value()?.into(),
+            "resource-prefix" => settings.resource_prefix = prefix(parser.value()?.string()?)?,
+            "kubelet-dir" => settings.kubelet_dir = parser.value()?.into(),
+            "devinfo-dir" => settings.devinfo_dir = parser.value()?.into(),
+            "cni-dir" => settings.cni_dir = parser.value()?.into(),
+            "host-root" => settings.host = HostRoot::new(PathBuf::from(parser.value()?)),
+            "registration" => settings.registration = registration(&parser.value()?.string()?)?,
+            "log-level" => settings.log_level = log_level(&parser.value()?.string()?)?,
+            "metrics-address" => {
+                settings.metrics_address = metrics_address(parser.value()?.string()?)?;
+            }
+            "use-cdi" => {
+                let value = parser.optional_value().map(ValueExt::string).transpose()?;
+                self.use_cdi = is_true("use-cdi", value.as_deref())?;
+            }
+            "cdi-dir" => self.cdi_dir = Some(parser.value()?.into()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn is_command(&self, command: &str) -> bool {
+        self.words.first().is_some_and(|word| word == command)
+    }
+
+    fn add_word(&mut self, word: OsString) -> Result<(), ArgsError> {
+        let text = word.clone().string()?;
+        let is_expected = match self.words.len() {
+            0 => ["check-config", "inventory", "explain"].contains(&text.as_str()),
+            1 => !self.is_command("inventory"),
+            _ => false,
+        };
+        if !is_expected {
+            return Err(Value(word).unexpected().into());
+        }
+        self.words.push(text);
+        Ok(())
+    }
+
+    fn into_invocation(mut self) -> Result<Invocation, ArgsError> {
+        let cdi_dir = self.cdi_dir.unwrap_or_else(|| "/var/run/cdi".into());
+        self.settings.cdi_dir = self.use_cdi.then_some(cdi_dir);
+        let mut words = self.words.into_iter();
+        let Some(command) = words.next() else {
+            return Ok(Invocation::Run(self.settings));
+        };
+        let missing = |command, operand| ArgsError::Operand { command, operand };
+        let command = match (command.as_str(), words.next()) {
+            ("check-config", Some(file)) => Command::CheckConfig {
+                file: file.into(),
+                is_explained: self.is_explained,
+            },
+            ("check-config", None) => {
+                return Err(missing("check-config", "a file, or - for standard input"));
+            }
+            ("explain", Some(subject)) => Command::Explain { subject },
+            ("explain", None) => return Err(missing("explain", "a device or a resource")),
+            (_, _) => Command::Inventory {
+                is_json: self.is_json,
+            },
+        };
+        Ok(Invocation::Tool(self.settings, command))
+    }
+}
+
+/// Skips a logging flag of the Go program; returns whether it is one.
+fn skip(flag: &str, parser: &mut Parser) -> Result<bool, ArgsError> {
+    match flag {
+        "log-dir" | "log_dir" | "log_backtrace_at" | "log_link" | "logbuflevel"
+        | "stderrthreshold" | "v" | "vmodule" => drop(parser.value()?),
+        "alsologtostderr" | "logtostderr" => drop(parser.optional_value()),
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -32,15 +32,21 @@ pub(super) fn listed(served: &ServedPool) -> Listed<'_> {
 
 /// The list as a message, ordered by id.
 pub(super) fn message(listed: Listed<'_>) -> api::ListAndWatchResponse {
-    let device = |(id, (is_healthy, node)): (&DeviceId, (bool, Option<u32>))| api::Device {
+    let devices = listed.into_iter();
+    api::ListAndWatchResponse {
+        devices: devices
+            .map(|(id, (is_healthy, node))| device(id, is_healthy, node))
+            .collect(),
+    }
+}
+
+fn device(id: &DeviceId, is_healthy: bool, node: Option<u32>) -> api::Device {
+    api::Device {
         id: id.to_string(),
         health: if is_healthy { "Healthy" } else { "Unhealthy" }.to_owned(),
         topology: node.map(|node| api::TopologyInfo {
             nodes: vec![api::NumaNode { id: node.into() }],
         }),
-    };
-    api::ListAndWatchResponse {
-        devices: listed.into_iter().map(device).collect(),
     }
 }
 

@@ -287,28 +287,16 @@ fn one_usable_port_is_enough_and_representors_do_not_count() {
 
 #[test]
 fn a_dirty_vf_is_unhealthy() {
-    for (state, is_unhealthy) in [
-        (Attachment::Attached, false),
-        (Attachment::Unfinished, false),
-        (Attachment::Dirty, true),
+    for (state, reason) in [
+        (Attachment::Attached, None),
+        (Attachment::Unfinished, None),
+        (Attachment::Dirty, Some(Unhealthy::Dirty)),
     ] {
-        let mut case = Case::new();
-        let vf = VF[0].parse().unwrap();
+        let (mut case, vf) = (Case::new(), VF[0].parse().unwrap());
         case.owners.attachments.insert(vf, state);
-        let unhealthy: Vec<_> = case.judged().pools[0]
-            .unhealthy
-            .clone()
-            .into_iter()
-            .collect();
-        let expected = (VF[0].parse().unwrap(), Unhealthy::Dirty);
-        assert_eq!(
-            unhealthy,
-            if is_unhealthy {
-                vec![expected]
-            } else {
-                Vec::new()
-            }
-        );
+        let unhealthy = &case.judged().pools[0].unhealthy;
+        assert_eq!(unhealthy.get(&DeviceId::Function(vf)), reason.as_ref());
+        assert_eq!(unhealthy.len(), reason.iter().len());
     }
 }
 

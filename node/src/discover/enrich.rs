@@ -40,15 +40,14 @@ fn selectors(config: &ResourceList) -> impl Iterator<Item = &NetSelector> {
 /// The names in `pfNames` that no network device of a function has.
 fn unknown_names(snapshot: &HostSnapshot, config: &ResourceList) -> BTreeSet<String> {
     let names = selectors(config).flat_map(|selector| &selector.pf_names);
-    let is_known = |name: &str| {
-        let mut functions = snapshot.functions.values();
-        functions.any(|function| {
-            let mut netdevs = function.netdevs.iter();
-            netdevs.any(|netdev| netdev.name.as_str().eq_ignore_ascii_case(name))
-        })
-    };
-    let unknown = names.filter(|wanted| !is_known(&wanted.pf));
+    let unknown = names.filter(|wanted| !has_netdev(snapshot, &wanted.pf));
     unknown.map(|wanted| wanted.pf.clone()).collect()
+}
+
+fn has_netdev(snapshot: &HostSnapshot, name: &str) -> bool {
+    let functions = snapshot.functions.values();
+    let mut netdevs = functions.flat_map(|function| &function.netdevs);
+    netdevs.any(|netdev| netdev.name.as_str().eq_ignore_ascii_case(name))
 }
 
 fn add_altname(snapshot: &mut HostSnapshot, index: u32, name: &str) {

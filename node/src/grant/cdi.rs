@@ -88,27 +88,23 @@ pub fn kind(resource: &ResourceName) -> String {
     // Both begin with a letter; Go's parser panics on a single character.
     let is_fine =
         |part: &str| part.len() > 1 && part.starts_with(|c: char| c.is_ascii_alphabetic());
-    let or = |part: &str, fallback: &str| {
-        if is_fine(part) {
-            part.to_owned()
-        } else {
-            format!("{fallback}{part}")
-        }
-    };
-    format!("{}/{}", or(prefix, "sriov."), or(name, "sriov-"))
+    let vendor = if is_fine(prefix) { "" } else { "sriov." };
+    let class = if is_fine(name) { "" } else { "sriov-" };
+    format!("{vendor}{prefix}/{class}{name}")
 }
 
 fn specification(resource: &ResourceName, id: &DeviceId, nodes: &[DeviceNode]) -> Value {
-    let node = |DeviceNode { host, container }: &DeviceNode| {
-        let mut node = json!({ "path": container, "permissions": "rw" });
-        if let (true, Some(fields)) = (host != container, node.as_object_mut()) {
-            fields.insert("hostPath".to_owned(), json!(host));
-        }
-        node
-    };
-    let nodes: Vec<Value> = nodes.iter().map(node).collect();
+    let nodes: Vec<Value> = nodes.iter().map(device_node).collect();
     json!({ "cdiVersion": VERSION, "kind": kind(resource),
         "devices": [{ "name": id.to_string(), "containerEdits": { "deviceNodes": nodes } }] })
+}
+
+fn device_node(DeviceNode { host, container }: &DeviceNode) -> Value {
+    let mut node = json!({ "path": container, "permissions": "rw" });
+    if let (true, Some(fields)) = (host != container, node.as_object_mut()) {
+        fields.insert("hostPath".to_owned(), json!(host));
+    }
+    node
 }
 
 #[cfg(test)]

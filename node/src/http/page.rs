@@ -190,34 +190,37 @@ fn devices(text: &mut Text, state: &State<'_>) {
 }
 
 fn resources(text: &mut Text, counts: &Counts) {
-    let mut each = |family: &Family, samples: &dyn Fn(&mut Text, &str, &ResourceCounts)| {
-        text.family(family);
-        for (resource, counts) in &counts.resources {
-            samples(text, &resource.to_string(), counts);
-        }
-    };
-    each(&STREAMS, &|text, resource, counts| {
+    let resources = counts.resources.iter();
+    let resources: Vec<(String, &ResourceCounts)> = resources
+        .map(|(resource, counts)| (resource.to_string(), counts))
+        .collect();
+    text.family(&STREAMS);
+    for (resource, counts) in &resources {
         text.sample(STREAMS.name, &[("resource", resource)], counts.streams);
-    });
-    each(&LISTS, &|text, resource, counts| {
+    }
+    text.family(&LISTS);
+    for (resource, counts) in &resources {
         text.sample(LISTS.name, &[("resource", resource)], counts.lists);
-    });
-    each(&REGISTRATIONS, &|text, resource, counts| {
+    }
+    text.family(&REGISTRATIONS);
+    for (resource, counts) in &resources {
         for (result, count) in [("accepted", counts.accepted), ("refused", counts.refused)] {
-            let labels = [("resource", resource), ("result", result)];
+            let labels = [("resource", resource.as_str()), ("result", result)];
             text.sample(REGISTRATIONS.name, &labels, count);
         }
-    });
-    each(&ALLOCATIONS, &|text, resource, counts| {
+    }
+    text.family(&ALLOCATIONS);
+    for (resource, counts) in &resources {
         for (code, count) in &counts.allocations {
-            let labels = [("resource", resource), ("code", code)];
+            let labels = [("resource", resource.as_str()), ("code", code)];
             text.sample(ALLOCATIONS.name, &labels, count);
         }
-    });
-    each(&ALLOCATE_TIME, &|text, resource, counts| {
-        let labels = [("resource", resource)];
+    }
+    text.family(&ALLOCATE_TIME);
+    for (resource, counts) in &resources {
+        let labels = [("resource", resource.as_str())];
         histogram(text, ALLOCATE_TIME.name, &labels, &counts.allocate_time);
-    });
+    }
 }
 
 /// A VF of a pool.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sriov_config::resources::{Resource, Selector};
+use sriov_config::resources::{Resource, ResourceName, Selector, Unusable};
 use sriov_inventory::candidate::Candidate;
 use sriov_inventory::condition::{Condition, conditions};
 use sriov_inventory::id::DeviceId;
@@ -24,36 +24,28 @@ pub(super) fn subject(node: &NodeView, subject: &str, paint: Paint) -> (String, 
             None => (missing(node, &id, paint), Verdict::Bad),
         };
     }
-    let is_meant = |name: &str| {
-        name == subject
-            || name
-                .split_once('/')
-                .is_some_and(|(_, name)| name == subject)
-    };
     let mut pools = node.list.resources.iter().zip(&node.pools.pools);
-    if let Some((resource, found)) = pools.find(|(_, pool)| is_meant(&pool.name.to_string())) {
+    if let Some((resource, found)) = pools.find(|(_, pool)| is_named(&pool.name, subject)) {
         let text = pool(node, found, paint) + &others(node, resource);
         return (text, Verdict::Good);
     }
-    for unusable in &node.list.unusable {
-        if let Some(name) = unusable
-            .name
-            .as_ref()
-            .filter(|name| is_meant(&name.to_string()))
-        {
+    for Unusable { name, mistakes } in &node.list.unusable {
+        if let Some(name) = name.as_ref().filter(|name| is_named(name, subject)) {
             let word = paint.tone(Tone::Bad, "not served");
-            return (
-                format!("{name}: {word}: {}\n", unusable.mistakes),
-                Verdict::Bad,
-            );
+            return (format!("{name}: {word}: {mistakes}\n"), Verdict::Bad);
         }
     }
-    (
-        format!(
-            "`{subject}` is neither a device like 0000:01:10.0 or mlx5_core.sf.4 nor a resource of the configuration\n"
-        ),
-        Verdict::Bad,
-    )
+    let text = format!(
+        "`{subject}` is neither a device like 0000:01:10.0 or mlx5_core.sf.4 nor a resource of the configuration\n"
+    );
+    (text, Verdict::Bad)
+}
+
+/// Whether a resource has this name, with or without its prefix.
+fn is_named(resource: &ResourceName, subject: &str) -> bool {
+    let full = resource.to_string();
+    let name = full.split_once('/').map(|(_, name)| name);
+    full == subject || name == Some(subject)
 }
 
 /// A device that does not exist, or cannot be read.

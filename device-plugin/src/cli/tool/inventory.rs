@@ -35,14 +35,9 @@ pub(super) struct Row<'a> {
 
 /// The devices of some resource's class, PFs, their VFs, and their subfunctions.
 pub(super) fn rows(node: &NodeView) -> Vec<Row<'_>> {
-    let is_ours = |function: &&PciFunction| {
-        let mut resources = node.list.resources.iter();
-        function.role != SriovRole::None
-            || matches!(function.class.base(), 0x02 | 0x12)
-            || resources.any(|resource| is_of_class(function, resource))
-    };
-    let functions = node.snapshot().functions.values().filter(is_ours);
-    let functions = functions.map(|function| {
+    let functions = node.snapshot().functions.values();
+    let shown = functions.filter(|function| is_shown(node, function));
+    let functions = shown.map(|function| {
         let pf = node.snapshot().pf_of(function);
         row(node, Device::Function(function), pf.unwrap_or(function))
     });
@@ -63,6 +58,13 @@ pub(super) fn rows(node: &NodeView) -> Vec<Row<'_>> {
         (row.base.address, place)
     });
     rows
+}
+
+fn is_shown(node: &NodeView, function: &PciFunction) -> bool {
+    let mut resources = node.list.resources.iter();
+    function.role != SriovRole::None
+        || matches!(function.class.base(), 0x02 | 0x12)
+        || resources.any(|resource| is_of_class(function, resource))
 }
 
 fn row<'a>(node: &'a NodeView, device: Device<'a>, base: &'a PciFunction) -> Row<'a> {
