@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
     RouteScope, RouteType,
 };
+use nix::errno::Errno;
 
 use super::addresses::{family, ip};
 use super::connection::Netlink;
@@ -66,15 +67,17 @@ impl Netlink {
         Ok(bodies.filter_map(|body| read(&body)).collect())
     }
 
-    /// Adds a route over a link.
+    /// Adds a route over a link, next to other routes to the same destination; an identical route counts as success.
+    ///
+    /// Without `NLM_F_EXCL` the kernel refuses only an identical route: it puts an IPv4 route before the others of the same priority
+    /// (`fib_table_insert`, `net/ipv4/fib_trie.c`), and makes an IPv6 route with a gateway their sibling (`fib6_add_rt2node`, `net/ipv6/ip6_fib.c`).
     pub async fn add_route(&self, link: u32, route: &Route) -> Result<(), NetlinkError> {
         let operation = format!("add route {route} over link {link}");
-        self.change(
-            &operation,
-            RouteNetlinkMessage::NewRoute(encode(link, route)),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
-        .await
+        let message = RouteNetlinkMessage::NewRoute(encode(link, route));
+        match self.change(&operation, message, NLM_F_CREATE).await {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
+            done => done,
+        }
     }
 }
 

@@ -132,6 +132,39 @@ fn addresses_are_announced_through_the_vf_only() {
 }
 
 #[test]
+fn routes_are_added_next_to_those_of_the_pod() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let pod = Netns::new("multus").unwrap();
+    let in_pod = |args: &str| {
+        let words: Vec<&str> = ["-netns", "multus"].into_iter().chain(args.split(' ')).collect();
+        ip(&words).unwrap()
+    };
+    in_pod("link add eth0 type dummy");
+    in_pod("link set eth0 up");
+    in_pod("address add 10.0.0.7/8 dev eth0");
+    in_pod("address add 2001:db8:9::7/64 dev eth0 nodad");
+    in_pod("route add default via 10.0.0.1");
+    in_pod("-6 route add default via 2001:db8:9::1");
+    let recorder = Recorder::new(&json!({ "cniVersion": "1.1.0",
+        "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }, { "dst": "192.0.2.0/24" }, { "dst": "192.0.2.0/24" }],
+        "ips": [{ "address": "192.0.2.10/24", "gateway": "192.0.2.1" }, { "address": "2001:db8::10/64", "gateway": "2001:db8::1" }] })).unwrap();
+    let attachment = attachment(&pod, &pf.vf(0).unwrap());
+    let fields = json!({ "cniVersion": "1.1.0", "ipam": { "type": "recorder" } });
+    let path = format!("{RECORDER_BIN}:{BIN}");
+    for verb in ["ADD", "DEL"] {
+        let done = run_with(verb, &fields, &attachment, &[("CNI_PATH", &path)]);
+        assert_eq!(done.code, Some(0), "{verb}: {} {}", done.document, done.log);
+        for (family, gateways) in [("-4", ["10.0.0.1", "192.0.2.1"]), ("-6", ["2001:db8:9::1", "2001:db8::1"])] {
+            let shown = ip_json(Some("multus"), &[family, "route", "show", "default"]).unwrap();
+            let has = |gateway: &str| shown.to_string().contains(&format!("\"{gateway}\""));
+            assert_eq!(gateways.map(has), [true, verb == "ADD"], "{verb}: {shown}");
+        }
+    }
+    drop(recorder);
+    assert_nothing_left();
+}
+
+#[test]
 fn routes_have_all_attributes_of_the_result() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let before = pf.baseline().unwrap();

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 
 use super::Request;
 use crate::link::{LinkChange, LinkFlags, QdiscPlace};
@@ -59,7 +59,8 @@ pub(super) fn request(kind: u16, message_flags: u16, body: &[u8]) -> Option<Requ
             Some(changed(body, LinkChange::DeleteQdisc(place)))
         }
         RTM_GETROUTE => Some(Request::ListRoutes),
-        RTM_NEWROUTE => {
+        // With `NLM_F_EXCL` a second route to a destination would be refused.
+        RTM_NEWROUTE if message_flags & (NLM_F_CREATE | NLM_F_EXCL) == NLM_F_CREATE => {
             let link = attribute(body.get(12..)?, OIF)?;
             Some(Request::AddRoute {
                 link: number32(link, 0)?,

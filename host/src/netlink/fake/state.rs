@@ -132,13 +132,12 @@ impl State {
                 if !self.held(*link)?.link.is_up {
                     return Err(Errno::ENETDOWN);
                 }
-                // One space of keys for all links (`fib_table_insert`, `net/ipv4/fib_trie.c`).
-                let key = |route: &Route| (route.dst, route.table, route.priority);
-                let mut known = self.links.values().flat_map(|held| &held.routes);
-                if known.any(|known| key(known) == key(route)) {
+                // Only an identical route is refused (`fib_table_insert`, `net/ipv4/fib_trie.c`).
+                let routes = &mut self.held(*link)?.routes;
+                if routes.contains(route) {
                     return Err(Errno::EEXIST);
                 }
-                self.held(*link)?.routes.push(route.clone());
+                routes.push(route.clone());
                 Ok(Answer::Done)
             }
         }
