@@ -137,7 +137,7 @@ fn routes_are_added_next_to_those_of_the_pod() {
     let pod = Netns::new("multus").unwrap();
     let in_pod = |args: &str| {
         let words: Vec<&str> = ["-netns", "multus"].into_iter().chain(args.split(' ')).collect();
-        ip(&words).unwrap()
+        ip(&words).unwrap();
     };
     in_pod("link add eth0 type dummy");
     in_pod("link set eth0 up");
