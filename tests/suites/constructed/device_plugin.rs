@@ -101,7 +101,9 @@ fn pool_is_registered_and_listed_in_both_modes() {
         let node = Node::start(2, is_watching);
         if is_watching {
             let registry = node.dir.path().join("kubelet/plugins_registry/x.y_vf.sock");
-            sriov_testkit::node::wait_for("the socket exists", || registry.exists()).unwrap();
+            // The file appears before the plugin listens on it.
+            let is_served = || UnixStream::connect(&registry).is_ok();
+            sriov_testkit::node::wait_for("the socket is served", is_served).unwrap();
             assert_eq!(node.kubelet.look_for_plugins().unwrap(), 1);
         }
         let known = node
