@@ -18,7 +18,7 @@ const FULL: u64 = 100 << 20;
 /// Rotated files that are kept; the Go plugin keeps as many.
 const KEPT: u32 = 5;
 
-/// Starts logging as the configuration on standard input says; without a configuration, to standard error.
+/// Starts logging as the configuration on standard input requests; without a configuration, to standard error.
 pub(crate) fn start(stdin: &str) {
     let conf = NetConf::parse_for_release(stdin).ok().map(|(conf, _)| conf);
     let level = match conf.as_ref().and_then(|conf| conf.log_level) {

@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test says what it expects by panicking"
+    reason = "a failed expectation of a test is a panic"
 )]
 
 use std::fs;

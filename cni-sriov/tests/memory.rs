@@ -5,7 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
+    reason = "a failed expectation of a test is a panic"
 )]
 
 use std::fs;

@@ -23,7 +23,7 @@ fn drifted_setting_is_named_with_both_values() {
         }
     }
     assert!(settings(&saved, &now).is_empty());
-    // What the driver does not report has not drifted.
+    // A setting that the driver does not report has not drifted.
     assert!(settings(&saved, &VfSettings::default()).is_empty());
     now.trust = Some(true);
     assert_eq!(

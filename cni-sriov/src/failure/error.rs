@@ -10,7 +10,7 @@ use crate::kernel::KernelError;
 use crate::request::RequestError;
 use crate::result::ResultError;
 
-/// A call that did not succeed; nothing that it changed remains, unless the message says so.
+/// A call that did not succeed; nothing that it changed remains, unless the message lists it.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// Standard input could not be read.

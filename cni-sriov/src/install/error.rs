@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Nothing was installed, and a program that was there is unchanged.
+/// Nothing was installed, and an existing program is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InstallError {
     /// An unknown argument, or a flag without its value.

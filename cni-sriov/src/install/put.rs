@@ -1,4 +1,4 @@
-//! Puts the program into the directory, and reads the version of the program that was there.
+//! Puts the program into the directory, and reads the version of the existing program.
 
 use std::fmt;
 use std::fs::{self, File, Permissions};

@@ -11,7 +11,7 @@ use super::error::InstallError;
 use super::put::put;
 use crate::chain::chain;
 
-/// Installs as the command line says; the first argument is the name of the program.
+/// Installs as the command line requests; the first argument is the name of the program.
 pub fn install(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(arguments, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,

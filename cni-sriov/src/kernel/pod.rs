@@ -75,7 +75,7 @@ impl Pod {
         })
     }
 
-    /// Writes kernel settings; a setting that cannot be written is no reason to refuse the pod, because IPv6 may be switched off.
+    /// Writes kernel settings; a setting that cannot be written does not fail the attachment, because IPv6 may be switched off.
     ///
     /// # Errors
     /// [`KernelError::Netns`] when the namespace cannot be entered.

@@ -58,7 +58,7 @@ impl Baseline {
 }
 
 impl SavedLink {
-    /// The device as it is, under the name that it has a claim to; a name that is no text is replaced by a spare one.
+    /// The device as it is, under the name that it has a claim to; a name that is not UTF-8 is replaced by a spare one.
     fn of(link: &Link, device: PciAddress) -> Result<Self, InvalidIfName> {
         let claimed = link.altnames.iter().find_map(claimed_name);
         let own = || link.name.to_ifname().or_else(|| spare_name(device));
@@ -81,7 +81,7 @@ pub(crate) fn claim_to(name: &IfName) -> String {
     format!("{CLAIM}{name}")
 }
 
-/// A name that says which device it is, for a device whose own name is taken or lost.
+/// A name that identifies the device, for a device whose own name is taken or lost.
 ///
 /// At most 15 bytes long, as the kernel requires, for domains of up to seven hexadecimal digits.
 pub(crate) fn spare_name(device: PciAddress) -> Option<IfName> {

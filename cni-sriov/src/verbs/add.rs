@@ -19,7 +19,7 @@ use crate::setup::Setup;
 /// Attaches the VF and returns the result in the version of the configuration.
 ///
 /// # Errors
-/// Nothing of the attachment remains then, or [`Failure::Several`] says what remains.
+/// Nothing of the attachment remains then, or [`Failure::Several`] lists what remains.
 pub(crate) async fn add(
     setup: &Setup,
     journal: &Journal,

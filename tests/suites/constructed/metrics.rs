@@ -307,7 +307,7 @@ fn dashboard_and_rules_use_exported_metrics() {
     node.plugin.stop().unwrap();
 }
 
-/// A query as Grafana sends it for one node; an alert's without its threshold, so that it has a result while all is well.
+/// A query as Grafana sends it for one node; an alert's without its threshold, so that it has a result while no alert fires.
 fn sent(query: &str) -> String {
     let query = query.replace("$instance", "node-a");
     let values = query.strip_prefix("label_values(");

@@ -136,7 +136,10 @@ fn routes_are_added_next_to_those_of_the_pod() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let pod = Netns::new("multus").unwrap();
     let in_pod = |args: &str| {
-        let words: Vec<&str> = ["-netns", "multus"].into_iter().chain(args.split(' ')).collect();
+        let words: Vec<&str> = ["-netns", "multus"]
+            .into_iter()
+            .chain(args.split(' '))
+            .collect();
         ip(&words).unwrap();
     };
     in_pod("link add eth0 type dummy");
@@ -154,7 +157,10 @@ fn routes_are_added_next_to_those_of_the_pod() {
     for verb in ["ADD", "DEL"] {
         let done = run_with(verb, &fields, &attachment, &[("CNI_PATH", &path)]);
         assert_eq!(done.code, Some(0), "{verb}: {} {}", done.document, done.log);
-        for (family, gateways) in [("-4", ["10.0.0.1", "192.0.2.1"]), ("-6", ["2001:db8:9::1", "2001:db8::1"])] {
+        for (family, gateways) in [
+            ("-4", ["10.0.0.1", "192.0.2.1"]),
+            ("-6", ["2001:db8:9::1", "2001:db8::1"]),
+        ] {
             let shown = ip_json(Some("multus"), &[family, "route", "show", "default"]).unwrap();
             let has = |gateway: &str| shown.to_string().contains(&format!("\"{gateway}\""));
             assert_eq!(gateways.map(has), [true, verb == "ADD"], "{verb}: {shown}");

@@ -101,7 +101,7 @@ fn each_value_is_in_the_schema_and_tested() {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let mut at = &schema;
         for part in &parts {
-            // What is free-form in the schema ends the path.
+            // A free-form part of the schema ends the path.
             if at["properties"] == Value::Null {
                 break;
             }
@@ -122,7 +122,7 @@ fn each_value_is_in_the_schema_and_tested() {
     for path in &all {
         assert!(
             path == "/global" || path.starts_with("/affinity/") || values.pointer(path).is_some(),
-            "{path} is no value"
+            "{path} is not a value"
         );
     }
 }
@@ -153,7 +153,7 @@ fn table_of_platforms_has_the_directories_of_the_values() {
     }
 }
 
-/// Paths of all values that a schema knows.
+/// Paths of all values that a schema defines.
 fn schema_paths(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
     let Some(properties) = schema["properties"].as_object() else {
         found.insert(at.to_owned());

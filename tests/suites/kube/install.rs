@@ -18,7 +18,7 @@ const BASE: &str = include_str!("../../golden/kustomize.yaml");
 const PLUGIN: &str = "/opt/cni/bin/sriov";
 const DEVICE_INFO: &str = "/var/run/k8s.cni.cncf.io/devinfo/dp";
 const KUBELET: &str = "/var/lib/kubelet";
-/// What is rendered for platforms with directories of their own: the kubelet's, and that of the CNI plugins.
+/// The rendered manifests of platforms with directories of their own, for the kubelet and for the CNI plugins.
 const PLATFORMS: [(&str, &str, &str); 3] = [
     (
         include_str!("../../golden/helm-k3s.yaml"),

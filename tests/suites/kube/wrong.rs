@@ -91,7 +91,7 @@ fn resource_without_devices_is_in_the_log_and_the_event() {
     let networks = json!([{ "name": "none" }]);
     let one = json!({ "example.com/none": "1" });
     let pod = cluster.pod(&pod("nothing", &networks, &one)).unwrap();
-    let event = "does the network's resourceName match what the pod asks for?";
+    let event = "does the network's resourceName match the resource that the pod requests?";
     let message = pod.wait_event(event).unwrap();
     assert!(
         message.contains("container to network \"none\""),

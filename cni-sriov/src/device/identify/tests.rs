@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A constructed PF with one VF; the shapes are those of igb, and of mlx5 and ice where a test says so.
+/// A constructed PF with one VF; the shapes are those of igb, and of mlx5 and ice where a test names them.
 struct Tree(tempfile::TempDir);
 
 impl Tree {

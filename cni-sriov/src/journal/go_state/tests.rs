@@ -54,7 +54,7 @@ fn state_without_a_baseline_goes_back_to_the_defaults() {
         ("eth2", None, None)
     );
     assert_eq!(found.ipam.unwrap().plugin, "static");
-    // A network configuration is no state.
+    // A network configuration is not a state.
     let conf =
         r#"{"cniVersion":"0.3.1","name":"n","type":"sriov","vlan":100,"deviceID":"0000:01:10.0"}"#;
     assert_eq!(decode(conf, SystemTime::UNIX_EPOCH), None);

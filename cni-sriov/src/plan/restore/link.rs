@@ -5,7 +5,7 @@ use sriov_host::netlink::{Link, LinkChange};
 
 use crate::model::SavedLink;
 
-/// What is special about one restoration of a network device.
+/// Special conditions of one restoration of a network device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LinkRestore {
     /// The PF lost the address of the VF.

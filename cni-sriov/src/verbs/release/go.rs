@@ -13,7 +13,7 @@ use crate::model::SavedAttachmentV1;
 use crate::request::Request;
 use crate::setup::Setup;
 
-/// Restores the VF as the Go plugin's state says, and removes that state.
+/// Restores the VF as the Go plugin's state describes, and removes that state.
 ///
 /// # Errors
 /// What could not be restored or released; the VF is in the journal then, or the state remains.

@@ -155,7 +155,7 @@ impl Schemas {
             let path = format!("{path}.{name}");
             match properties.and_then(|known| known.get(name)).or(others) {
                 Some(schema) => self.check(value, schema, &path, mistakes),
-                None if properties.is_some() => mistakes.push(format!("{path} is no field")),
+                None if properties.is_some() => mistakes.push(format!("{path} is not a field")),
                 None => {}
             }
         }
@@ -221,7 +221,7 @@ mod tests {
         let expected = [
             "Pod.labels.x: 1 is not of type Some(\"string\")",
             "Pod.spec.list[1]: \"2\" is not of type Some(\"integer\")",
-            "Pod.spec.nmae is no field",
+            "Pod.spec.nmae is not a field",
             "Pod.spec.port: true is not of type Some(\"string\")",
             "Pod.spec.name is missing",
         ];

@@ -100,7 +100,7 @@ fn add_fields(
     }
 }
 
-/// The schema of a field's type; types of other packages and those that are no structs may be anything.
+/// The schema of a field's type; types of other packages and types that are not structs accept any value.
 fn schema(kind: &str, prefix: &str, is_struct: &dyn Fn(&str) -> bool) -> Value {
     let kind = kind.trim_start_matches('*');
     if let Some(item) = kind.strip_prefix("[]") {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn fields_are_those_of_the_struct_and_of_embedded_ones() {
-        let text = "package x\n\ntype Monitor struct {\n\tmetav1.TypeMeta `json:\",inline\"`\n\tmetav1.ObjectMeta `json:\"metadata\"`\n\tSpec Spec `json:\"spec\"`\n}\n\ntype Spec struct {\n\t// Says more.\n\tPorts []*Port `json:\"ports,omitempty\"`\n\tLabels map[string]string `json:\"labels\"`\n\tCommon `json:\",inline\"`\n}\n\ntype Port struct {\n\tName string `json:\"name\"`\n\tTime Duration `json:\"time\"`\n}\n\ntype Common struct {\n\tIs *bool `json:\"is\"`\n}\n\ntype Duration string\n";
+        let text = "package x\n\ntype Monitor struct {\n\tmetav1.TypeMeta `json:\",inline\"`\n\tmetav1.ObjectMeta `json:\"metadata\"`\n\tSpec Spec `json:\"spec\"`\n}\n\ntype Spec struct {\n\t// Lists the ports.\n\tPorts []*Port `json:\"ports,omitempty\"`\n\tLabels map[string]string `json:\"labels\"`\n\tCommon `json:\",inline\"`\n}\n\ntype Port struct {\n\tName string `json:\"name\"`\n\tTime Duration `json:\"time\"`\n}\n\ntype Common struct {\n\tIs *bool `json:\"is\"`\n}\n\ntype Duration string\n";
         let found = of_text(text, "p.");
         assert_eq!(
             Value::Object(found),

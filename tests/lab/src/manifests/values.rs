@@ -22,7 +22,7 @@ pub struct Entry {
 /// All values of a text in the form of `values.yaml`, in its order: each key with a comment above it is one, whatever is below it.
 ///
 /// # Errors
-/// When it is no YAML, or a value has no comment.
+/// When the text is not YAML, or a value has no comment.
 pub fn entries(text: &str) -> Result<Vec<Entry>> {
     let values: Value = serde_yaml_ng::from_str(text)?;
     let mut found: Vec<Entry> = Vec::new();
@@ -68,7 +68,7 @@ pub fn entries(text: &str) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// A README with the table of these values in the place of the one that it has.
+/// A README whose table is replaced by the table of these values.
 ///
 /// # Errors
 /// When it has no place for a table, or [`entries`] has an error.
