@@ -38,6 +38,8 @@ pub mod notice;
 pub mod query;
 #[cfg(feature = "sysfs")]
 pub mod sysfs;
+#[cfg(feature = "netlink")]
+pub mod uppers;
 
 pub use chain::chain;
 pub use guid::Guid;

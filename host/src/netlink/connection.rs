@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
 use super::codec::StrictCodec;
-use super::devices::Devices;
+use super::devices::{Devices, KernelDevices};
 use super::error::{self, NetlinkError, NetlinkErrorKind};
 use super::message::Message;
 use super::socket::{self, DatagramSocket};
@@ -59,7 +59,7 @@ impl Netlink {
     /// [`OpenError::Socket`], also when no tokio runtime with I/O is running.
     pub fn host(deadline: Duration) -> Result<Self, OpenError> {
         socket::open_raw()
-            .and_then(|socket| Self::of_kernel(socket, deadline))
+            .and_then(|socket| Self::of_kernel(socket, true, deadline))
             .map_err(OpenError::Socket)
     }
 
@@ -78,15 +78,16 @@ impl Netlink {
             .run(|| (socket::open_raw(), there()))
             .map_err(OpenError::Namespace)?;
         let netlink = socket
-            .and_then(|socket| Self::of_kernel(socket, deadline))
+            .and_then(|socket| Self::of_kernel(socket, false, deadline))
             .map_err(OpenError::Socket)?;
         Ok((netlink, done))
     }
 
-    fn of_kernel(socket: Socket, deadline: Duration) -> io::Result<Self> {
+    fn of_kernel(socket: Socket, is_own: bool, deadline: Duration) -> io::Result<Self> {
         let ethtool = Ethtool::over(socket.as_fd().try_clone_to_owned()?);
         let socket = DatagramSocket::over(socket)?;
-        Ok(Self::over(socket, Box::new(ethtool), deadline))
+        let devices = KernelDevices { ethtool, is_own };
+        Ok(Self::over(socket, Box::new(devices), deadline))
     }
 
     /// Number of the namespace in which the socket was opened, which no other namespace gets on this boot (Linux 5.14).
@@ -100,6 +101,14 @@ impl Netlink {
     /// When there is no such link.
     pub fn ethtool_settings(&self, link: u32) -> io::Result<EthtoolSettings> {
         self.devices.settings(link)
+    }
+
+    /// Whether anything is stacked on a link, in whatever namespace; only for a socket of the host.
+    ///
+    /// # Errors
+    /// When the kernel cannot say it ([`crate::uppers::exist`]).
+    pub fn has_upper_devices(&self, link: u32) -> io::Result<bool> {
+        self.devices.has_uppers(link)
     }
 
     /// The PCI device behind a link, as its driver reports it.

@@ -1,4 +1,4 @@
-//! The seam for what is not netlink: the device behind a link, its ethtool settings, and the namespace's number.
+//! The seam for what is not netlink: the device behind a link, its ethtool settings, what is stacked on it, and the namespace's number.
 
 use std::fmt::Debug;
 use std::io;
@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use crate::ethtool::{Ethtool, EthtoolSettings};
 use crate::netns;
 use crate::pci::PciAddress;
+use crate::uppers;
 
 /// Reports about the network devices of one namespace.
 pub(super) trait Devices: Debug + Send + Sync {
@@ -14,20 +15,38 @@ pub(super) trait Devices: Debug + Send + Sync {
     fn device(&self, link: u32) -> io::Result<Option<PciAddress>>;
     /// Settings of a link that a pod can change.
     fn settings(&self, link: u32) -> io::Result<EthtoolSettings>;
+    /// Whether anything is stacked on a link, in whatever namespace.
+    fn has_uppers(&self, link: u32) -> io::Result<bool>;
     /// Number of the namespace.
     fn netns_cookie(&self) -> Option<u64>;
 }
 
-impl Devices for Ethtool {
+/// The network devices of a namespace of the kernel.
+#[derive(Debug)]
+pub(super) struct KernelDevices {
+    pub(super) ethtool: Ethtool,
+    /// Whether it is the namespace of this process.
+    pub(super) is_own: bool,
+}
+
+impl Devices for KernelDevices {
     fn device(&self, link: u32) -> io::Result<Option<PciAddress>> {
-        self.device(link)
+        self.ethtool.device(link)
     }
 
     fn settings(&self, link: u32) -> io::Result<EthtoolSettings> {
-        self.settings(link)
+        self.ethtool.settings(link)
+    }
+
+    fn has_uppers(&self, link: u32) -> io::Result<bool> {
+        if self.is_own {
+            uppers::exist(link)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 
     fn netns_cookie(&self) -> Option<u64> {
-        netns::cookie(self.as_fd())
+        netns::cookie(self.ethtool.as_fd())
     }
 }

@@ -153,6 +153,13 @@ impl FakeKernel {
         }
     }
 
+    /// Sets whether something is stacked on a link, in whatever namespace; `None` for a kernel that cannot say it.
+    pub fn set_uppers(&self, index: u32, has_uppers: Option<bool>) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.has_uppers = has_uppers;
+        }
+    }
+
     /// Gives a link a neighbour.
     pub fn add_neighbour(&self, index: u32, address: IpAddr) {
         if let Some(held) = self.state().links.get_mut(&index) {
@@ -252,6 +259,12 @@ impl Devices for FakeKernel {
         let state = self.state();
         let held = state.links.get(&link).ok_or(Errno::ENODEV)?;
         Ok(held.ethtool.clone())
+    }
+
+    fn has_uppers(&self, link: u32) -> io::Result<bool> {
+        let state = self.state();
+        let held = state.links.get(&link).ok_or(Errno::ENODEV)?;
+        held.has_uppers.ok_or(Errno::EPERM.into())
     }
 
     fn netns_cookie(&self) -> Option<u64> {

@@ -35,6 +35,8 @@ pub(super) struct HeldLink {
     /// The device that ethtool reports.
     pub(super) bus_info: Option<String>,
     pub(super) ethtool: EthtoolSettings,
+    /// Whether something is stacked on it; `None` if the kernel cannot say it.
+    pub(super) has_uppers: Option<bool>,
     /// Attributes that are part of each message about the link, as bytes.
     pub(super) attributes: Vec<(u16, Vec<u8>)>,
     pub(super) vfs: BTreeMap<VfIndex, VfSettings>,
@@ -77,6 +79,7 @@ impl State {
             parent: device.clone(),
             bus_info: device,
             ethtool: EthtoolSettings::default(),
+            has_uppers: Some(false),
             attributes: Vec::new(),
             vfs: BTreeMap::new(),
             hidden: Vec::new(),

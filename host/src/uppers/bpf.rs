@@ -1,0 +1,116 @@
+//! The system call `bpf` (bpf(2)): loads the description of types, loads a program, runs the program once.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::program::Program;
+
+// enum bpf_cmd and enum bpf_prog_type, include/uapi/linux/bpf.h
+const PROG_LOAD: u32 = 5;
+const PROG_TEST_RUN: u32 = 10;
+const BTF_LOAD: u32 = 18;
+const RAW_TRACEPOINT: u32 = 17;
+/// The kernel offers the helper functions of the program only under this licence.
+const LICENSE: &[u8] = b"Dual MIT/GPL\0";
+
+/// `union bpf_attr`: numbers and addresses at fixed offsets.
+struct Attributes([u8; 144]);
+
+impl Attributes {
+    fn new() -> Self {
+        Self([0; 144])
+    }
+
+    fn number(mut self, at: usize, value: u32) -> Self {
+        self.put(at, &value.to_ne_bytes());
+        self
+    }
+
+    fn length(self, at: usize, bytes: &[u8]) -> Self {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.number(at, length)
+    }
+
+    fn address(mut self, at: usize, bytes: &[u8]) -> Self {
+        let address = bytes.as_ptr().expose_provenance();
+        let address = u64::try_from(address).unwrap_or_default();
+        self.put(at, &address.to_ne_bytes());
+        self
+    }
+
+    fn descriptor(self, at: usize, of: &OwnedFd) -> Self {
+        self.number(at, of.as_raw_fd().cast_unsigned())
+    }
+
+    fn put(&mut self, at: usize, value: &[u8]) {
+        if let Some(place) = self.0.get_mut(at..at.saturating_add(value.len())) {
+            place.copy_from_slice(value);
+        }
+    }
+
+    /// Executes a command. All addresses are of slices with their lengths, which the caller holds until this returns.
+    fn execute(&mut self, command: u32) -> io::Result<libc::c_long> {
+        #[expect(unsafe_code, reason = "nix has no such call")]
+        // SAFETY: the kernel reads and writes `self`, whose size is passed, and reads the slices whose addresses are in it.
+        let done =
+            unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
+        Ok(Errno::result(done)?)
+    }
+}
+
+/// Loads a description of types.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let attributes = Attributes::new().address(0, types).length(16, types);
+    opened(attributes, BTF_LOAD)
+}
+
+/// Loads the program: the kernel corrects its offsets and proves that it is harmless.
+pub(super) fn load_program(program: &Program, types: &OwnedFd) -> io::Result<OwnedFd> {
+    let Program {
+        instructions,
+        functions,
+        relocations,
+        types: _,
+    } = program;
+    let attributes = Attributes::new()
+        .number(0, RAW_TRACEPOINT)
+        .number(4, count(instructions, 8))
+        .address(8, instructions)
+        .address(16, LICENSE)
+        .descriptor(72, types)
+        .number(76, 8)
+        .address(80, functions)
+        .number(88, count(functions, 8))
+        .number(116, count(relocations, 16))
+        .address(128, relocations)
+        .number(136, 16);
+    opened(attributes, PROG_LOAD)
+}
+
+/// Runs the program with one argument and returns its result.
+pub(super) fn run(program: &OwnedFd, argument: u64) -> io::Result<u32> {
+    let context = argument.to_ne_bytes();
+    let mut attributes = Attributes::new()
+        .descriptor(0, program)
+        .length(40, &context)
+        .address(48, &context);
+    attributes.execute(PROG_TEST_RUN)?;
+    let Attributes(bytes) = attributes;
+    let result = bytes.get(4..).and_then(|bytes| bytes.first_chunk());
+    Ok(result.map_or(0, |result| u32::from_ne_bytes(*result)))
+}
+
+fn opened(mut attributes: Attributes, command: u32) -> io::Result<OwnedFd> {
+    let descriptor = attributes.execute(command)?;
+    let descriptor = RawFd::try_from(descriptor).map_err(|_too_large| Errno::EBADF)?;
+    #[expect(unsafe_code, reason = "the kernel returns a bare number")]
+    // SAFETY: the kernel has just opened the descriptor for this call, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn count(bytes: &[u8], size: usize) -> u32 {
+    u32::try_from(bytes.len() / size).unwrap_or(u32::MAX)
+}
