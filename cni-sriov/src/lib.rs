@@ -23,6 +23,7 @@ mod process;
 mod request;
 mod result;
 mod setup;
+mod streams;
 mod verbs;
 
 pub use self::dispatch::run;

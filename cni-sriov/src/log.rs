@@ -1,17 +1,19 @@
 //! Logs: to standard error, or to the file that the configuration names; never to standard output.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use nix::fcntl::OFlag;
 use serde_json::Value;
 use sriov_config::NetConf;
 use sriov_config::netconf::LogLevel;
 use tracing::Level;
 
 use crate::request::Environment;
+use crate::streams::StandardError;
 
 /// Size in bytes from which a file is rotated; the Go plugin has the same.
 const FULL: u64 = 100 << 20;
@@ -27,19 +29,48 @@ pub(crate) fn start(stdin: &str) {
         Some(LogLevel::Info) | None => Level::INFO,
         Some(LogLevel::Debug) => Level::DEBUG,
     };
-    let lines = tracing_subscriber::fmt()
+    let file = conf.and_then(|conf| conf.log_file);
+    let opened = file.as_deref().map(open).transpose();
+    let (writer, refused) = match opened {
+        Ok(Some(file)) => (LogWriter::File(file), None),
+        Ok(None) => (LogWriter::StandardError(StandardError::default()), None),
+        Err(error) => (
+            LogWriter::StandardError(StandardError::default()),
+            Some(error),
+        ),
+    };
+    tracing_subscriber::fmt()
         .with_ansi(false)
         .with_target(false)
-        .with_max_level(level);
-    match conf.and_then(|conf| conf.log_file) {
-        None => lines.with_writer(io::stderr).init(),
-        Some(path) => match open(&path) {
-            Ok(file) => lines.with_writer(Mutex::new(file)).init(),
-            Err(error) => {
-                lines.with_writer(io::stderr).init();
-                tracing::warn!(path = %path.display(), %error, "cannot open logFile");
+        .with_max_level(level)
+        .log_internal_errors(false)
+        .with_writer(Mutex::new(writer))
+        .init();
+    if let (Some(path), Some(error)) = (file, refused) {
+        tracing::warn!(path = %path.display(), %error, "cannot open logFile");
+    }
+}
+
+/// Where lines go; a line that cannot be written is lost, because it must never end the call.
+#[derive(Debug)]
+enum LogWriter {
+    StandardError(StandardError),
+    File(File),
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::StandardError(stream) => stream.write(line),
+            Self::File(file) => {
+                let _ = file.write_all(line);
             }
-        },
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -52,10 +83,10 @@ pub(crate) fn call(environment: &Environment, stdin: &str) -> tracing::Span {
         .and_then(Value::as_str);
     tracing::error_span!(
         "cni",
-        command = environment.get("CNI_COMMAND"),
+        command = environment.get("CNI_COMMAND").as_deref(),
         network,
-        container = environment.get("CNI_CONTAINERID"),
-        ifname = environment.get("CNI_IFNAME"),
+        container = environment.get("CNI_CONTAINERID").as_deref(),
+        ifname = environment.get("CNI_IFNAME").as_deref(),
     )
 }
 
@@ -65,7 +96,8 @@ fn open(path: &Path) -> io::Result<File> {
     }
     let mut options = File::options();
     options.append(true).create(true).mode(0o600);
-    options.open(path)
+    // A pipe that nobody reads is refused instead of waited for.
+    options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
 }
 
 /// `x.4` becomes `x.5`, and so on; `x` becomes `x.1`.

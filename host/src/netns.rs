@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use nix::libc;
 use nix::net::if_::{if_indextoname, if_nametoindex};
@@ -136,13 +137,15 @@ impl Netns {
 
     /// Does `work` in the namespace, on a thread that ends there: no thread comes back from a namespace, so none can be left in one.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
-        std::thread::scope(|scope| {
-            let there = scope.spawn(|| {
+        thread::scope(|scope| {
+            let there = thread::Builder::new().spawn_scoped(scope, || {
                 setns(self.fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| NetnsError::Enter {
                     source: errno.into(),
                 })?;
                 Ok(work())
             });
+            // A limit of threads is an error, not a panic.
+            let there = there.map_err(|source| NetnsError::Enter { source })?;
             there.join().unwrap_or_else(|_| {
                 Err(NetnsError::Enter {
                     source: io::Error::other("the thread in the namespace panicked"),

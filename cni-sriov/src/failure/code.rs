@@ -41,12 +41,15 @@ const STATE: u32 = 102;
 const IPAM: u32 = 103;
 /// CHECK: not attached, or drifted.
 const CHECK: u32 = 104;
+/// A mistake in this program.
+const MISTAKE: u32 = 105;
 
 impl Failure {
     /// The code of the failure; of several failures, the code of the first.
     pub fn code(&self) -> u32 {
         match self {
             Self::Stdin(_) | Self::Runtime(_) => IO,
+            Self::Panic => MISTAKE,
             Self::Request(error) => of_request(error),
             Self::Device(error) => of_device(error),
             Self::Journal(error) => of_journal(error),

@@ -34,6 +34,7 @@ impl Failure {
             Self::NotReady(failure) => failure.chain(),
             Self::Stdin(_)
             | Self::Runtime(_)
+            | Self::Panic
             | Self::Request(_)
             | Self::Device(_)
             | Self::Journal(_)

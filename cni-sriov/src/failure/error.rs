@@ -19,6 +19,9 @@ pub enum Failure {
     /// The asynchronous runtime could not be started.
     #[error("cannot start")]
     Runtime(#[source] io::Error),
+    /// A mistake in this program; what the call changed is in the journal, and DEL undoes it.
+    #[error("a mistake in this program ended the call")]
+    Panic,
     /// The request is refused.
     #[error(transparent)]
     Request(#[from] RequestError),

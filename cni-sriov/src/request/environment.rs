@@ -1,6 +1,9 @@
 //! The `CNI_*` variables, and the requests that they and standard input describe.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use sriov_config::NetConf;
@@ -11,36 +14,37 @@ use super::attachment::{NetworkRequest, Request};
 use super::error::RequestError;
 use super::verb::Verb;
 
-/// The `CNI_*` variables.
+/// The `CNI_*` variables; a value may be any bytes.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
     /// The variables of this process.
     pub fn of_process() -> Self {
-        Self(
-            std::env::vars()
-                .filter(|(name, _)| name.starts_with("CNI_"))
-                .collect(),
-        )
+        let all =
+            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self(all.filter(|(name, _)| name.starts_with("CNI_")).collect())
     }
 
     /// These variables.
     pub fn new<const N: usize>(variables: [(&str, &str); N]) -> Self {
+        let variables = variables.into_iter();
         Self(
             variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect(),
         )
     }
 
+    /// The value of a variable as text, with the replacement character for bytes that are not UTF-8; an empty value counts as absent.
+    pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.bytes(name).map(OsStr::to_string_lossy)
+    }
+
     /// The value of a variable; an empty value counts as absent.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+    fn bytes(&self, name: &str) -> Option<&OsStr> {
+        let value = self.0.get(name).map(OsString::as_os_str);
+        value.filter(|value| !value.is_empty())
     }
 
     /// The requested verb.
@@ -82,7 +86,7 @@ impl Environment {
         self.ensure_complete(verb)?;
         let (container_id, ifname) = self.attachment()?;
         let network = if verb == Verb::Add {
-            let conf = NetConf::parse(stdin, self.get("CNI_ARGS"))?;
+            let conf = NetConf::parse(stdin, self.get("CNI_ARGS").as_deref())?;
             self.with_conf(verb, stdin, conf)?
         } else {
             // Only ADD judges values and CNI_ARGS: an attachment that an older configuration made must stay releasable.
@@ -92,10 +96,10 @@ impl Environment {
             network,
             container_id,
             ifname,
-            args: self.get("CNI_ARGS").map(str::to_owned),
-            netns: self.get("CNI_NETNS").map(PathBuf::from),
+            args: self.get("CNI_ARGS").map(Cow::into_owned),
+            netns: self.bytes("CNI_NETNS").map(PathBuf::from),
             netns_override: matches!(
-                self.get("CNI_NETNS_OVERRIDE"),
+                self.get("CNI_NETNS_OVERRIDE").as_deref(),
                 Some("1" | "true" | "True" | "TRUE")
             ),
         })
@@ -109,10 +113,17 @@ impl Environment {
         if verb != Verb::Del && self.get("CNI_NETNS").is_none() {
             absent.push("CNI_NETNS");
         }
-        if absent.is_empty() {
-            Ok(())
-        } else {
-            Err(RequestError::missing(&absent))
+        if !absent.is_empty() {
+            return Err(RequestError::missing(&absent));
+        }
+        // The journal is text, and DEL must find the namespace by its path.
+        let netns = self.bytes("CNI_NETNS").filter(|_| verb == Verb::Add);
+        match netns.filter(|netns| netns.to_str().is_none()) {
+            Some(netns) => Err(RequestError::Environment(format!(
+                "CNI_NETNS `{}` is not UTF-8",
+                netns.display()
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -120,11 +131,11 @@ impl Environment {
     fn attachment(&self) -> Result<(String, IfName), RequestError> {
         let mut mistakes = Vec::new();
         let container_id = self.get("CNI_CONTAINERID").unwrap_or_default();
-        if !is_identifier(container_id) {
+        if !is_identifier(&container_id) {
             mistakes.push(format!("CNI_CONTAINERID `{container_id}` is not an id: expected a letter or digit, then letters, digits, `_`, `.` and `-`"));
         }
         match self.get("CNI_IFNAME").unwrap_or_default().parse() {
-            Ok(ifname) if mistakes.is_empty() => return Ok((container_id.to_owned(), ifname)),
+            Ok(ifname) if mistakes.is_empty() => return Ok((container_id.into_owned(), ifname)),
             Ok(_) => {}
             Err(error) => mistakes.push(format!("CNI_IFNAME: {error}")),
         }
@@ -144,11 +155,11 @@ impl Environment {
                 version: conf.version,
             });
         }
-        let cni_path = self.get("CNI_PATH").map(|path| path.split(':'));
+        let cni_path = self.bytes("CNI_PATH").map(env::split_paths);
         Ok(NetworkRequest {
             conf,
             stdin: stdin.to_owned(),
-            cni_path: cni_path.into_iter().flatten().map(PathBuf::from).collect(),
+            cni_path: cni_path.into_iter().flatten().collect(),
         })
     }
 }
