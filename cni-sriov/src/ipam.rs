@@ -3,6 +3,7 @@
 mod call;
 mod delegate;
 mod error;
+mod process;
 
 pub(crate) use self::delegate::Ipam;
 pub(crate) use self::error::IpamError;

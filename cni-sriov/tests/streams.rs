@@ -59,7 +59,7 @@ fn run(command: &mut Command, stdin: &[u8]) -> (Option<i32>, Vec<u8>) {
 
 /// The exit code; a call that does not end fails the test.
 fn ended(child: &mut Child) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();

@@ -4,6 +4,7 @@ mod settings;
 mod version;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 use sriov_host::vf::{VfLinkState, VfRate};
@@ -28,6 +29,8 @@ pub struct NetConf {
     pub wanted: Wanted,
     /// `ipam.type`, when there is one.
     pub ipam: Option<String>,
+    /// `ipamTimeout`: time limit of each call of the IPAM plugin.
+    pub ipam_timeout: Option<Duration>,
     /// `dns`, as written.
     pub dns: Option<Value>,
     /// Result of the plugin before, as written.
@@ -173,6 +176,9 @@ fn read(stdin: &str, cni_args: Option<&str>) -> Result<(NetConf, Vec<Finding>), 
             .object("ipam", &mut findings)
             .and_then(|ipam| ipam.text("type", &mut findings).map(str::to_owned))
             .filter(|plugin| !plugin.is_empty()),
+        ipam_timeout: fields
+            .number("ipamTimeout", 1, 3600, &mut findings)
+            .map(Duration::from_secs),
         dns: fields.value("dns").cloned(),
         prev_result: fields.value("prevResult").cloned(),
         attachments: attachments(&fields, &mut findings),

@@ -109,8 +109,8 @@ fn of_journal(error: &JournalError) -> u32 {
 fn of_ipam(error: &IpamError) -> u32 {
     match error {
         IpamError::Refused { code, .. } => code.unwrap_or(IPAM),
-        IpamError::NotFound { .. } => CONFIG,
-        IpamError::Run { .. } | IpamError::Result { .. } => IPAM,
+        IpamError::NotFound { .. } | IpamError::IsSelf { .. } => CONFIG,
+        IpamError::Run { .. } | IpamError::Deadline { .. } | IpamError::Result { .. } => IPAM,
     }
 }
 

@@ -1,20 +1,27 @@
 //! One run of an IPAM plugin: environment, standard input, result.
 
-use std::io::{self, Write};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sriov_config::NetConf;
 use sriov_host::IfName;
 
 use super::error::IpamError;
+use super::process::{self, OUTPUT, Output, RunError};
 use crate::model::SavedIpam;
 
 /// Attempts to run a plugin that is being replaced (ETXTBSY), as many as the CNI library makes.
 const TRIES: u32 = 6;
 /// Time between two attempts.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
+/// Time that a plugin gets when the configuration has no `ipamTimeout`.
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A plugin with its input.
 #[derive(Clone, Debug)]
@@ -42,8 +49,19 @@ impl Call {
     /// The plugin's program.
     ///
     /// # Errors
-    /// [`IpamError::NotFound`].
+    /// [`IpamError::NotFound`], [`IpamError::IsSelf`].
     pub(super) fn program(&self) -> Result<PathBuf, IpamError> {
+        let program = self.find()?;
+        let plugin = &self.ipam.plugin;
+        if is_this_program(&program) {
+            return Err(IpamError::IsSelf {
+                plugin: plugin.clone(),
+            });
+        }
+        Ok(program)
+    }
+
+    fn find(&self) -> Result<PathBuf, IpamError> {
         let (plugin, cni_path) = (&self.ipam.plugin, &self.cni_path);
         // A name, never a path (specification, section 4).
         let is_name = !plugin.contains('/');
@@ -62,22 +80,19 @@ impl Call {
     /// When the plugin cannot be run, or reports an error.
     pub(super) fn run(&self, verb: &str) -> Result<Output, IpamError> {
         let program = self.program()?;
+        let limit = self.limit();
+        let deadline = Instant::now() + limit;
         let mut tries = 1;
         let output = loop {
-            match self.execute(&program, verb) {
+            match self.execute(&program, verb, deadline) {
                 Ok(output) => break output,
-                Err(error)
+                Err(RunError::Io(error))
                     if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < TRIES =>
                 {
                     tries += 1;
                     std::thread::sleep(BETWEEN_TRIES);
                 }
-                Err(source) => {
-                    return Err(IpamError::Run {
-                        plugin: self.ipam.plugin.clone(),
-                        source,
-                    });
-                }
+                Err(error) => return Err(self.failed(error, verb, limit)),
             }
         };
         if output.status.success() {
@@ -96,7 +111,7 @@ impl Call {
     }
 
     /// The plugin inherits the environment; verb and attachment are set, because a DEL may follow a failed ADD or be about another attachment.
-    fn execute(&self, program: &Path, verb: &str) -> io::Result<Output> {
+    fn execute(&self, program: &Path, verb: &str, deadline: Instant) -> Result<Output, RunError> {
         let mut command = Command::new(program);
         command.env("CNI_COMMAND", verb);
         if let Some(CallSubject {
@@ -114,16 +129,27 @@ impl Call {
                 None => command.env_remove("CNI_ARGS"),
             };
         }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A plugin may leave part of its input unread.
-            let _ = stdin.write_all(self.ipam.stdin.as_bytes());
+        process::run(&mut command, self.ipam.stdin.as_bytes(), deadline)
+    }
+
+    /// Time that the plugin gets, as its configuration says.
+    fn limit(&self) -> Duration {
+        let conf = NetConf::parse_for_release(&self.ipam.stdin);
+        let limit = conf.ok().and_then(|(conf, _)| conf.ipam_timeout);
+        limit.unwrap_or(LIMIT)
+    }
+
+    fn failed(&self, error: RunError, verb: &str, limit: Duration) -> IpamError {
+        let plugin = self.ipam.plugin.clone();
+        match error {
+            RunError::Io(source) => IpamError::Run { plugin, source },
+            RunError::Deadline => IpamError::Deadline {
+                plugin,
+                verb: verb.to_owned(),
+                seconds: limit.as_secs(),
+            },
+            RunError::TooLong => self.unusable(format!("more than {OUTPUT} bytes")),
         }
-        child.wait_with_output()
     }
 
     fn refusal(&self, output: &Output) -> IpamError {
@@ -150,4 +176,11 @@ impl Call {
             msg: details.map_or(msg.clone(), |details| format!("{msg}; {details}")),
         }
     }
+}
+
+/// Whether a file is the program of this process: as its own IPAM plugin it would call itself without end.
+fn is_this_program(file: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let own = std::env::current_exe().and_then(|path| identity(&path));
+    own.is_ok_and(|own| identity(file).is_ok_and(|other| other == own))
 }

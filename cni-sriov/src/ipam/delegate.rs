@@ -93,7 +93,14 @@ impl Ipam {
 
     /// Releases the addresses.
     pub(crate) fn del(&self) -> Result<(), IpamError> {
-        self.run("DEL")
+        match self.run("DEL") {
+            // ADD refuses such a configuration, so that there are no addresses.
+            Err(error @ IpamError::IsSelf { .. }) => {
+                tracing::warn!(%error, "there are no addresses to release");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Checks that the addresses still belong to the attachment.

@@ -14,6 +14,22 @@ pub enum IpamError {
         /// The directories of `CNI_PATH`.
         path: Vec<PathBuf>,
     },
+    /// The plugin is this program, which assigns no addresses.
+    #[error("ipam.type: `{plugin}` is this plugin itself, not an IPAM plugin")]
+    IsSelf {
+        /// Name of the plugin.
+        plugin: String,
+    },
+    /// The plugin did not end in time, and was killed.
+    #[error("the IPAM plugin `{plugin}` did not finish {verb} within {seconds} s")]
+    Deadline {
+        /// Name of the plugin.
+        plugin: String,
+        /// The verb.
+        verb: String,
+        /// Its time limit, `ipamTimeout`.
+        seconds: u64,
+    },
     /// The plugin could not be run.
     #[error("cannot run the IPAM plugin `{plugin}`")]
     Run {
