@@ -97,6 +97,11 @@ impl<'a> Fields<'a> {
             .copied()
     }
 
+    /// Whether the key is there, also with `null`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
     /// The value of a key, whatever its type.
     pub(crate) fn value(&self, key: &str) -> Option<&'a Value> {
         self.entry(key)
@@ -110,14 +115,14 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn text(&self, key: &str, findings: &mut Findings) -> Option<&'a str> {
         let value = self.value(key)?;
-        self.or_mistake(key, value.as_str(), value, "a string", findings)
+        self.or_mistake(key, value.as_str(), value, A_STRING, findings)
     }
 
     pub(crate) fn flag(&self, key: &str, findings: &mut Findings) -> bool {
         let Some(value) = self.value(key) else {
             return false;
         };
-        self.or_mistake(key, value.as_bool(), value, "true or false", findings)
+        self.or_mistake(key, value.as_bool(), value, A_FLAG, findings)
             .unwrap_or(false)
     }
 
@@ -135,7 +140,7 @@ impl<'a> Fields<'a> {
             key,
             number,
             value,
-            &format!("a whole number from {min} to {max}"),
+            &format!("{A_NUMBER} from {min} to {max}"),
             findings,
         )
     }
@@ -165,9 +170,11 @@ impl<'a> Fields<'a> {
         let mut texts = Vec::new();
         for (position, item) in items.iter().enumerate() {
             let path = format!("{}[{position}]", self.path(key));
-            match item.as_str() {
-                Some(text) => texts.push((path, text)),
-                None => findings.mistake(&path, format!("`{item}` is not a string")),
+            if let Some(text) = item.as_str() {
+                texts.push((path, text));
+            } else {
+                let quotes = quotes(item, A_STRING);
+                findings.mistake(&path, format!("`{item}` is not {A_STRING}{quotes}"));
             }
         }
         texts
@@ -189,8 +196,13 @@ impl<'a> Fields<'a> {
         all
     }
 
-    /// Warns of each key that is none of `known` and names the nearest, and of each that is there twice.
-    pub(crate) fn warn_unknown(&self, known: &[&str], findings: &mut Findings) {
+    /// Warns of each key that is none of `known`, with a hint, and of each that is there twice.
+    pub(crate) fn warn_unknown(
+        &self,
+        known: &[&str],
+        hint: impl Fn(&str) -> Hint,
+        findings: &mut Findings,
+    ) {
         let mut seen: Vec<&str> = Vec::new();
         for (key, value, path) in self.entries() {
             let is_again = seen.iter().any(|seen| seen.eq_ignore_ascii_case(key));
@@ -205,10 +217,18 @@ impl<'a> Fields<'a> {
             if value.is_null() || known.iter().any(|known| known.eq_ignore_ascii_case(key)) {
                 continue;
             }
-            let hint = nearest(key, known)
-                .map(|known| format!(": did you mean `{known}`?"))
-                .unwrap_or_default();
-            findings.warning(&path, format!("unknown key, it has no effect{hint}"));
+            let message = match hint(key) {
+                Hint::Ignore => continue,
+                Hint::None => "unknown key, it has no effect".to_owned(),
+                Hint::Nearest(known) => {
+                    format!("unknown key, it has no effect: did you mean `{known}`?")
+                }
+                Hint::Instead(text) => format!("unknown key, it has no effect: {text}"),
+                Hint::Elsewhere(place) => {
+                    format!("it has no effect here: it belongs into {place}")
+                }
+            };
+            findings.warning(&path, message);
         }
     }
 
@@ -221,18 +241,64 @@ impl<'a> Fields<'a> {
         findings: &mut Findings,
     ) -> Option<T> {
         if read.is_none() {
-            findings.mistake(&self.path(key), format!("`{value}` is not {wanted}"));
+            let quotes = quotes(value, wanted);
+            findings.mistake(
+                &self.path(key),
+                format!("`{value}` is not {wanted}{quotes}"),
+            );
         }
         read
     }
 }
 
-/// The one of `known` that a typing error away from which `text` may be.
-fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
-    let nearest = known.iter().map(|known| (distance(text, known), *known));
+/// What quotes have to do with a value of the wrong type: YAML decides by them.
+fn quotes(value: &Value, wanted: &str) -> &'static str {
+    let lacks_quotes = wanted == A_STRING && (value.is_boolean() || value.is_number());
+    let is_quoted = value.as_str().is_some_and(|text| {
+        let is_flag = matches!(text, "true" | "false");
+        let is_number = text.parse::<u64>().is_ok();
+        (wanted == A_FLAG && is_flag) || (wanted.starts_with(A_NUMBER) && is_number)
+    });
+    match (lacks_quotes, is_quoted) {
+        (true, _) => ": write it in quotes",
+        (false, true) => ": write it without quotes",
+        (false, false) => "",
+    }
+}
+
+const A_STRING: &str = "a string";
+const A_FLAG: &str = "true or false";
+const A_NUMBER: &str = "a whole number";
+
+/// What to tell about a key that is not known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// Nothing at all.
+    Ignore,
+    /// Only that it has no effect.
+    None,
+    /// The key that was probably meant.
+    Nearest(&'static str),
+    /// What there is instead.
+    Instead(&'static str),
+    /// Where the key has an effect.
+    Elsewhere(&'static str),
+}
+
+/// The one of `known` that `text` is by at most so many typing errors, or in another convention of writing.
+pub(crate) fn nearest_within(
+    text: &str,
+    known: &[&'static str],
+    most: usize,
+) -> Option<&'static str> {
+    let distance = |known: &&'static str| {
+        let plain = |text: &str| text.replace(['_', '-'], "");
+        distance(text, known).min(distance(&plain(text), &plain(known)))
+    };
+    let nearest = known.iter().map(|known| (distance(known), *known));
     nearest
         .min()
-        .filter(|(edits, _)| *edits <= 3)
+        .filter(|(edits, _)| *edits <= most)
         .map(|(_, known)| known)
 }
 
@@ -278,7 +344,7 @@ mod tests {
         let fields = Fields::of(&value, "", &mut findings).unwrap();
         assert_eq!(fields.number("vlan", 0, 4094, &mut findings), Some(4));
         assert_eq!(fields.path("vlan"), "vLAN");
-        fields.warn_unknown(&["vlan"], &mut findings);
+        fields.warn_unknown(&["vlan"], |_| Hint::None, &mut findings);
         assert_eq!(findings.warnings.len(), 3);
         let value: Value = serde_json::from_str(r#"{"ISRDMA": true}"#).unwrap();
         assert!(

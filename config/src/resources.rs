@@ -3,6 +3,7 @@
 mod keys;
 mod name;
 mod selector;
+mod unmatchable;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +21,7 @@ use crate::{Finding, Mistakes, Position};
 /// All resources of a configuration, in the order of the file: the first that matches a device has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceList {
-    /// The resources without mistake; there is at least one.
+    /// The resources without mistake; none if the list is empty.
     pub resources: Vec<Resource>,
     /// The others; they do not take these down.
     pub unusable: Vec<Unusable>,
@@ -118,8 +119,10 @@ impl ResourceList {
     /// Reads a configuration; a resource without prefix gets `default_prefix`.
     ///
     /// # Errors
-    /// All mistakes at once, when no resource is without; text that is not JSON is one mistake.
+    /// All mistakes at once, if each resource has one; text that is not JSON is one mistake.
     pub fn parse(text: &str, default_prefix: &str) -> Result<Self, Refused> {
+        // An emptied file is an empty list, as `null` is in all of the document.
+        let text = if text.trim().is_empty() { "null" } else { text };
         let value: Value = serde_json::from_str(text).map_err(|error| not_json(&error))?;
         let mut findings = Findings {
             places: Places::of(text),
@@ -130,22 +133,11 @@ impl ResourceList {
             unusable: Vec::new(),
             warnings: Vec::new(),
         };
-        if let Some(top) = Fields::of(&value, "", &mut findings) {
-            top.warn_unknown(&keys::names(keys::TOP), &mut findings);
-            let path = top.path("resourceList");
-            let values = top.value("resourceList").and_then(Value::as_array);
-            if values.is_none_or(Vec::is_empty) {
-                findings.mistake(&path, "there must be a list with at least one resource");
-            }
-            let mut names = Names::default();
-            for (position, value) in values.into_iter().flatten().enumerate() {
-                let path = format!("{path}[{position}]");
-                list.add(value, &path, default_prefix, &mut names, &mut findings);
-            }
-        }
+        list.read(&value, default_prefix, &mut findings);
+        let is_empty = findings.mistakes.is_empty() && list.unusable.is_empty();
         list.warnings = findings.warnings;
         list.warnings.sort_by_key(|warning| warning.position);
-        if list.resources.is_empty() {
+        if list.resources.is_empty() && !is_empty {
             let unusable = list.unusable.into_iter();
             let mistakes = unusable.flat_map(|resource| resource.mistakes.0);
             return Err(Refused {
@@ -154,6 +146,34 @@ impl ResourceList {
             });
         }
         Ok(list)
+    }
+
+    fn read(&mut self, value: &Value, default_prefix: &str, findings: &mut Findings) {
+        const NO_RESOURCE: &str = "there is no resource: no device is advertised";
+        if value.is_null() {
+            findings.warning("document", NO_RESOURCE);
+            return;
+        }
+        let Some(top) = Fields::of(value, "", findings) else {
+            return;
+        };
+        top.warn_unknown(&keys::names(keys::TOP), keys::hint_top, findings);
+        let path = top.path("resourceList");
+        let values = match top.value("resourceList") {
+            Some(Value::Array(values)) => values.as_slice(),
+            // `null` is what Go writes for a list that nobody filled; without the key it may be misspelt.
+            None if top.has("resourceList") => &[],
+            None => return findings.mistake(&path, "there must be a list of resources"),
+            Some(other) => return findings.mistake(&path, format!("`{other}` is not a list")),
+        };
+        if values.is_empty() {
+            findings.warning(&path, NO_RESOURCE);
+        }
+        let mut names = Names::default();
+        for (position, value) in values.iter().enumerate() {
+            let path = format!("{path}[{position}]");
+            self.add(value, &path, default_prefix, &mut names, findings);
+        }
     }
 
     /// The mistakes of all resources that cannot be served, in the order of the file.
@@ -265,7 +285,7 @@ fn resource(
     name: Option<ResourceName>,
     findings: &mut Findings,
 ) -> Option<Resource> {
-    fields.warn_unknown(&keys::names(keys::RESOURCE), findings);
+    fields.warn_unknown(&keys::names(keys::RESOURCE), keys::hint_resource, findings);
     let device_type = match fields.text("deviceType", findings) {
         None | Some("" | "netDevice") => Some(DeviceType::NetDevice),
         Some("accelerator") => Some(DeviceType::Accelerator),

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Name of a network interface: 1 to 15 bytes, not `.` or `..`, no `/`, `:` or white space.
+/// Name of a network interface: 1 to 15 bytes, not `.` or `..`, no `/`, `:`, `%` or white space.
 ///
-/// The rule is the kernel's `dev_valid_name` (`net/core/dev.c`).
+/// The rule is the kernel's `dev_valid_name`; with a `%` the kernel would choose a number (`dev_get_valid_name`, `net/core/dev.c`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IfName([u8; IFNAMSIZ]);
@@ -44,7 +44,7 @@ impl fmt::Debug for IfName {
 /// A text that the kernel takes for no interface name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an interface name: expected 1 to 15 bytes, not `.` or `..`, without `/`, `:` and white space"
+    "`{text}` is not an interface name: expected 1 to 15 bytes, not `.` or `..`, without `/`, `:`, `%` and white space"
 )]
 pub struct InvalidIfName {
     text: String,
@@ -54,8 +54,9 @@ impl FromStr for IfName {
     type Err = InvalidIfName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused =
-            |b: u8| b == b'/' || b == b':' || b == 0 || b == 0x0b || b.is_ascii_whitespace();
+        let refused = |b: u8| {
+            matches!(b, b'/' | b':' | b'%') || b == 0 || b == 0x0b || b.is_ascii_whitespace()
+        };
         let mut name = [0; IFNAMSIZ];
         let [room @ .., _] = &mut name;
         let room = room.get_mut(..text.len());
@@ -141,6 +142,8 @@ mod tests {
             "a\u{b}",
             "a\0",
             "1234567890123456",
+            "net%d",
+            "net%",
         ] {
             assert!(text.parse::<IfName>().is_err(), "{text:?}");
         }

@@ -87,6 +87,9 @@ impl Environment {
         let (container_id, ifname) = self.attachment()?;
         let network = if verb == Verb::Add {
             let conf = NetConf::parse(stdin, self.get("CNI_ARGS").as_deref())?;
+            for warning in &conf.warnings {
+                tracing::warn!(%warning, "a key of the network configuration has no effect");
+            }
             self.with_conf(verb, stdin, conf)?
         } else {
             // Only ADD judges values and CNI_ARGS: an attachment that an older configuration made must stay releasable.

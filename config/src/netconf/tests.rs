@@ -1,6 +1,7 @@
 //! Network configurations, right and wrong.
 
 use proptest::prelude::*;
+use sriov_host::vf::VfRate;
 use sriov_host::vlan::VlanProto;
 
 use super::*;
@@ -59,6 +60,7 @@ fn mistakes_name_key_value_and_rule() {
         (r#""vlan": 4095"#, "vlan", "4095"),
         (r#""vlan": "100""#, "vlan", "100"),
         (r#""vlanQoS": 3"#, "vlanQoS", "vlan"),
+        (r#""vlanProto": "802.1ad""#, "vlanProto", "802.1ad"),
         (r#""vlan": 0, "vlanQoS": 3"#, "vlanQoS", "3"),
         (
             r#""vlan": 0, "vlanProto": "802.1ad""#,
@@ -96,7 +98,7 @@ fn mistakes_name_key_value_and_rule() {
             "00:00:00:00:00:00:00:00",
         ),
     ] {
-        let Err(NetConfError::Invalid(crate::Mistakes(mistakes))) = parse(fields) else {
+        let Err(NetConfError::Invalid(Mistakes(mistakes))) = parse(fields) else {
             panic!("{fields} is accepted")
         };
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
@@ -106,13 +108,108 @@ fn mistakes_name_key_value_and_rule() {
 }
 
 #[test]
+fn defaults_without_a_vlan_are_accepted_and_ignored() {
+    for fields in [
+        r#""vlanQoS": 0"#,
+        r#""vlanProto": "802.1q""#,
+        r#""vlanQoS": 0, "vlanProto": "802.1Q""#,
+        r#""vlanQoS": null, "vlanProto": """#,
+        r#""vlan": null, "vlanQoS": 0"#,
+        r#""ipam": null"#,
+        r#""ipam": {}"#,
+        r#""ipam": {"type": null}"#,
+        r#""ipam": {"type": "", "routes": null, "gateway": ""}"#,
+        r#""runtimeConfig": null, "dns": null, "prevResult": null"#,
+    ] {
+        let conf = parse(fields).unwrap();
+        assert_eq!((conf.wanted.vlan, conf.ipam), (None, None), "{fields}");
+    }
+}
+
+#[test]
+fn plugin_is_not_its_own_ipam_plugin() {
+    for (kind, ipam) in [
+        ("sriov", "sriov"),
+        ("my-sriov", "my-sriov"),
+        ("my-sriov", "sriov"),
+    ] {
+        let stdin = format!(r#"{{"name": "n", "type": "{kind}", "ipam": {{"type": "{ipam}"}}}}"#);
+        let Err(NetConfError::Invalid(Mistakes(mistakes))) = NetConf::parse(&stdin, None) else {
+            panic!("{stdin} is accepted")
+        };
+        assert_eq!(mistakes[0].path, "ipam.type");
+        assert_eq!(
+            mistakes[0].message,
+            format!("`{ipam}` is this plugin itself, not an IPAM plugin")
+        );
+        // Nor is it called to release an address.
+        let (conf, mistakes) = NetConf::parse_for_release(&stdin).unwrap();
+        assert_eq!((conf.ipam, mistakes.len()), (None, 1));
+    }
+}
+
+#[test]
+fn value_that_yaml_changed_is_explained() {
+    for (fields, path, message) in [
+        (
+            r#""trust": true"#,
+            "trust",
+            "`true` is neither `on` nor `off`: YAML reads on and off without quotes as true and false",
+        ),
+        (
+            r#""spoofchk": false"#,
+            "spoofchk",
+            "`false` is neither `on` nor `off`: YAML reads on and off without quotes as true and false",
+        ),
+        (
+            r#""trust": "yes""#,
+            "trust",
+            "`yes` is neither `on` nor `off`",
+        ),
+        (
+            r#""vlan": "100""#,
+            "vlan",
+            r#"`"100"` is not a whole number from 0 to 4094: write it without quotes"#,
+        ),
+        (
+            r#""vlan": "all""#,
+            "vlan",
+            r#"`"all"` is not a whole number from 0 to 4094"#,
+        ),
+        (
+            r#""mac": 190000000"#,
+            "mac",
+            "`190000000` is not a string: write it in quotes",
+        ),
+        (
+            r#""deviceID": 610.0"#,
+            "deviceID",
+            "`610.0` is not a string: write it in quotes",
+        ),
+        (r#""mac": []"#, "mac", "`[]` is not a string"),
+    ] {
+        let Err(NetConfError::Invalid(Mistakes(mistakes))) = parse(fields) else {
+            panic!("{fields} is accepted")
+        };
+        let found = (mistakes[0].path.as_str(), mistakes[0].message.as_str());
+        assert_eq!(found, (path, message));
+    }
+}
+
+#[test]
+fn warnings_come_with_the_configuration() {
+    let conf = parse(r#""minTxRate": 5"#).unwrap();
+    assert_eq!(conf.warnings.len(), 1);
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let error = NetConf::parse(
         r#"{"name": "/", "vlan": 5000, "mac": "x", "trust": "maybe"}"#,
         Some("MAC"),
     )
     .unwrap_err();
-    let NetConfError::Invalid(crate::Mistakes(mistakes)) = error else {
+    let NetConfError::Invalid(Mistakes(mistakes)) = error else {
         panic!("{error}")
     };
     let paths: Vec<&str> = mistakes
@@ -213,8 +310,7 @@ fn an_attachment_that_cannot_be_read_does_not_pass_for_one_that_is_not_listed() 
         ("{}", "cni.dev/valid-attachments"),
     ] {
         let stdin = format!(r#"{{"name": "n", "cni.dev/valid-attachments": {listed}}}"#);
-        let Err(NetConfError::Invalid(crate::Mistakes(mistakes))) =
-            NetConf::parse_for_release(&stdin)
+        let Err(NetConfError::Invalid(Mistakes(mistakes))) = NetConf::parse_for_release(&stdin)
         else {
             panic!("{listed} is accepted")
         };

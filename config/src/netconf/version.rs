@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::NetConfError;
 use crate::fields::Fields;
 
 /// A version of the CNI specification that this plugin speaks.
@@ -64,23 +63,28 @@ impl fmt::Display for CniVersion {
     }
 }
 
+/// A version of the CNI specification that this plugin does not support.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("incompatible CNI version `{0}`: this plugin supports {all}", all = CniVersion::list())]
+pub struct UnsupportedVersion(pub String);
+
 impl FromStr for CniVersion {
-    type Err = NetConfError;
+    type Err = UnsupportedVersion;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL
             .into_iter()
             .find(|version| version.as_str() == text)
-            .ok_or_else(|| NetConfError::Version(text.to_owned()))
+            .ok_or_else(|| UnsupportedVersion(text.to_owned()))
     }
 }
 
 /// An absent or empty version is 0.1.0, as for the CNI library.
-pub(super) fn read(fields: &Fields<'_>) -> Result<CniVersion, NetConfError> {
+pub(super) fn read(fields: &Fields<'_>) -> Result<CniVersion, UnsupportedVersion> {
     match fields.value("cniVersion") {
         None => Ok(CniVersion::V0_1_0),
         Some(Value::String(text)) if text.is_empty() => Ok(CniVersion::V0_1_0),
         Some(Value::String(text)) => text.parse(),
-        Some(other) => Err(NetConfError::Version(other.to_string())),
+        Some(other) => Err(UnsupportedVersion(other.to_string())),
     }
 }

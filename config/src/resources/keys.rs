@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::DeviceType;
 use super::DeviceType::{Accelerator, AuxNetDevice, NetDevice};
+use crate::fields::{Hint, nearest_within};
 
 /// A key of an object.
 pub(super) struct Key {
@@ -185,6 +186,42 @@ pub(super) fn names(keys: &[Key]) -> Vec<&'static str> {
     keys.iter().map(|key| key.name).collect()
 }
 
+/// The hint for an unknown key of the document.
+pub(super) fn hint_top(key: &str) -> Hint {
+    if has(RESOURCE, key) {
+        return Hint::Elsewhere("an entry of `resourceList`");
+    }
+    if has(SELECTOR, key) {
+        return Hint::Elsewhere("`selectors` of an entry of `resourceList`");
+    }
+    nearest(key, TOP)
+}
+
+/// The hint for an unknown key of a resource.
+pub(super) fn hint_resource(key: &str) -> Hint {
+    if has(SELECTOR, key) {
+        return Hint::Elsewhere("`selectors`");
+    }
+    nearest(key, RESOURCE)
+}
+
+/// The hint for an unknown key of a selector.
+pub(super) fn hint_selector(key: &str) -> Hint {
+    if has(RESOURCE, key) {
+        return Hint::Elsewhere("the resource, next to `selectors`");
+    }
+    nearest(key, SELECTOR)
+}
+
+fn has(keys: &[Key], name: &str) -> bool {
+    keys.iter().any(|key| key.name.eq_ignore_ascii_case(name))
+}
+
+fn nearest(key: &str, keys: &[Key]) -> Hint {
+    const MOST: usize = 3;
+    nearest_within(key, &names(keys), MOST).map_or(Hint::None, Hint::Nearest)
+}
+
 /// Names of the keys of a selector that mean nothing for a kind of resource.
 pub(super) fn idle(device_type: DeviceType) -> impl Iterator<Item = &'static str> {
     let idle = SELECTOR.iter();
@@ -203,7 +240,7 @@ pub fn schema() -> Value {
         "required": ["resourceList"],
         "properties": properties(TOP),
         "$defs": {
-            "resources": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/resource" } },
+            "resources": { "type": ["array", "null"], "items": { "$ref": "#/$defs/resource" } },
             "resource": { "type": "object", "required": ["resourceName", "selectors"], "properties": properties(RESOURCE) },
             "selectors": { "anyOf": [
                 { "$ref": "#/$defs/selector" },

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 use sriov_host::PciAddress;
 
-use super::{DeviceType, keys};
+use super::{DeviceType, keys, unmatchable};
 use crate::fields::{Fields, Findings};
 use crate::pf_selector::PfSelector;
 
@@ -78,7 +78,7 @@ impl Selector {
         findings: &mut Findings,
     ) -> Option<Self> {
         let before = findings.mistakes.len();
-        fields.warn_unknown(&keys::names(keys::SELECTOR), findings);
+        fields.warn_unknown(&keys::names(keys::SELECTOR), keys::hint_selector, findings);
         for key in keys::idle(device_type) {
             let said = |value: &Value| {
                 !matches!(value, Value::Bool(false)) && value != "" && value != &json!([])
@@ -94,7 +94,7 @@ impl Selector {
         let selector = Self {
             vendors: ids(fields, "vendors", findings),
             devices: ids(fields, "devices", findings),
-            drivers: strings(fields, "drivers", findings),
+            drivers: drivers(fields, findings),
             pci_addresses: fields.all_parsed("pciAddresses", findings),
             acpi_indexes: strings(fields, "acpiIndexes", findings),
             net: if is_net {
@@ -136,7 +136,7 @@ impl Selector {
 impl NetSelector {
     fn read(fields: &Fields<'_>, device_type: DeviceType, findings: &mut Findings) -> Self {
         let common = Self {
-            pf_names: fields.all_parsed("pfNames", findings),
+            pf_names: pf_names(fields, findings),
             root_devices: fields.all_parsed("rootDevices", findings),
             link_types: link_types(fields, findings),
             is_rdma: fields.flag("isRdma", findings),
@@ -171,6 +171,29 @@ fn vdpa_type(fields: &Fields<'_>, findings: &mut Findings) -> Option<VdpaType> {
             None
         }
     }
+}
+
+fn pf_names(fields: &Fields<'_>, findings: &mut Findings) -> Vec<PfSelector<String>> {
+    for (path, text) in fields.texts("pfNames", &mut Findings::default()) {
+        let parsed = text.parse::<PfSelector<String>>().ok();
+        if let Some(warning) = parsed.and_then(|selector| unmatchable::pf_name(&selector.pf)) {
+            findings.warning(&path, warning);
+        }
+    }
+    fields.all_parsed("pfNames", findings)
+}
+
+fn drivers(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {
+    let drivers = fields.texts("drivers", findings);
+    for (path, driver) in &drivers {
+        if let Some(warning) = unmatchable::driver(driver) {
+            findings.warning(path, warning);
+        }
+    }
+    drivers
+        .into_iter()
+        .map(|(_, text)| text.to_owned())
+        .collect()
 }
 
 fn link_types(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {

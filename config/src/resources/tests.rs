@@ -58,7 +58,7 @@ fn all_mistakes_are_told_at_once() {
             refused
             mistake resourceList[0].resourceName at line 2 column 30: `a/b` is not a resource name: expected letters, digits, `-` and `_`, at most 63, with a letter or digit at both ends
             mistake resourceList[0].selectors[0].vendors[0] at line 2 column 64: `0x8086` is not a PCI id: expected four lower-case hexadecimal digits without `0x`
-            mistake resourceList[0].selectors[0].vendors[1] at line 2 column 74: `5` is not a string
+            mistake resourceList[0].selectors[0].vendors[1] at line 2 column 74: `5` is not a string: write it in quotes
             mistake resourceList[0].selectors[0].pfNames[0] at line 2 column 90: `pf0#3-1` is not a PF selector: the range `3-1` is reversed
             mistake resourceList[0].selectors[0].pciAddresses[0] at line 2 column 119: `01:00.0` is not a PCI address: expected `dddd:bb:dd.f` in hexadecimal, device at most 1f, function at most 7
             mistake resourceList[1].deviceType at line 3 column 49: `gpu` is not one of netDevice, accelerator, auxNetDevice
@@ -195,6 +195,75 @@ fn what_can_never_match_is_told() {
             warning resourceList[0].selectors.pfNames at line 3 column 60: it has no effect for accelerator
             warning resourceList[1].selectors.linkTypes[1] at line 4 column 72: no device has the link type `ethernet`: there are ether, infiniband
             warning resourceList[1].selectors.PKEYS at line 4 column 122: this key is there more than once, the last one counts
+        "]],
+    );
+}
+
+#[test]
+fn empty_list_is_a_warning() {
+    for text in [
+        r#"{"resourceList": []}"#,
+        r#"{"resourceList": null}"#,
+        "null",
+        "",
+        " \n",
+    ] {
+        let list = ResourceList::parse(text, "x.y").unwrap();
+        assert!(
+            list.resources.is_empty() && list.unusable.is_empty(),
+            "{text}"
+        );
+        let [warning] = list.warnings.as_slice() else {
+            panic!("{text}: {:?}", list.warnings)
+        };
+        assert_eq!(
+            warning.message,
+            "there is no resource: no device is advertised"
+        );
+    }
+    // Without the key it may be misspelt: what is advertised must not disappear.
+    check(
+        r#"{"resourcelst": []}"#,
+        &expect![[r"
+            refused
+            mistake resourceList at line 1 column 1: there must be a list of resources
+            warning resourcelst at line 1 column 17: unknown key, it has no effect: did you mean `resourceList`?
+        "]],
+    );
+    check(
+        r#"{"resourceList": {}}"#,
+        &expect![[r"
+            refused
+            mistake resourceList at line 1 column 18: `{}` is not a list
+        "]],
+    );
+}
+
+#[test]
+fn key_at_another_level_is_told_where_it_belongs() {
+    check(
+        r#"{"resourceName": "x", "resourceList": [
+            {"resourceName": "a", "rootDevices": ["0000:01:00.0"], "isRdma": true, "selectors": {"drivers": ["igbvf"], "excludeTopology": true, "ResourcePrefix": "a.b"}}
+        ]}"#,
+        &expect![[r"
+            intel.com/a 1
+            warning resourceName at line 1 column 18: it has no effect here: it belongs into an entry of `resourceList`
+            warning resourceList[0].rootDevices at line 2 column 50: it has no effect here: it belongs into `selectors`
+            warning resourceList[0].isRdma at line 2 column 78: it has no effect here: it belongs into `selectors`
+            warning resourceList[0].selectors.excludeTopology at line 2 column 139: it has no effect here: it belongs into the resource, next to `selectors`
+            warning resourceList[0].selectors.ResourcePrefix at line 2 column 163: it has no effect here: it belongs into the resource, next to `selectors`
+        "]],
+    );
+}
+
+#[test]
+fn condition_that_no_device_meets_is_a_warning() {
+    check(
+        r#"{"resourceList": [{"resourceName": "a", "selectors": {"pfNames": ["pf0", "mlx-*#0-3"], "drivers": ["vfio_pci"]}}]}"#,
+        &expect![[r"
+            intel.com/a 1
+            warning resourceList[0].selectors.pfNames[1] at line 1 column 74: no PF has the name `mlx-*`: names are compared as they are, without patterns
+            warning resourceList[0].selectors.drivers[0] at line 1 column 100: no PCI device has the driver `vfio_pci`: did you mean `vfio-pci`?
         "]],
     );
 }

@@ -146,7 +146,11 @@ fn check_config_reports_all_mistakes_and_exits_with_1() {
             0,
             "1 usable resource, 0 mistakes, 1 warning",
         ),
-        (r#"{"resourceList": []}"#, 1, "at least one resource"),
+        (
+            r#"{"resourceList": []}"#,
+            0,
+            "0 usable resources, 0 mistakes, 1 warning",
+        ),
     ] {
         let (is, out, err) = machine.tell(&["check-config", "-"], text);
         assert!(
