@@ -7,7 +7,6 @@
 
 #![forbid(unsafe_code)]
 
-mod chain;
 mod device;
 mod dispatch;
 mod drift;

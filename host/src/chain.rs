@@ -2,18 +2,34 @@
 
 use std::error::Error;
 
-/// The error and its causes in one line, separated by colons; a cause that its effect already ends with is not repeated.
+/// The error and its causes in one line, separated by colons.
 pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    join(error.to_string(), &causes(error))
+}
+
+/// The causes of an error, separated by colons; a cause with which the text before it ends already is left out.
+pub fn causes(error: &dyn Error) -> String {
+    let mut previous = error.to_string();
+    let mut causes: Vec<String> = Vec::new();
     let mut source = error.source();
     while let Some(cause) = source {
-        let layer = cause.to_string();
-        if !text.ends_with(&layer) {
-            text = format!("{text}: {layer}");
+        let text = cause.to_string();
+        if !previous.ends_with(&text) {
+            causes.push(text.clone());
+            previous = text;
         }
         source = cause.source();
     }
-    text
+    causes.join(": ")
+}
+
+/// A message with the causes behind it, if there are any.
+pub fn join(message: String, causes: &str) -> String {
+    if causes.is_empty() {
+        message
+    } else {
+        format!("{message}: {causes}")
+    }
 }
 
 #[cfg(test)]
@@ -27,15 +43,26 @@ mod tests {
         source: Option<Box<Self>>,
     }
 
-    #[test]
-    fn causes_follow_and_repetitions_are_left_out() {
-        let layer = |text, source: Option<Layer>| Layer {
-            text,
-            source: source.map(Box::new),
+    fn layers(texts: &[&'static str]) -> Layer {
+        let [text, rest @ ..] = texts else {
+            panic!("an error has a text")
         };
-        let cause = layer("no such file", None);
-        let repeated = layer("cannot read: no such file", Some(cause));
-        let error = layer("cannot start", Some(repeated));
-        assert_eq!(chain(&error), "cannot start: cannot read: no such file");
+        let source = (!rest.is_empty()).then(|| Box::new(layers(rest)));
+        Layer { text, source }
+    }
+
+    #[test]
+    fn repeated_text_is_printed_once() {
+        for (texts, printed) in [
+            (&["a"][..], "a"),
+            (&["a", "b", "c"], "a: b: c"),
+            (&["a", "a", "b"], "a: b"),
+            (
+                &["cannot start", "cannot read: no file", "no file"],
+                "cannot start: cannot read: no file",
+            ),
+        ] {
+            assert_eq!(chain(&layers(texts)), printed);
+        }
     }
 }

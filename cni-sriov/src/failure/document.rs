@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::error::Failure;
-use crate::chain::{causes, join};
+use sriov_host::chain::{causes, join};
 
 impl Failure {
     /// The failure and all its causes, in one line.

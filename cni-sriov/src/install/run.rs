@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::arguments::{Command, parse};
 use super::error::InstallError;
 use super::put::put;
-use crate::chain::chain;
+use sriov_host::chain::chain;
 
 /// Installs as the command line requests; the first argument is the name of the program.
 pub fn install(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

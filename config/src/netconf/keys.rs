@@ -5,7 +5,7 @@
 use crate::fields::{Fields, Findings, Hint, nearest_within};
 
 /// Keys that this plugin reads.
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
     "cniVersion",
     "name",
     "type",
