@@ -2,6 +2,7 @@
 
 use sriov_config::netconf::Wanted;
 use sriov_host::PciAddress;
+use sriov_host::ethtool::EthtoolSettings;
 use sriov_host::netlink::{Link, Netlink, NetlinkError};
 use sriov_host::sysfs::Presence;
 
@@ -25,7 +26,7 @@ pub(crate) async fn observe(
         index,
         driver,
     } = candidate;
-    let side = observe_side(netlink, &vf, driver).await?;
+    let side = observe_side(netlink, &vf, driver.clone()).await?;
     let failed = |source| failed(vf.address, source);
     let (uplink, settings) = if touches_pf(wanted) || side.is_userspace() {
         let read = netlink.vf_of_pf(pf.ifindex, index).await.map_err(failed)?;
@@ -41,6 +42,8 @@ pub(crate) async fn observe(
         pf,
         index,
         settings,
+        driver,
+        ethtool: observe_ethtool(netlink, &side),
         side,
     })
 }
@@ -75,6 +78,14 @@ async fn observe_side(
     link.filter(is_of_vf)
         .map(VfSide::Netdev)
         .ok_or(DeviceError::Away(vf.address, driver))
+}
+
+/// What cannot be read is not compared later.
+fn observe_ethtool(netlink: &Netlink, side: &VfSide) -> Option<EthtoolSettings> {
+    match side {
+        VfSide::Netdev(link) => netlink.ethtool_settings(link.index).ok(),
+        VfSide::Userspace(_) => None,
+    }
 }
 
 fn ensure_up(uplink: Option<Link>, name: &str, pf: PciAddress) -> Result<(), DeviceError> {

@@ -84,6 +84,8 @@ fn decode(text: &str, modified: SystemTime) -> Option<GoState> {
         mac: text_of(was, "EffectiveMAC").and_then(|mac| mac.parse().ok()),
         mtu: number(was, "MTU").filter(|mtu| *mtu > 0),
         is_up: false,
+        properties: None,
+        ethtool: None,
     });
     Some(GoState {
         modified,
@@ -93,6 +95,7 @@ fn decode(text: &str, modified: SystemTime) -> Option<GoState> {
         baseline: Baseline {
             settings: Some(settings),
             link,
+            driver: None,
         },
         ipam: conf.ipam.map(|plugin| SavedIpam {
             plugin,

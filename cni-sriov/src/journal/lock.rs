@@ -28,10 +28,22 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Locked`] when another call has the lock for too long.
     pub(crate) fn lock(&self, device: PciAddress) -> Result<VfLock, JournalError> {
+        self.lock_within(device, self.lock_deadline)
+    }
+
+    /// Takes the lock of a VF if no other call has it.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] when another call has the lock.
+    pub(crate) fn lock_now(&self, device: PciAddress) -> Result<VfLock, JournalError> {
+        self.lock_within(device, Duration::ZERO)
+    }
+
+    fn lock_within(&self, device: PciAddress, time: Duration) -> Result<VfLock, JournalError> {
         let dir = self.dir.locks();
         let path = dir.join(format!("{device}.lock"));
         let file = open(&dir, &path)?;
-        let deadline = Instant::now() + self.lock_deadline;
+        let deadline = Instant::now() + time;
         let mut was_contended = false;
         loop {
             match file.try_lock() {

@@ -10,7 +10,7 @@ use sriov_host::{HostRoot, IfName, MacAddr};
 
 use super::error::KernelError;
 use super::pod::Pod;
-use super::rebind::rebind_netdev;
+use super::rebind::restart_netdev;
 use super::target::{SETTLE, SETTLE_STEP, Target};
 use crate::plan::{AttachPlan, HostStep, PodStep};
 use crate::setup::Setup;
@@ -105,7 +105,7 @@ pub(crate) async fn attach(
                 log_step(target, step);
                 match step {
                     HostStep::Vf(change) => target.set(host, change).await?,
-                    HostStep::Rebind => link = rebind_netdev(target, root, host).await?,
+                    HostStep::Rebind => link = restart_netdev(target, root, host).await?,
                 }
             }
             log_step(target, &"move the network device into the pod");

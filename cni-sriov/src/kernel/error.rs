@@ -77,15 +77,15 @@ pub enum KernelError {
         /// The difference.
         what: String,
     },
+    /// The driver of the VF could not be taken away or given back.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
     /// There is no netlink socket.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// sysfs could not be read or written.
     #[error(transparent)]
     Sysfs(#[from] ScanError),
-    /// The driver could not be started again.
-    #[error(transparent)]
-    Driver(#[from] DriverError),
     /// The device is gone, or not in a state to be changed.
     #[error(transparent)]
     Device(#[from] DeviceError),

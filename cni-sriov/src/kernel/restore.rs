@@ -4,13 +4,13 @@ mod leave_pod;
 mod netdev;
 mod settings;
 
+use sriov_host::driver;
 use sriov_host::netlink::Netlink;
 use sriov_host::sysfs::{self, Presence};
 
-use self::netdev::restore_netdev;
+use self::netdev::Netdev;
 use self::settings::SettingsRestore;
 use super::error::KernelError;
-use super::rebind::rebind;
 use crate::device::{driver_of, is_unchanged_device};
 use crate::model::SavedAttachmentV1;
 use crate::plan::restore::LinkRestore;
@@ -19,11 +19,22 @@ use crate::setup::Setup;
 /// Attempts to restore what a driver accepted and then reports otherwise.
 const TRIES: u32 = 3;
 
+/// How far an attempt goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Force {
+    /// As far as necessary to restore the network device.
+    Changes,
+    /// The driver resets the VF first.
+    Reset,
+    /// The driver of the VF is restarted first.
+    Restart,
+}
+
 /// Restores the VF of an attachment; does all it can.
 ///
 /// A driver may lose what it accepted. igbvf does: once its PF was too slow to answer, its mailbox is dead,
 /// and every later message is lost without an error, until the driver resets the VF (drivers/net/ethernet/intel/igbvf/mbx.c,
-/// `e1000_poll_for_ack`); setting the network device up and down does that.
+/// `e1000_poll_for_ack`); setting the network device up and down does that. The last attempt restarts the driver.
 ///
 /// # Errors
 /// All that could not be restored.
@@ -33,7 +44,12 @@ pub(crate) async fn restore(
 ) -> Result<(), Vec<KernelError>> {
     let mut tries = 1;
     loop {
-        let errors = try_restore(setup, saved, tries > 1).await;
+        let force = match tries {
+            1 => Force::Changes,
+            TRIES => Force::Restart,
+            _ => Force::Reset,
+        };
+        let errors = try_restore(setup, saved, force).await;
         match errors.as_slice() {
             [] => return Ok(()),
             [error @ KernelError::Dirty { .. }] if tries < TRIES => {
@@ -45,9 +61,9 @@ pub(crate) async fn restore(
     }
 }
 
-async fn try_restore(setup: &Setup, saved: &SavedAttachmentV1, resets: bool) -> Vec<KernelError> {
+async fn try_restore(setup: &Setup, saved: &SavedAttachmentV1, force: Force) -> Vec<KernelError> {
     match open(setup, saved) {
-        Ok(Some((vf, host))) => restore_present(setup, saved, &vf, &host, resets).await,
+        Ok(Some((vf, host))) => restore_present(setup, saved, &vf, &host, force).await,
         // A VF that is gone has no settings, and a VF after a reboot or a new creation has its driver's.
         Ok(None) => Vec::new(),
         Err(error) => vec![error],
@@ -62,9 +78,15 @@ fn open(
     if !is_unchanged_device(&setup.host, saved)? {
         return Ok(None);
     }
-    let Some(vf) = sysfs::presence(&setup.host, saved.device)? else {
+    let Some(mut vf) = sysfs::presence(&setup.host, saved.device)? else {
         return Ok(None);
     };
+    // An earlier call died between the two halves of a restart, or the driver could not be bound then.
+    if let (None, Some(driver)) = (&vf.driver, &saved.baseline.driver) {
+        tracing::warn!(device = %saved.device, driver, "binding the VF to its driver again");
+        driver::bind(&setup.host, saved.device, driver)?;
+        vf.driver = Some(driver.clone());
+    }
     Ok(Some((vf, setup.host_netlink()?)))
 }
 
@@ -73,7 +95,7 @@ async fn restore_present(
     saved: &SavedAttachmentV1,
     vf: &Presence,
     host: &Netlink,
-    resets: bool,
+    force: Force,
 ) -> Vec<KernelError> {
     let mut errors = Vec::new();
     // The network device leaves the pod even when the PF cannot be read.
@@ -88,15 +110,26 @@ async fn restore_present(
     errors.extend(settings.set(host, &plan.before_link).await);
     let has_netdev = has_netdev(vf);
     if plan.rebinds && has_netdev {
-        errors.extend(rebind(&setup.host, saved.device).err());
+        errors.extend(restart(setup, saved).err());
     }
     if let (Some(was), true) = (&saved.baseline.link, has_netdev) {
+        let netdev = Netdev {
+            setup,
+            saved,
+            host,
+            was,
+        };
         let how = LinkRestore {
             is_unpinned: plan.unpins,
-            resets: resets && plan.unpins,
+            resets: force == Force::Reset && plan.unpins,
         };
-        let restored = restore_netdev(setup, saved, host, was, how).await;
+        let restored = match force {
+            Force::Changes | Force::Reset => netdev.restore(how).await,
+            Force::Restart => netdev.restore_restarted(how, "its settings are lost").await,
+        };
         errors.extend(restored.err());
+    } else if force == Force::Restart && driver_of(vf).is_some_and(|driver| driver.is_uio()) {
+        errors.extend(restart(setup, saved).err());
     }
     errors.extend(settings.set(host, &plan.after_link).await);
     if errors.is_empty() {
@@ -105,7 +138,15 @@ async fn restore_present(
     errors
 }
 
+fn restart(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), KernelError> {
+    driver::restart(&setup.host, saved.device)?;
+    Ok(())
+}
+
 /// Whether the VF has a driver that creates a network device, wherever that device is.
 fn has_netdev(vf: &Presence) -> bool {
     !vf.netdevs.is_empty() || driver_of(vf).is_some_and(|driver| !driver.is_userspace())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,12 @@
 //! What a clean VF looks like: the state that an attachment found, and that its release brings back.
 //!
-//! Where nothing was recorded, [`driver_defaults`] takes its place. `plan::restore` compares with it and plans the way back.
+//! Where nothing was recorded, [`driver_defaults`] and [`CleanLink::probed`] take its place.
+//! `plan::restore` compares with it and plans the way back.
 
 use serde::{Deserialize, Serialize};
+use sriov_host::ethtool::EthtoolSettings;
 use sriov_host::ifname::InvalidIfName;
+use sriov_host::link::{CleanLink, LinkProperties};
 use sriov_host::netlink::Link;
 use sriov_host::vf::{VfLinkState, VfRate, VfSettings};
 use sriov_host::vlan::Vlan;
@@ -15,12 +18,18 @@ use super::view::VfView;
 const CLAIM: &str = "was.";
 
 /// State of a VF before its attachment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// This and [`SavedLink`] are part of the journal's format: new keys are optional and are left out where nothing is known,
+/// so that older files can be read, and older programs ignore them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Baseline {
     /// Settings at the PF; absent when the driver does not report them.
     pub(crate) settings: Option<VfSettings>,
     /// Its network device; absent with a driver for user space.
     pub(crate) link: Option<SavedLink>,
+    /// Its driver, which is bound again if the VF is found without one; absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) driver: Option<String>,
 }
 
 /// A network device on the host.
@@ -36,6 +45,12 @@ pub(crate) struct SavedLink {
     pub(crate) mtu: Option<u32>,
     /// Whether it was up.
     pub(crate) is_up: bool,
+    /// Its other properties; absent when they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) properties: Option<LinkProperties>,
+    /// Its settings of `ethtool`; absent when they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ethtool: Option<EthtoolSettings>,
 }
 
 impl Baseline {
@@ -44,7 +59,7 @@ impl Baseline {
     /// # Errors
     /// When the network device has no name that it could be given back.
     pub(crate) fn of(view: &VfView) -> Result<Self, InvalidIfName> {
-        let saved = |link| SavedLink::of(link, view.address);
+        let saved = |link| SavedLink::of(link, view.ethtool.as_ref(), view.address);
         let link = view.link().map(saved).transpose()?;
         // Kernels before Linux 5.12 report GUIDs only in the address of the network device.
         let guid = view.link().and_then(|link| link.guid);
@@ -53,13 +68,21 @@ impl Baseline {
             port_guid: settings.port_guid.or(guid),
             ..settings
         });
-        Ok(Self { settings, link })
+        Ok(Self {
+            settings,
+            link,
+            driver: Some(view.driver.as_str().to_owned()),
+        })
     }
 }
 
 impl SavedLink {
     /// The device as it is, under the name that it has a claim to; a name that is not UTF-8 is replaced by a spare one.
-    fn of(link: &Link, device: PciAddress) -> Result<Self, InvalidIfName> {
+    fn of(
+        link: &Link,
+        ethtool: Option<&EthtoolSettings>,
+        device: PciAddress,
+    ) -> Result<Self, InvalidIfName> {
         let claimed = link.altnames.iter().find_map(claimed_name);
         let own = || link.name.to_ifname().or_else(|| spare_name(device));
         let altnames = link.altnames.iter().filter(|name| !is_claim(name));
@@ -72,7 +95,24 @@ impl SavedLink {
             mac: link.mac,
             mtu: Some(link.mtu),
             is_up: link.is_up,
+            properties: Some(link.properties.clone()),
+            ethtool: ethtool.cloned(),
         })
+    }
+
+    /// What the device must be like before another pod gets it: as it was, or as its driver makes it where that is not known.
+    ///
+    /// `found` is the device as it came back: some values of a new device depend on its kind.
+    pub(crate) fn clean(&self, found: &Link) -> CleanLink {
+        let probed = CleanLink::probed(found);
+        CleanLink {
+            name: Some((&self.name).into()),
+            altnames: self.altnames.clone(),
+            mac: self.mac,
+            mtu: self.mtu,
+            is_up: Some(self.is_up),
+            properties: self.properties.clone().unwrap_or(probed.properties),
+        }
     }
 }
 
@@ -128,7 +168,7 @@ mod tests {
             altnames: altnames.iter().map(|&name| name.into()).collect(),
             ..examples::link()
         };
-        let saved = SavedLink::of(&link, "0000:01:10.0".parse().unwrap()).unwrap();
+        let saved = SavedLink::of(&link, None, "0000:01:10.0".parse().unwrap()).unwrap();
         (saved.name.to_string(), saved.altnames)
     }
 
@@ -145,7 +185,7 @@ mod tests {
             name: RawName::from_bytes(b"x\xff"),
             ..examples::link()
         };
-        let saved = SavedLink::of(&link, "0000:01:10.0".parse().unwrap()).unwrap();
+        let saved = SavedLink::of(&link, None, "0000:01:10.0".parse().unwrap()).unwrap();
         assert_eq!(saved.name.as_str(), "vf0-01100");
     }
 

@@ -28,7 +28,12 @@ impl Driver {
 
     /// Whether this driver gives its device to user space: vfio-pci, its vendor variants, and the drivers of UIO.
     pub(crate) fn is_userspace(&self) -> bool {
-        self.0.contains("vfio") || matches!(self.0.as_str(), "uio_pci_generic" | "igb_uio")
+        self.0.contains("vfio") || self.is_uio()
+    }
+
+    /// Whether this is a driver of UIO, which does not reset its device; vfio does, and does not let go of a device that is open.
+    pub(crate) fn is_uio(&self) -> bool {
+        matches!(self.0.as_str(), "uio_pci_generic" | "igb_uio")
     }
 }
 

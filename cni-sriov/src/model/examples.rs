@@ -37,6 +37,8 @@ pub(crate) fn saved_link() -> SavedLink {
         mac: link().mac,
         mtu: Some(1500),
         is_up: false,
+        properties: None,
+        ethtool: None,
     }
 }
 
@@ -56,6 +58,8 @@ pub(crate) fn view(pf_driver: &str, side: VfSide) -> VfView {
             rate: Some(VfRate { min: 0, max: 50 }),
             ..VfSettings::default()
         }),
+        driver: Driver::new("igbvf"),
         side,
+        ethtool: None,
     }
 }

@@ -100,6 +100,21 @@ mod tests {
         assert_eq!(serde_json::to_string(&saved).unwrap(), SAVED);
     }
 
+    /// The keys of the baseline that version 1 did not have at first, with what they describe.
+    #[test]
+    fn properties_settings_and_driver_are_read_back() {
+        let saved = SAVED
+            .replace(r#""is_up":false}"#, r#""is_up":false,"properties":{"flags":4096,"promiscuity":0,"allmulti":0,"queue_length":1000,"limits":{"gso_max_size":65536},"group":0,"alias":"x\\xff","broadcast":"ff:ff:ff:ff:ff:ff","mode":0,"xdp":{"generic":7},"master":null},"ethtool":{"features":[3],"private_flags":null,"channels":null,"rings":[1,2],"coalescing":null,"pause":null,"rules":null}},"driver":"igbvf""#);
+        let read: SavedAttachmentV1 = serde_json::from_str(&saved).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), saved);
+        // A later version may have more of them.
+        let more = saved.replace(r#""group":0"#, r#""group":0,"colour":"red""#);
+        assert_eq!(
+            serde_json::from_str::<SavedAttachmentV1>(&more).unwrap(),
+            read
+        );
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,200}") {

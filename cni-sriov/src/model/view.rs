@@ -1,5 +1,6 @@
 //! A VF and its PF as they are before anything is changed.
 
+use sriov_host::ethtool::EthtoolSettings;
 use sriov_host::netlink::Link;
 use sriov_host::vf::VfSettings;
 use sriov_host::{PciAddress, VfIndex};
@@ -19,8 +20,12 @@ pub(crate) struct VfView {
     pub(crate) index: VfIndex,
     /// Settings that the PF reports; absent when they were not read or the driver does not report them.
     pub(crate) settings: Option<VfSettings>,
+    /// Its driver.
+    pub(crate) driver: Driver,
     /// How a pod uses the VF.
     pub(crate) side: VfSide,
+    /// Settings of its network device that `ethtool` can change; absent without a network device, or when they cannot be read.
+    pub(crate) ethtool: Option<EthtoolSettings>,
 }
 
 /// The PF of a VF.

@@ -3,5 +3,5 @@
 mod link;
 mod settings;
 
-pub(crate) use self::link::{LinkRestore, link_changes, link_difference};
+pub(crate) use self::link::{LinkRestore, ReturnedLink, link_changes, link_difference};
 pub(crate) use self::settings::{SettingsPlan, plan_settings, settings_to_verify};

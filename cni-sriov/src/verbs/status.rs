@@ -1,6 +1,9 @@
 //! STATUS: whether ADD could work here; VFs that are held back are restored on the occasion.
 
+use sriov_host::PciAddress;
+
 use super::release::undo;
+use crate::chain::chain;
 use crate::device::ensure_sysfs;
 use crate::failure::Failure;
 use crate::ipam::Ipam;
@@ -10,7 +13,7 @@ use crate::model::Phase;
 use crate::request::NetworkRequest;
 use crate::setup::Setup;
 
-/// Reports all reasons why an ADD would fail.
+/// Reports all reasons why every ADD would fail; a VF that is held back is none, because other VFs can be attached.
 ///
 /// # Errors
 /// [`Failure::NotReady`], or the error of IPAM.
@@ -24,7 +27,7 @@ pub(crate) async fn status(
     failures.extend(ensure_privileges(setup).await.err().map(Failure::from));
     failures.extend(ensure_sysfs(&setup.host).err().map(Failure::from));
     if failures.is_empty() {
-        failures.extend(heal(setup, journal, request).await.err());
+        heal(setup, journal, request).await;
     }
     let ipam = Ipam::of_network(request);
     failures.extend(ipam.ensure_there().err().map(Failure::from));
@@ -33,22 +36,42 @@ pub(crate) async fn status(
     Ok(ipam.status()?)
 }
 
-/// A VF that could not be restored before may be restorable now.
-async fn heal(setup: &Setup, journal: &Journal, request: &NetworkRequest) -> Result<(), Failure> {
-    let mut failures = Vec::new();
-    for entry in journal.entries()? {
+/// Restores VFs that could not be restored before; logs those that are still held back.
+///
+/// The device plugin reports them as unhealthy, from the same journal.
+async fn heal(setup: &Setup, journal: &Journal, request: &NetworkRequest) {
+    let entries = match journal.entries() {
+        Ok(entries) => entries,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "the journal cannot be read");
+            return;
+        }
+    };
+    for entry in entries {
         let Ok(saved) = entry.saved else { continue };
         if entry.is_owed || saved.phase != Phase::Dirty {
             continue;
         }
-        let _lock = journal.lock(saved.device)?;
-        match journal.read(saved.device)? {
-            Some(saved) if saved.phase == Phase::Dirty => {
-                let ipam = Ipam::of_saved(&saved, &request.cni_path);
-                failures.extend(undo(setup, journal, &saved, &ipam).await.err());
-            }
-            Some(_) | None => {}
+        let device = saved.device;
+        if let Err(failure) = heal_vf(setup, journal, request, device).await {
+            tracing::warn!(%device, error = failure.chain(), "the VF is held back");
         }
     }
-    Failure::all(failures)
+}
+
+/// A VF on which another call works is left to that call.
+async fn heal_vf(
+    setup: &Setup,
+    journal: &Journal,
+    request: &NetworkRequest,
+    device: PciAddress,
+) -> Result<(), Failure> {
+    let _lock = journal.lock_now(device)?;
+    match journal.read(device)? {
+        Some(saved) if saved.phase == Phase::Dirty => {
+            let ipam = Ipam::of_saved(&saved, &request.cni_path);
+            undo(setup, journal, &saved, &ipam).await
+        }
+        Some(_) | None => Ok(()),
+    }
 }

@@ -129,6 +129,11 @@ impl FakeKernel {
         self.state().add_link(link);
     }
 
+    /// Removes a link, as when its driver is unbound.
+    pub fn remove_link(&self, index: u32) {
+        self.state().links.remove(&index);
+    }
+
     /// Adds an attribute (`IFLA_*`) to each message about a link: any bytes, as a newer kernel or a hostile pod might write.
     pub fn add_attribute(&self, index: u32, kind: u16, value: &[u8]) {
         if let Some(held) = self.state().links.get_mut(&index) {

@@ -110,6 +110,8 @@ fn state_written_for_go_is_read_unchanged() {
         },
         index: VfIndex::new(2),
         settings: Some(settings),
+        driver: Driver::new("igbvf"),
+        ethtool: None,
         side: VfSide::Netdev(Link {
             index: 5,
             name: "eth2".into(),

@@ -77,6 +77,20 @@ fn whole_file_is_not_swept() {
 }
 
 #[test]
+fn lock_that_another_call_has_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::new(dir.path().into(), Duration::from_hours(1));
+    let device = examples::saved().device;
+    let lock = journal.lock(device).unwrap();
+    assert!(matches!(
+        journal.lock_now(device),
+        Err(JournalError::Locked(_))
+    ));
+    drop(lock);
+    journal.lock_now(device).unwrap();
+}
+
+#[test]
 fn wait_for_a_lock_has_a_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());

@@ -11,7 +11,20 @@ use crate::kernel::error::KernelError;
 use crate::model::{SavedAttachmentV1, spare_name};
 use crate::setup::Setup;
 
-/// Moves the network device to the host under `name`; nothing to do when the pod or the device in it is gone.
+/// What became of the network device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whereabouts {
+    /// It was moved to the host.
+    Host,
+    /// The pod's namespace is gone: the kernel moves the device to the host when it cleans up.
+    ///
+    /// It may also be in a third namespace.
+    GonePod,
+    /// The pod's namespace is there, and the device is not in it.
+    Elsewhere,
+}
+
+/// Moves the network device to the host under `name`.
 ///
 /// # Errors
 /// When the device is in the pod and cannot be moved.
@@ -19,20 +32,46 @@ pub(super) async fn leave_pod(
     setup: &Setup,
     saved: &SavedAttachmentV1,
     name: &IfName,
-) -> Result<(), KernelError> {
+) -> Result<Whereabouts, KernelError> {
     let device = saved.device;
-    let netns = Netns::open(Path::new(&saved.netns.path));
-    let Some(netns) = netns.ok().filter(|netns| netns.id() == saved.netns.id) else {
-        return Ok(());
+    let Some(netns) = pod_netns(saved) else {
+        return Ok(Whereabouts::GonePod);
     };
     let pod = Netlink::in_netns(&netns, setup.request_deadline)?;
     let failed = |source| KernelError::Link { device, source };
     let Some(link) = find(&pod, saved).await.map_err(failed)? else {
-        return Ok(());
+        return Ok(Whereabouts::Elsewhere);
     };
     let host = Netns::current().map_err(KernelError::Netns)?;
     let moved = move_out(&pod, &link, &host, name, device).await;
-    moved.map_err(failed)
+    moved.map(|()| Whereabouts::Host).map_err(failed)
+}
+
+/// Whether the pod has a device that is stacked on this one, which is on the host: for kernels that cannot report it for all namespaces.
+///
+/// A device of the pod that names a link of another namespace with this index may be stacked on another device; that is rare, and no harm.
+pub(super) async fn is_below_pod(
+    setup: &Setup,
+    saved: &SavedAttachmentV1,
+    index: u32,
+) -> Result<bool, KernelError> {
+    let Some(netns) = pod_netns(saved) else {
+        return Ok(false);
+    };
+    let pod = Netlink::in_netns(&netns, setup.request_deadline)?;
+    let links = pod.links().await;
+    let links = links.map_err(|source| KernelError::Link {
+        device: saved.device,
+        source,
+    })?;
+    let is_above = |link: &Link| link.lower == Some(index) && link.lower_netns.is_some();
+    Ok(links.iter().any(is_above))
+}
+
+/// The namespace of the pod, if it is still the same.
+fn pod_netns(saved: &SavedAttachmentV1) -> Option<Netns> {
+    let netns = Netns::open(Path::new(&saved.netns.path)).ok()?;
+    (netns.id() == saved.netns.id).then_some(netns)
 }
 
 /// Looks for the name that the device got first: the list of all links of the pod is needed only when the pod renamed it.

@@ -1,6 +1,7 @@
 //! The network device of a VF, on the way back to the baseline.
 
-use sriov_host::MacAddr;
+use sriov_host::ethtool::EthtoolSettings;
+use sriov_host::link::Difference;
 use sriov_host::netlink::{Link, LinkChange};
 
 use crate::model::SavedLink;
@@ -14,10 +15,37 @@ pub(crate) struct LinkRestore {
     pub(crate) resets: bool,
 }
 
+/// A network device as it came back to the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReturnedLink {
+    /// What netlink reports.
+    pub(crate) link: Link,
+    /// What ethtool reports; absent when it cannot be read.
+    pub(crate) ethtool: Option<EthtoolSettings>,
+    /// Whether anything is stacked on it, in whatever namespace.
+    pub(crate) has_uppers: bool,
+    /// Whether its driver has just started, so that no pod can have changed it.
+    pub(crate) is_fresh: bool,
+}
+
 /// The changes that restore a network device on the host: it is down for the changes, and up afterwards only if it was up.
-pub(crate) fn link_changes(link: &Link, was: &SavedLink, how: LinkRestore) -> Vec<LinkChange> {
-    let mut changes = name_changes(link, was);
-    changes.extend(was.mtu.filter(|mtu| *mtu != link.mtu).map(LinkChange::Mtu));
+pub(crate) fn link_changes(
+    found: &ReturnedLink,
+    was: &SavedLink,
+    how: LinkRestore,
+) -> Vec<LinkChange> {
+    let link = &found.link;
+    let remedies = differences(found, was)
+        .into_iter()
+        .filter_map(|difference| difference.remedy);
+    let is_apart = |change: &LinkChange| {
+        matches!(
+            change,
+            LinkChange::Up | LinkChange::Down | LinkChange::Mac(_)
+        )
+    };
+    let mut changes: Vec<LinkChange> = remedies.filter(|change| !is_apart(change)).collect();
+    changes.sort_by_key(order);
     changes.extend(mac_changes(link, was, how.is_unpinned));
     if link.is_up && (!changes.is_empty() || !was.is_up) {
         changes.insert(0, LinkChange::Down);
@@ -31,37 +59,53 @@ pub(crate) fn link_changes(link: &Link, was: &SavedLink, how: LinkRestore) -> Ve
     changes
 }
 
-/// The first difference between a network device and its baseline, as a sentence; names do not count, as another device may own them for good.
-pub(crate) fn link_difference(link: &Link, was: &SavedLink) -> Option<String> {
-    if was.mac.is_some() && link.mac != was.mac {
-        let [was, is] = [was.mac, link.mac].map(|mac| mac.unwrap_or(MacAddr::ZERO));
-        return Some(format!("its network device had mac {was}, it has {is}"));
-    }
-    if let Some(mtu) = was.mtu.filter(|mtu| *mtu != link.mtu) {
-        let is = link.mtu;
-        return Some(format!("its network device had mtu {mtu}, it has {is}"));
-    }
-    let state = |is_up| if is_up { "up" } else { "down" };
-    let [was, is] = [was.is_up, link.is_up].map(state);
-    (was != is).then(|| format!("its network device was {was}, it is {is}"))
+/// The first difference that keeps a network device from its next pod.
+///
+/// Names do not count, as another device may own them for good.
+/// What no change restores does not count on a device whose driver has just started: no pod has made it.
+pub(crate) fn link_difference(found: &ReturnedLink, was: &SavedLink) -> Option<Difference> {
+    differences(found, was)
+        .into_iter()
+        .find(|difference| match &difference.remedy {
+            Some(remedy) => !is_name(remedy),
+            None => !found.is_fresh,
+        })
 }
 
-fn name_changes(link: &Link, was: &SavedLink) -> Vec<LinkChange> {
-    let altnames = was.altnames.as_deref();
-    let mut changes = Vec::new();
-    if let Some(altnames) = altnames {
-        let added = link.altnames.iter().filter(|name| !altnames.contains(name));
-        changes.extend(added.map(|name| LinkChange::DropAltName(name.clone())));
+fn differences(found: &ReturnedLink, was: &SavedLink) -> Vec<Difference> {
+    let ReturnedLink {
+        link,
+        ethtool,
+        has_uppers,
+        is_fresh: _,
+    } = found;
+    let mut all = was.clean(link).differences(link);
+    if let (Some(was), Some(is)) = (&was.ethtool, ethtool) {
+        all.extend(was.differences(is));
     }
-    if link.name != was.name.as_str() {
-        changes.push(LinkChange::Name(was.name.clone()));
+    all.extend(has_uppers.then(|| Difference::without_remedy("upper device", "present", "none")));
+    all
+}
+
+fn is_name(change: &LinkChange) -> bool {
+    matches!(
+        change,
+        LinkChange::Name(_) | LinkChange::AddAltName(_) | LinkChange::DropAltName(_)
+    )
+}
+
+/// A name that the pod took as alternative name, or the other way round, is free only after the other is changed.
+/// An XDP program limits the MTU, and some drivers refuse an address for a wrong MTU.
+fn order(change: &LinkChange) -> u8 {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others have no order")]
+    match change {
+        LinkChange::DropAltName(_) => 0,
+        LinkChange::Name(_) => 1,
+        LinkChange::AddAltName(_) => 2,
+        LinkChange::Release | LinkChange::DetachXdp(_) => 3,
+        LinkChange::Mtu(_) => 4,
+        _ => 5,
     }
-    let lost = altnames
-        .into_iter()
-        .flatten()
-        .filter(|name| !link.altnames.contains(name));
-    changes.extend(lost.map(|name| LinkChange::AddAltName(name.clone())));
-    changes
 }
 
 fn mac_changes(link: &Link, was: &SavedLink, is_unpinned: bool) -> Vec<LinkChange> {

@@ -103,6 +103,7 @@ async fn guess(
     let baseline = Baseline {
         settings: Some(driver_defaults()),
         link: lost_link(request, &vf, in_pod.as_ref()),
+        driver: None,
     };
     let wanted = named_changes(&request.conf().wanted, &VfSettings::default());
     Ok(reconstruct(setup, request, device, wanted, baseline)?)
@@ -144,6 +145,8 @@ fn lost_link(request: &Request, vf: &Presence, in_pod: Option<&Link>) -> Option<
         mac: in_pod.and_then(|link| link.permanent_mac),
         mtu: None,
         is_up: false,
+        properties: None,
+        ethtool: None,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The one undo of an attachment: restores the VF, releases the addresses, forgets the attachment. It works from the journal alone.
 
+use sriov_host::driver;
+
 use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::{Entry, Journal};
@@ -23,6 +25,7 @@ pub(crate) async fn undo(
         ipam.del()?;
         return Ok(journal.forget(saved)?);
     }
+    let saved = &with_driver(setup, journal, saved);
     let mut failures: Vec<Failure> = Vec::new();
     let mut phase = Phase::Released;
     if saved.phase != Phase::Released
@@ -43,6 +46,26 @@ pub(crate) async fn undo(
         failures.extend(journal.write(&now).err().map(Failure::from));
     }
     Failure::all(failures)
+}
+
+/// The attachment with the driver of its VF, which files of earlier versions do not name.
+///
+/// It must be on disk before a restart of the driver: a call that dies between the two halves leaves a VF without driver,
+/// and the next call binds the driver that is saved.
+fn with_driver(setup: &Setup, journal: &Journal, saved: &SavedAttachmentV1) -> SavedAttachmentV1 {
+    let mut saved = saved.clone();
+    if saved.baseline.driver.is_none() && saved.phase != Phase::Released {
+        saved.baseline.driver = driver::name(&setup.host, saved.device);
+        let written = saved
+            .baseline
+            .driver
+            .as_ref()
+            .map(|_| journal.write(&saved));
+        if let Some(Err(error)) = written {
+            tracing::warn!(%error, "the driver of the VF is not saved");
+        }
+    }
+    saved
 }
 
 /// Releases addresses whose VF is free already.

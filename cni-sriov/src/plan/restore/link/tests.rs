@@ -2,15 +2,32 @@
 
 use expect_test::{Expect, expect};
 
+use sriov_host::RawName;
+use sriov_host::link::{LinkFlags, LinkProperties, XdpMode};
+
 use super::*;
-use crate::model::examples::{link, saved_link as was};
+use crate::model::examples::{self, saved_link as was};
+
+/// A device as its driver makes it, but for its name, address and MTU.
+fn link() -> Link {
+    let mut link = examples::link();
+    link.properties.flags = LinkFlags::MULTICAST;
+    link
+}
+
+fn returned(link: &Link) -> ReturnedLink {
+    ReturnedLink {
+        link: link.clone(),
+        ..ReturnedLink::default()
+    }
+}
 
 fn check(link: &Link, was: &SavedLink, is_unpinned: bool, expected: &Expect) {
     let how = LinkRestore {
         is_unpinned,
         resets: false,
     };
-    let changes = link_changes(link, was, how);
+    let changes = link_changes(&returned(link), was, how);
     let lines: Vec<String> = changes.iter().map(|change| format!("{change}\n")).collect();
     expected.assert_eq(&lines.concat());
 }
@@ -66,7 +83,7 @@ fn driver_that_lost_a_setting_resets_the_vf_first() {
     };
     let mac = link().mac.unwrap();
     assert_eq!(
-        link_changes(&link(), &was(), how),
+        link_changes(&returned(&link()), &was(), how),
         [
             LinkChange::Up,
             LinkChange::Down,
@@ -120,7 +137,7 @@ fn unknown_properties_are_not_touched() {
         ..link()
     };
     check(&changed, &unknown, true, &expect![""]);
-    assert_eq!(link_difference(&changed, &unknown), None);
+    assert_eq!(link_difference(&returned(&changed), &unknown), None);
 }
 
 #[test]
@@ -148,7 +165,145 @@ fn difference_is_named() {
         ..link()
     };
     assert_eq!(
-        link_difference(&other, &was()).unwrap(),
-        "its network device had mtu 1500, it has 9000"
+        link_difference(&returned(&other), &was())
+            .unwrap()
+            .to_string(),
+        "mtu is 9000, expected 1500"
     );
+}
+
+/// What a pod can do to the device besides names, address, MTU and state.
+fn spoilt() -> Link {
+    Link {
+        properties: LinkProperties {
+            flags: LinkFlags::NOARP | LinkFlags::PROMISC | LinkFlags::ALLMULTI,
+            promiscuity: 1,
+            group: 77,
+            alias: Some(RawName::from_bytes(b"x\xff")),
+            xdp: [(XdpMode::Generic, 7)].into(),
+            ..LinkProperties::default()
+        },
+        ..link()
+    }
+}
+
+#[test]
+fn properties_are_restored_as_probed_where_none_are_saved() {
+    check(
+        &spoilt(),
+        &was(),
+        false,
+        &expect![[r"
+            detach its generic XDP program
+            set its flags to MULTICAST
+            set its group to 0
+            remove its alias
+        "]],
+    );
+}
+
+#[test]
+fn properties_of_before_are_restored_where_they_are_saved() {
+    let properties = LinkProperties {
+        group: 3,
+        alias: Some("rack 7".into()),
+        ..link().properties
+    };
+    let saved = SavedLink {
+        properties: Some(properties),
+        ..was()
+    };
+    check(
+        &spoilt(),
+        &saved,
+        false,
+        &expect![[r"
+            detach its generic XDP program
+            set its flags to MULTICAST
+            set its group to 3
+            set its alias to `rack 7`
+        "]],
+    );
+}
+
+#[test]
+fn name_that_became_an_alternative_name_is_free_before_it_is_used() {
+    let swapped = Link {
+        name: "a".into(),
+        altnames: vec!["eth2".into()],
+        ..link()
+    };
+    check(
+        &swapped,
+        &was(),
+        false,
+        &expect![[r"
+            remove the alternative name `eth2`
+            rename it to `eth2`
+            add the alternative name `a`
+        "]],
+    );
+}
+
+#[test]
+fn what_no_change_restores_counts_until_the_driver_started_again() {
+    let features = |word| {
+        Some(EthtoolSettings {
+            features: Some(vec![word]),
+            ..EthtoolSettings::default()
+        })
+    };
+    let was = SavedLink {
+        ethtool: features(3),
+        ..was()
+    };
+    let promiscuous = LinkProperties {
+        promiscuity: 1,
+        ..link().properties
+    };
+    let cases = [
+        (
+            ReturnedLink {
+                has_uppers: true,
+                ..returned(&link())
+            },
+            "upper device is present, expected none",
+        ),
+        (
+            ReturnedLink {
+                ethtool: features(1),
+                ..returned(&link())
+            },
+            "features is 1, expected 3",
+        ),
+        (
+            returned(&Link {
+                properties: promiscuous,
+                ..link()
+            }),
+            "promiscuity is 1, expected 0",
+        ),
+    ];
+    for (found, expected) in cases {
+        assert_eq!(link_changes(&found, &was, LinkRestore::default()), []);
+        let difference = link_difference(&found, &was).unwrap();
+        assert_eq!(difference.to_string(), expected);
+        let fresh = ReturnedLink {
+            is_fresh: true,
+            ..found
+        };
+        assert_eq!(link_difference(&fresh, &was), None);
+    }
+}
+
+#[test]
+fn fresh_device_with_another_address_is_still_different() {
+    let fresh = ReturnedLink {
+        is_fresh: true,
+        ..returned(&Link {
+            mac: Some("02:00:00:00:00:01".parse().unwrap()),
+            ..link()
+        })
+    };
+    assert!(link_difference(&fresh, &was()).is_some());
 }

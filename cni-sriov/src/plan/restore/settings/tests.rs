@@ -27,7 +27,7 @@ fn restored_guid_needs_a_rebind_of_the_driver() {
     };
     let baseline = Baseline {
         settings: Some(settings),
-        link: None,
+        ..Baseline::default()
     };
     let touched = [VfChange::NodeGuid(guid), VfChange::PortGuid(guid)];
     let planned = plan(&touched, &baseline, &VfSettings::default(), "mlx5_core");
@@ -58,6 +58,7 @@ fn each_touched_setting_is_restored_and_no_other() {
     let baseline = Baseline {
         settings: Some(settings),
         link: Some(link),
+        driver: None,
     };
     let vlan = Vlan {
         id: 100.try_into().unwrap(),
@@ -97,10 +98,7 @@ fn each_touched_setting_is_restored_and_no_other() {
 
 #[test]
 fn unreported_setting_goes_back_to_the_driver_default() {
-    let unreported = Baseline {
-        settings: None,
-        link: None,
-    };
+    let unreported = Baseline::default();
     let planned = plan(
         &[VfChange::Trust(true), VfChange::Spoofchk(false)],
         &unreported,
@@ -121,7 +119,7 @@ fn address_that_an_operator_pinned_is_pinned_again() {
             mac: Some(pinned),
             ..VfSettings::default()
         }),
-        link: None,
+        ..Baseline::default()
     };
     let planned = plan(
         &[VfChange::Mac(MacAddr::ZERO)],
