@@ -38,6 +38,8 @@ usage: cargo lab COMMAND
 environment
   VIRTFN_CACHE      where downloads are kept (default: $XDG_CACHE_HOME/virtfn or ~/.cache/virtfn)
   VIRTFN_ACCEL      `tcg` or `kvm` instead of trying KVM and falling back
+  VIRTFN_SEED       the random scripts of the suite `cni_hostile`, to repeat a run (printed by each run)
+  VIRTFN_ROUNDS     their number (default 8)
 ";
 
 /// Runs one command of the lab and gives the exit code of the process: 0 success, 1 failure, 2 wrong usage.

@@ -95,8 +95,18 @@ fn plain_node(names: &[&str]) -> Result<Planned> {
     Ok(Planned {
         name: "node",
         node,
-        jobs: suites.jobs(&[]),
+        jobs: suites.jobs(&passed_on()),
     })
+}
+
+/// What a suite takes from the environment: the seed of its dice, and how often it throws them.
+fn passed_on() -> Vec<String> {
+    let known = ["VIRTFN_SEED", "VIRTFN_ROUNDS"];
+    let set = known.iter().filter_map(|name| {
+        let value = std::env::var(name).ok()?;
+        Some(format!("{name}={value}"))
+    });
+    set.collect()
 }
 
 /// The cargo-deny of this machine, or else one that is built into the cache.

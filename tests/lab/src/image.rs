@@ -14,6 +14,13 @@ const MODULES: &[&str] = &[
     "igb",
     "igbvf",
     "8021q",
+    "macvlan",
+    "bonding",
+    "bridge",
+    "sch_tbf",
+    "sch_ingress",
+    "cls_matchall",
+    "act_gact",
     "veth",
     "dummy",
     "vfio-pci",
@@ -30,6 +37,7 @@ const MODULES: &[&str] = &[
 /// Programs with their shared libraries: path in the package root, path on the node.
 const PROGRAMS: &[(&str, &str)] = &[
     ("bin/ip", "usr/sbin/ip"),
+    ("sbin/tc", "usr/sbin/tc"),
     ("usr/bin/tcpdump", "usr/bin/tcpdump"),
     ("usr/bin/strace", "usr/bin/strace"),
 ];

@@ -16,6 +16,7 @@ mod allocate_counts;
 mod cni;
 mod cni_counts;
 mod cni_go;
+mod cni_hostile;
 mod cni_kill;
 mod cni_random;
 mod cni_release;
