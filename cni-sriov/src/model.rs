@@ -11,5 +11,5 @@ mod view;
 pub(crate) use self::addresses::Addresses;
 pub(crate) use self::baseline::{Baseline, SavedLink, claim_to, driver_defaults, spare_name};
 pub(crate) use self::driver::Driver;
-pub(crate) use self::saved::{Phase, SavedAttachmentV1, SavedIpam, SavedNetns};
+pub(crate) use self::saved::{FORMAT, Phase, SavedAttachmentV1, SavedIpam, SavedNetns};
 pub(crate) use self::view::{PfView, VfSide, VfView};

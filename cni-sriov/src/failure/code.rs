@@ -96,9 +96,10 @@ fn of_device(error: &DeviceError) -> u32 {
 
 fn of_journal(error: &JournalError) -> u32 {
     match error {
-        JournalError::Read { .. } | JournalError::Write { .. } | JournalError::Content { .. } => {
-            STATE
-        }
+        JournalError::Read { .. }
+        | JournalError::Write { .. }
+        | JournalError::Content { .. }
+        | JournalError::Later { .. } => STATE,
         JournalError::Locked(_) | JournalError::Busy { .. } | JournalError::BusyElsewhere(_) => {
             TRY_AGAIN
         }

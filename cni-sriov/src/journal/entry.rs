@@ -35,7 +35,14 @@ impl Journal {
     pub(crate) fn entries(&self) -> Result<Vec<Entry>, JournalError> {
         let mut entries = Vec::new();
         for (dir, is_owed) in [(self.dir.path().to_owned(), false), (self.dir.owed(), true)] {
-            for name in names(&dir)? {
+            let names = match names(&dir) {
+                Err(error) if is_owed => {
+                    tracing::warn!(%error, "addresses that are not released yet stay so");
+                    continue;
+                }
+                names => names?,
+            };
+            for name in names {
                 if !is_entry(&name, is_owed) {
                     continue;
                 }

@@ -32,6 +32,16 @@ pub enum JournalError {
         /// Place and reason.
         source: serde_json::Error,
     },
+    /// A file was written by a later version of this plugin; it is left alone.
+    #[error("`{}` has version {version} of the format, which this plugin does not support: use the later version of the plugin that wrote it", path.display())]
+    Later {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+        /// Network, container id and interface name of its attachment, as far as the file has them under these keys.
+        owner: [Option<String>; 3],
+    },
     /// Another call works on the VF.
     #[error("VF {0} is locked by another call")]
     Locked(PciAddress),
@@ -51,4 +61,25 @@ pub enum JournalError {
     /// The VF is not attached to this container under this name.
     #[error("VF {0} is not attached to this container under this name")]
     NotAttached(PciAddress),
+}
+
+impl JournalError {
+    /// Whether this is about a file of a later version whose attachment has this network, container id and interface name;
+    /// `None` when the file does not show its attachment, or is another one.
+    pub(crate) fn is_later_of(&self, key: [&str; 3]) -> Option<bool> {
+        match self {
+            Self::Later {
+                owner: [Some(network), Some(container_id), Some(ifname)],
+                ..
+            } => Some(key == [network, container_id, ifname]),
+            Self::Later { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Content { .. }
+            | Self::Locked(_)
+            | Self::Busy { .. }
+            | Self::BusyElsewhere(_)
+            | Self::NotAttached(_) => None,
+        }
+    }
 }

@@ -2,7 +2,6 @@
 //!
 //! The keys are those that `sriov-cni` 2.8 saves (`pkg/types/types.go`), and the names of 2.1.0; Go matches them in any case.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
@@ -13,7 +12,7 @@ use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};
 use sriov_host::vlan::{Vlan, VlanProto};
 use sriov_host::{IfName, PciAddress};
 
-use super::error::JournalError;
+use super::files;
 use crate::model::{Baseline, SavedIpam, SavedLink, VfView, driver_defaults, spare_name};
 use crate::plan::named_changes;
 
@@ -34,29 +33,29 @@ pub(crate) struct GoState {
     pub(crate) ipam: Option<SavedIpam>,
 }
 
-/// Reads a state; a torn file, which the Go plugin can leave, counts as missing, as it does for the Go plugin itself.
-///
-/// # Errors
-/// When there is a file that cannot be read.
-pub(super) fn read(path: &Path) -> Result<Option<GoState>, JournalError> {
-    let failed = |source| JournalError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    // The time is that of the opened file: a DEL on another VF may remove the path in the meantime.
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(failed(source)),
-    };
-    let text = io::read_to_string(&mut file).map_err(failed)?;
-    let modified = file.metadata().and_then(|metadata| metadata.modified());
-    let modified = modified.map_err(failed)?;
-    let found = decode(&text, modified);
-    if found.is_none() {
-        tracing::warn!(path = %path.display(), "the file is not a state of the Go plugin");
+/// Reads a state; a file that is torn, which the Go plugin can leave, or unreadable counts as missing, as it does for the Go plugin itself.
+pub(super) fn read(path: &Path) -> Option<GoState> {
+    let found = try_read(path);
+    match &found {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            tracing::warn!(path = %path.display(), "the file is not a state of the Go plugin");
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot read the state of the Go plugin");
+        }
     }
-    Ok(found)
+    found.ok().flatten()
+}
+
+fn try_read(path: &Path) -> io::Result<Option<GoState>> {
+    // The time is that of the opened file: a DEL on another VF may remove the path in the meantime.
+    let file = files::open(path)?;
+    let text = files::content(&file)?;
+    let modified = file.metadata()?.modified()?;
+    let text = String::from_utf8(text).ok();
+    Ok(text.and_then(|text| decode(&text, modified)))
 }
 
 fn decode(text: &str, modified: SystemTime) -> Option<GoState> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sriov_host::PciAddress;
 
 use super::error::JournalError;
-use super::files::open_in;
+use super::files::{self, open_in};
 use super::store::Journal;
 
 /// Time between two attempts to take a lock.
@@ -66,11 +66,17 @@ impl Journal {
     }
 }
 
+/// Opens what is locked: the file, or on a disk that takes no new file the nearest file or directory that exists.
+///
+/// Nothing is saved there then, and a DEL must work all the same: each call on this disk locks the same.
 fn open(dir: &Path, path: &Path) -> Result<File, JournalError> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600);
-    open_in(dir, path, &options).map_err(|source| JournalError::Write {
-        path: path.to_owned(),
-        source,
+    open_in(dir, path, &options).or_else(|source| {
+        let nearest = path.ancestors().find_map(|path| files::open(path).ok());
+        nearest.ok_or(JournalError::Write {
+            path: path.to_owned(),
+            source,
+        })
     })
 }

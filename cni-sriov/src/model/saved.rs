@@ -1,18 +1,20 @@
 //! The format of the journal on disk, version 1: who has a VF, what it was like before, and how far the attachment is.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sriov_host::netns::NetnsId;
 use sriov_host::vf::VfChange;
 use sriov_host::{IfName, PciAddress, VfIndex};
 
 use super::baseline::Baseline;
 
+/// Version of the format.
+pub(crate) const FORMAT: u32 = 1;
+
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct SavedAttachmentV1 {
-    /// Always 1.
+    /// Always [`FORMAT`].
     pub(crate) version: u32,
     /// How far the attachment is.
     pub(crate) phase: Phase,
@@ -42,6 +44,9 @@ pub(crate) struct SavedAttachmentV1 {
     pub(crate) ipam: Option<SavedIpam>,
     /// The CNI result; absent before the attachment is complete.
     pub(crate) result: Option<Value>,
+    /// Keys that this program does not know: they are kept.
+    #[serde(flatten)]
+    pub(crate) rest: Map<String, Value>,
 }
 
 /// How far an attachment is.
@@ -113,6 +118,16 @@ mod tests {
             serde_json::from_str::<SavedAttachmentV1>(&more).unwrap(),
             read
         );
+    }
+
+    #[test]
+    fn unknown_key_is_kept() {
+        let text = SAVED.replace(
+            r#","result":null}"#,
+            r#","result":null,"reason":{"a":[1]}}"#,
+        );
+        let saved: SavedAttachmentV1 = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&saved).unwrap(), text);
     }
 
     proptest! {

@@ -39,6 +39,12 @@ impl Request {
         &self.network.conf
     }
 
+    /// Network, container id and interface name, by which an attachment is known.
+    pub(crate) fn key(&self) -> [&str; 3] {
+        let ifname = self.ifname.as_str();
+        [&self.network.conf.name, &self.container_id, ifname]
+    }
+
     /// Path of the pod's network namespace; empty when there is none.
     pub(crate) fn netns_path(&self) -> &Path {
         self.netns.as_deref().unwrap_or(Path::new(""))

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::{Journal, VfLock, encode_go_state};
 use crate::kernel::{self, Attachment, KernelError, Target};
-use crate::model::{Baseline, Phase, SavedAttachmentV1, SavedNetns, VfView};
+use crate::model::{Baseline, FORMAT, Phase, SavedAttachmentV1, SavedNetns, VfView};
 use crate::plan::plan_attach;
 use crate::request::Request;
 use crate::result::{Attached, Interface};
@@ -101,7 +101,7 @@ fn prepared(
         source,
     })?;
     Ok(SavedAttachmentV1 {
-        version: 1,
+        version: FORMAT,
         phase: Phase::Prepared,
         boot_id: device::boot_id(&setup.host)?,
         network: request.conf().name.clone(),
@@ -119,6 +119,7 @@ fn prepared(
         wanted: Vec::new(),
         ipam: None,
         result: None,
+        rest: serde_json::Map::new(),
     })
 }
 

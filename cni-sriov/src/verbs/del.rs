@@ -6,7 +6,7 @@ use super::release::{release_go, release_lost, settle, undo};
 use crate::device;
 use crate::failure::Failure;
 use crate::ipam::Ipam;
-use crate::journal::{Journal, JournalError};
+use crate::journal::Journal;
 use crate::model::SavedAttachmentV1;
 use crate::request::Request;
 use crate::setup::Setup;
@@ -27,11 +27,11 @@ pub(crate) async fn del(
     {
         return done;
     }
-    if let Some(done) = release_recorded(setup, journal, request).await? {
+    if let Some(done) = release_recorded(setup, journal, request).await {
         return done;
     }
     let ipam = Ipam::of(request);
-    let state = journal.read_go_state(&request.container_id, &request.ifname)?;
+    let state = journal.read_go_state(&request.container_id, &request.ifname);
     match state.filter(|state| state.network == request.conf().name) {
         Some(state) => release_go(setup, journal, request, &state, &ipam).await,
         None => release_lost(setup, journal, request, named, &ipam).await,
@@ -43,15 +43,28 @@ async fn release_recorded(
     setup: &Setup,
     journal: &Journal,
     request: &Request,
-) -> Result<Option<Result<(), Failure>>, JournalError> {
+) -> Option<Result<(), Failure>> {
+    let entries = journal.entries().unwrap_or_else(|error| {
+        tracing::warn!(%error, "only the VF itself can show whether it is attached");
+        Vec::new()
+    });
     let mut failures = Vec::new();
     let mut is_known = false;
-    for entry in journal.entries()? {
-        // The owner of a torn file is unknown; ADD on its VF reports the file.
-        let Ok(saved) = &entry.saved else { continue };
-        if !is_meant(request, saved) {
-            continue;
-        }
+    for entry in entries {
+        let saved = match &entry.saved {
+            Ok(saved) if is_meant(request, saved) => saved,
+            Ok(_) => continue,
+            Err(error) if error.is_later_of(request.key()) == Some(true) => {
+                is_known = true;
+                failures.extend(entry.saved.err().map(Failure::from));
+                continue;
+            }
+            // The owner of a torn file is unknown; ADD on its VF reports the file.
+            Err(error) => {
+                tracing::warn!(%error, "skipping a file of the state directory");
+                continue;
+            }
+        };
         let done = if entry.is_owed {
             Some(settle(&entry, &ipam(request, saved)))
         } else {
@@ -60,7 +73,7 @@ async fn release_recorded(
         is_known |= done.is_some();
         failures.extend(done.and_then(Result::err));
     }
-    Ok(is_known.then(|| Failure::all(failures)))
+    is_known.then(|| Failure::all(failures))
 }
 
 /// Undoes the attachment if it is this one that has the VF; `None` when it is not.
@@ -72,8 +85,8 @@ async fn release(
 ) -> Option<Result<(), Failure>> {
     match journal.read(device) {
         Ok(Some(saved)) if is_meant(request, &saved) => {}
-        Ok(_) | Err(JournalError::Content { .. }) => return None,
-        Err(error) => return Some(Err(error.into())),
+        // What cannot be read is judged under the lock.
+        Ok(_) | Err(_) => return None,
     }
     Some(release_locked(setup, journal, request, device).await)
 }
@@ -95,8 +108,8 @@ async fn release_locked(
 }
 
 fn is_meant(request: &Request, saved: &SavedAttachmentV1) -> bool {
-    let network = &request.conf().name;
-    saved.is_of(network, &request.container_id, request.ifname.as_str())
+    let [network, container_id, ifname] = request.key();
+    saved.is_of(network, container_id, ifname)
 }
 
 /// The IPAM call of this DEL; a DEL without IPAM repeats the call of the ADD.

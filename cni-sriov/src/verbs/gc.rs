@@ -52,7 +52,7 @@ async fn reap(
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, "DEL of the attachment will release its VF");
+                tracing::warn!(%error, "skipping a file of the state directory");
             }
         }
     }

@@ -15,6 +15,7 @@ mod allocate;
 mod allocate_counts;
 mod cni;
 mod cni_counts;
+mod cni_disk;
 mod cni_go;
 mod cni_hostile;
 mod cni_kill;

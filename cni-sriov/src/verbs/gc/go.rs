@@ -30,19 +30,16 @@ pub(super) async fn reap_go(
     };
     let mut failures = Vec::new();
     for attachment in &attachments {
-        match is_stale_go(journal, request, attachment, listed) {
-            Ok(true) => {
-                let others = attachments.iter().map(|other| other.state.device);
-                let is_alone = others
-                    .filter(|device| *device == attachment.state.device)
-                    .count()
-                    == 1;
-                let released = release_stale_go(setup, journal, request, attachment, is_alone);
-                failures.extend(released.await.err());
-            }
-            Ok(false) => {}
-            Err(error) => failures.push(error.into()),
+        if !is_stale_go(journal, request, attachment, listed) {
+            continue;
         }
+        let others = attachments.iter().map(|other| other.state.device);
+        let is_alone = others
+            .filter(|device| *device == attachment.state.device)
+            .count()
+            == 1;
+        let released = release_stale_go(setup, journal, request, attachment, is_alone);
+        failures.extend(released.await.err());
     }
     failures
 }
@@ -53,7 +50,7 @@ fn go_attachments(journal: &Journal) -> Result<Vec<GoAttachment>, JournalError> 
         let Some((container_id, ifname)) = split_name(&name) else {
             continue;
         };
-        if let Some(state) = journal.read_go_state(container_id, &ifname)? {
+        if let Some(state) = journal.read_go_state(container_id, &ifname) {
             attachments.push(GoAttachment {
                 container_id: container_id.to_owned(),
                 ifname,
@@ -75,7 +72,7 @@ fn is_stale_go(
     request: &NetworkRequest,
     attachment: &GoAttachment,
     listed: &[LiveAttachment],
-) -> Result<bool, JournalError> {
+) -> bool {
     let GoAttachment {
         container_id,
         ifname,
@@ -88,9 +85,17 @@ fn is_stale_go(
         .map(|live| format!("{}-{}", live.container_id, live.ifname));
     let is_listed = names.any(|live| live == name);
     // The copy of an attachment of ours goes with that attachment.
-    let held = journal.read(state.device)?;
-    let is_copy = held.is_some_and(|held| held.is_of(&held.network, container_id, ifname.as_str()));
-    Ok(!is_listed && !is_copy && state.network == request.conf.name)
+    let is_copy = match journal.read(state.device) {
+        Ok(held) => {
+            held.is_some_and(|held| held.is_of(&held.network, container_id, ifname.as_str()))
+        }
+        Err(JournalError::Content { .. }) => false,
+        Err(error) => {
+            tracing::warn!(%error, "the attachment of the VF is left alone");
+            true
+        }
+    };
+    !is_listed && !is_copy && state.network == request.conf.name
 }
 
 /// `is_alone` is true if no other state names the VF, so that the allocation of the VF belongs to this attachment.

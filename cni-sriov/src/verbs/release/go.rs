@@ -34,8 +34,12 @@ pub(crate) async fn release_go(
     }
     match attachment(setup, request, state)? {
         Some(saved) => {
-            journal.write(&saved)?;
+            // A disk that takes no file must not keep the VF in the pod.
+            let written = journal.write(&saved);
             undo(setup, journal, &saved, ipam).await?;
+            if let Err(error) = written {
+                tracing::warn!(%device, %error, "the VF is released without the journal");
+            }
         }
         None => ipam.del()?,
     }

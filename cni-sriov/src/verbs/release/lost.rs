@@ -10,6 +10,7 @@ use sriov_host::{IfName, PciAddress, sysfs};
 
 use super::reconstruct::reconstruct;
 use super::undo::undo;
+use crate::chain::chain;
 use crate::device::{DeviceError, driver_of};
 use crate::failure::Failure;
 use crate::ipam::Ipam;
@@ -38,20 +39,30 @@ pub(crate) async fn release_lost(
         return Ok(ipam.del()?);
     };
     let _lock = journal.lock(device)?;
-    let is_torn = match journal.read(device) {
+    let (is_torn, unreadable) = match journal.read(device) {
         // The VF belongs to another attachment now.
         Ok(Some(_)) => return Ok(ipam.del()?),
-        Ok(None) => false,
-        Err(JournalError::Content { .. }) => true,
-        Err(error) => return Err(error.into()),
+        Ok(None) => (false, None),
+        Err(JournalError::Content { .. }) => (true, None),
+        Err(error) if error.is_later_of(request.key()) == Some(false) => return Ok(ipam.del()?),
+        Err(error) => (false, Some(error)),
     };
     match guess(setup, journal, request, device, is_torn).await {
+        // A later version wrote the file, and only that version can release the VF.
+        Ok(Some(_)) if matches!(unreadable, Some(JournalError::Later { .. })) => {
+            return Failure::all(unreadable.map(Failure::from).into_iter().collect());
+        }
         Ok(Some(saved)) => {
             tracing::warn!(%device, "nothing is saved of the VF, it goes back to its defaults");
-            journal.write(&saved)?;
+            // A disk that takes no file must not keep the VF in the pod.
+            let written = journal.write(&saved);
             undo(setup, journal, &saved, ipam).await?;
+            report_disk(written);
         }
-        Ok(None) => ipam.del()?,
+        Ok(None) => {
+            report_disk(unreadable.map_or(Ok(()), Err));
+            ipam.del()?;
+        }
         Err(failure) => {
             let released = ipam.del().map_err(Failure::from);
             return Failure::all(
@@ -63,6 +74,16 @@ pub(crate) async fn release_lost(
         }
     }
     Ok(journal.sweep(device)?)
+}
+
+/// Nothing is left to be saved, so that the disk does not matter any more.
+fn report_disk(done: Result<(), JournalError>) {
+    if let Err(error) = done {
+        tracing::warn!(
+            error = chain(&error),
+            "the VF is released without the state directory"
+        );
+    }
 }
 
 /// The VF that the result of ADD names.

@@ -6,7 +6,7 @@ use sriov_host::{PciAddress, sysfs};
 
 use crate::device::{self, DeviceError};
 use crate::ipam::Ipam;
-use crate::model::{Baseline, Phase, SavedAttachmentV1, SavedNetns};
+use crate::model::{Baseline, FORMAT, Phase, SavedAttachmentV1, SavedNetns};
 use crate::request::Request;
 use crate::setup::Setup;
 
@@ -28,7 +28,7 @@ pub(super) fn reconstruct(
     let path = request.netns_path();
     let id = Netns::open(path).map_or(NetnsId { dev: 0, ino: 0 }, |netns| netns.id());
     Ok(Some(SavedAttachmentV1 {
-        version: 1,
+        version: FORMAT,
         phase: Phase::Prepared,
         boot_id: device::boot_id(&setup.host)?,
         network: request.conf().name.clone(),
@@ -46,5 +46,6 @@ pub(super) fn reconstruct(
         wanted,
         ipam: Ipam::of(request).to_saved(),
         result: None,
+        rest: serde_json::Map::new(),
     }))
 }
