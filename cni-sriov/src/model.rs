@@ -9,7 +9,9 @@ mod saved;
 mod view;
 
 pub(crate) use self::addresses::Addresses;
-pub(crate) use self::baseline::{Baseline, SavedLink, claim_to, driver_defaults, spare_name};
+pub(crate) use self::baseline::{
+    Baseline, SavedLink, claim_to, driver_defaults, guessed_settings, spare_name,
+};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::saved::{FORMAT, Phase, SavedAttachmentV1, SavedIpam, SavedNetns};
 pub(crate) use self::view::{PfView, VfSide, VfView};

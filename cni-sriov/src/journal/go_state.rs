@@ -13,7 +13,7 @@ use sriov_host::vlan::{Vlan, VlanProto};
 use sriov_host::{IfName, PciAddress};
 
 use super::files;
-use crate::model::{Baseline, SavedIpam, SavedLink, VfView, driver_defaults, spare_name};
+use crate::model::{Baseline, SavedIpam, SavedLink, VfView, guessed_settings, spare_name};
 use crate::plan::named_changes;
 
 /// An attachment that the Go plugin saved.
@@ -71,7 +71,7 @@ fn decode(text: &str, modified: SystemTime) -> Option<GoState> {
         // 2.1.0 saves only name and index of the VF.
         field(state, "VFID")?;
         let name = text_of(state, "HostIFNames");
-        (&nothing, driver_defaults(), name)
+        (&nothing, guessed_settings(), name)
     };
     let device = conf.device.address?;
     let name = name.filter(|name| !name.is_empty());

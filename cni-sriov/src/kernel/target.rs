@@ -75,6 +75,12 @@ impl Target {
         read.map_err(|source| self.link_error(source))
     }
 
+    /// Whether the PF is up; false when that cannot be read.
+    pub(super) async fn is_pf_up(&self, host: &Netlink) -> bool {
+        let uplink = host.link(self.pf.ifindex).await;
+        uplink.is_ok_and(|uplink| uplink.is_some_and(|uplink| uplink.is_up))
+    }
+
     /// Reads the VF back and compares it with what is wanted.
     ///
     /// # Errors

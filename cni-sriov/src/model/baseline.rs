@@ -149,6 +149,14 @@ pub(crate) fn driver_defaults() -> VfSettings {
     }
 }
 
+/// The settings of a VF of which nothing is known: those of a new VF, without an address, because drivers report different ones.
+pub(crate) fn guessed_settings() -> VfSettings {
+    VfSettings {
+        mac: None,
+        ..driver_defaults()
+    }
+}
+
 fn is_claim(altname: &RawName) -> bool {
     altname.strip_prefix(CLAIM).is_some()
 }

@@ -6,6 +6,10 @@ use std::fmt;
 /// Zero unpins it (`drivers/net/ethernet/intel/igb/igb_main.c`, `igb_ndo_set_vf_mac` and `igb_set_vf_mac_filter`); seen on an 82576.
 const PINNING: &[&str] = &["igb"];
 
+/// PF drivers that report for a VF only an address that the PF has set (`drivers/net/ethernet/mellanox/mlx5/core/eswitch.c`,
+/// `mlx5_eswitch_get_vport_config`). Others also report the address that the VF's driver has set: igb, ixgbe, i40e, ice, bnxt.
+const ADMIN_ONLY: &[&str] = &["mlx4_core", "mlx5_core"];
+
 /// Name of a kernel driver, as sysfs has it; empty for a device without a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Driver(String);
@@ -24,6 +28,11 @@ impl Driver {
     /// Whether this driver of a PF pins the addresses that the PF sets for its VFs.
     pub(crate) fn pins_addresses(&self) -> bool {
         PINNING.contains(&self.0.as_str())
+    }
+
+    /// Whether this driver of a PF may report a VF's own address, although the PF has set none.
+    pub(crate) fn reports_own_addresses(&self) -> bool {
+        !ADMIN_ONLY.contains(&self.0.as_str())
     }
 
     /// Whether this driver gives its device to user space: vfio-pci, its vendor variants, and the drivers of UIO.

@@ -47,7 +47,7 @@ fn state_without_a_baseline_goes_back_to_the_defaults() {
     let found = decode(GO_2_1, SystemTime::UNIX_EPOCH).unwrap();
     let touched: Vec<String> = found.wanted.iter().map(ToString::to_string).collect();
     assert_eq!(touched, ["vlan 100 qos 0 proto 802.1q", "trust on"]);
-    assert_eq!(found.baseline.settings, Some(driver_defaults()));
+    assert_eq!(found.baseline.settings, Some(guessed_settings()));
     let link = found.baseline.link.unwrap();
     assert_eq!(
         (link.name.as_str(), link.mac, link.mtu),

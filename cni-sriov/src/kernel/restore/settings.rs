@@ -1,6 +1,7 @@
 //! The settings at the PF: observed, restored, and read back.
 
 use nix::errno::Errno;
+use sriov_host::MacAddr;
 use sriov_host::netlink::Netlink;
 use sriov_host::vf::{VfChange, VfSettings};
 
@@ -16,6 +17,7 @@ pub(super) struct SettingsRestore {
     target: Option<Target>,
     now: VfSettings,
     plan: SettingsPlan,
+    knows_address: bool,
 }
 
 impl SettingsRestore {
@@ -35,6 +37,7 @@ impl SettingsRestore {
             target: Some(target),
             now,
             plan,
+            knows_address: saved.baseline.settings.is_some_and(|was| was.mac.is_some()),
         })
     }
 
@@ -56,6 +59,10 @@ impl SettingsRestore {
                 Err(error) if is_unsupported(&error) && change.found(&self.now).is_none() => {
                     tracing::debug!(%error, "the setting cannot have changed");
                 }
+                // The address before the attachment is not known, and not each driver accepts zero.
+                Err(error) if *change == VfChange::Mac(MacAddr::ZERO) && !self.knows_address => {
+                    tracing::warn!(%error, "the next attachment sets an address, or the VF keeps this one");
+                }
                 Err(error) => errors.push(error),
             }
         }
@@ -71,8 +78,18 @@ impl SettingsRestore {
         let Some(target) = &self.target else {
             return Ok(());
         };
-        let wanted = settings_to_verify(&saved.wanted, &saved.baseline);
+        let wanted = settings_to_verify(&saved.wanted, &saved.baseline, &target.pf.driver);
         match target.verify(host, &wanted).await {
+            // The VF cannot reach a PF that is down, so that its driver reports no more than what the PF itself has set.
+            Err(
+                error @ KernelError::NotKept {
+                    setting: "mac" | "max_tx_rate" | "link_state",
+                    ..
+                },
+            ) if !target.is_pf_up(host).await => {
+                tracing::warn!(%error, "the PF is down");
+                Ok(())
+            }
             Err(KernelError::NotKept { wanted, found, .. }) => Err(KernelError::Dirty {
                 device: saved.device,
                 what: format!("it had {wanted}, its PF reports {found}"),

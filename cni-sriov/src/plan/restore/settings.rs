@@ -28,7 +28,7 @@ pub(crate) fn plan_settings(
     now: &VfSettings,
     pf_driver: &Driver,
 ) -> SettingsPlan {
-    let was = baseline.settings.unwrap_or_default();
+    let was = settings_set_by_pf(baseline, pf_driver);
     let unpins = pf_driver.pins_addresses()
         && touched
             .iter()
@@ -57,12 +57,34 @@ pub(crate) fn plan_settings(
 }
 
 /// The settings that must be read back as they were before the VF is free: those that were touched and reported.
-pub(crate) fn settings_to_verify(touched: &[VfChange], baseline: &Baseline) -> Vec<VfChange> {
-    let was = baseline.settings.unwrap_or_default();
-    touched
-        .iter()
-        .filter_map(|change| change.found(&was))
+///
+/// A zero address means that the PF sets none: what the driver then reports may be the VF's own.
+pub(crate) fn settings_to_verify(
+    touched: &[VfChange],
+    baseline: &Baseline,
+    pf_driver: &Driver,
+) -> Vec<VfChange> {
+    let was = settings_set_by_pf(baseline, pf_driver);
+    let restored = touched.iter().filter_map(|change| change.found(&was));
+    restored
+        .filter(|change| *change != VfChange::Mac(MacAddr::ZERO))
         .collect()
+}
+
+/// The settings of a baseline, without an address that is the network device's own:
+/// the PF has not set it, and setting it would keep the next pod from choosing its own addresses.
+fn settings_set_by_pf(baseline: &Baseline, pf_driver: &Driver) -> VfSettings {
+    let settings = baseline.settings.unwrap_or_default();
+    let own = baseline.link.as_ref().and_then(|link| link.mac);
+    let is_own = own.is_some() && settings.mac == own && pf_driver.reports_own_addresses();
+    VfSettings {
+        mac: if is_own {
+            Some(MacAddr::ZERO)
+        } else {
+            settings.mac
+        },
+        ..settings
+    }
 }
 
 /// A setting that the driver does not report goes back to the value that the driver gives a new VF.

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::{Journal, JournalError};
 use crate::kernel::KernelError;
-use crate::model::{Baseline, SavedAttachmentV1, SavedLink, driver_defaults, spare_name};
+use crate::model::{Baseline, SavedAttachmentV1, SavedLink, guessed_settings, spare_name};
 use crate::plan::named_changes;
 use crate::request::Request;
 use crate::result::Attached;
@@ -122,7 +122,7 @@ async fn guess(
         return Ok(None);
     }
     let baseline = Baseline {
-        settings: Some(driver_defaults()),
+        settings: Some(guessed_settings()),
         link: lost_link(request, &vf, in_pod.as_ref()),
         driver: None,
     };

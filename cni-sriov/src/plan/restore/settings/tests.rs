@@ -140,3 +140,44 @@ fn address_that_an_operator_pinned_is_pinned_again() {
         (vec![VfChange::Mac(pinned)], vec![])
     );
 }
+
+/// A VF whose PF reports `admin`, with a network device that has `own`.
+fn baseline_of(admin: Option<&str>, own: &str) -> Baseline {
+    Baseline {
+        settings: Some(VfSettings {
+            mac: admin.map(|mac| mac.parse().unwrap()),
+            ..VfSettings::default()
+        }),
+        link: Some(SavedLink {
+            mac: Some(own.parse().unwrap()),
+            ..examples::saved_link()
+        }),
+    }
+}
+
+const OWN: &str = "02:00:00:00:00:07";
+const OPERATORS: &str = "02:00:00:00:00:09";
+
+#[test]
+fn own_address_of_the_vf_is_not_set_at_the_pf() {
+    let touched = [VfChange::Mac("02:00:00:00:00:01".parse().unwrap())];
+    let mac = |text: &str| VfChange::Mac(text.parse().unwrap());
+    let zero = VfChange::Mac(MacAddr::ZERO);
+    for (admin, driver, restored, verified) in [
+        (Some(OWN), "ice", zero, None),
+        (Some(OWN), "i40e", zero, None),
+        (Some(OWN), "bnxt_en", zero, None),
+        // This driver reports nothing but what the PF has set.
+        (Some(OWN), "mlx5_core", mac(OWN), Some(mac(OWN))),
+        (Some(OPERATORS), "ice", mac(OPERATORS), Some(mac(OPERATORS))),
+        // Nothing is known of the address, and nothing is compared.
+        (None, "ice", zero, None),
+        (Some("00:00:00:00:00:00"), "mlx5_core", zero, None),
+    ] {
+        let baseline = baseline_of(admin, OWN);
+        let planned = plan(&touched, &baseline, &VfSettings::default(), driver);
+        assert_eq!(planned.before_link, [restored], "{admin:?} {driver}");
+        let wanted = settings_to_verify(&touched, &baseline, &Driver::new(driver));
+        assert_eq!(wanted, Vec::from_iter(verified), "{admin:?} {driver}");
+    }
+}
