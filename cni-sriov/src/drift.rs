@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use sriov_host::netlink::{Link, Route};
-use sriov_host::vf::VfSettings;
+use sriov_host::vf::{VfChange, VfSettings};
 use sriov_host::{IfName, PciAddress};
 
 use crate::model::{Driver, SavedAttachmentV1};
@@ -94,34 +94,52 @@ impl Drift {
 }
 
 /// Settings at the PF; a setting that the PF does not report counts as unchanged.
-pub(crate) fn settings(saved: &SavedAttachmentV1, now: &VfSettings) -> Vec<Drift> {
-    let differing = saved.wanted.iter().filter_map(|wanted| {
-        let found = wanted.found(now).filter(|found| found != wanted)?;
-        let what = format!("{} of VF {} at {}", wanted.setting(), saved.vf, saved.pf);
-        Some(Drift::new(what, wanted, found))
-    });
+///
+/// A device in a bond has the address that the bond gives it, which the PF may report.
+pub(crate) fn settings(
+    saved: &SavedAttachmentV1,
+    now: &VfSettings,
+    is_enslaved: bool,
+) -> Vec<Drift> {
+    let is_compared = |change: &&VfChange| !is_enslaved || !matches!(change, VfChange::Mac(_));
+    let differing = saved
+        .wanted
+        .iter()
+        .filter(is_compared)
+        .filter_map(|wanted| {
+            let found = wanted.found(now).filter(|found| found != wanted)?;
+            let what = format!("{} of VF {} at {}", wanted.setting(), saved.vf, saved.pf);
+            Some(Drift::new(what, wanted, found))
+        });
     differing.collect()
 }
 
 /// The network device in the pod; it is compared with the result of the whole chain, because a later plugin may have set another address.
 ///
 /// `mtu` is the MTU of the result; absent when a later plugin set another MTU without reporting it.
+/// The master of an enslaved device, for instance a bond, decides on its MAC address and MTU.
 pub(crate) fn link(wanted: &Interface, mtu: Option<u32>, link: &Link) -> Vec<Drift> {
     let name = &link.name;
     let mut drifts = Vec::new();
-    let mac = link.mac.map(|mac| mac.to_string());
+    let is_free = !is_enslaved(link);
+    let mac = link.mac.filter(|_| is_free).map(|mac| mac.to_string());
     if let (Some(wanted), Some(mac)) = (&wanted.mac, mac)
         && !wanted.eq_ignore_ascii_case(&mac)
     {
         drifts.push(Drift::new(format!("mac of `{name}`"), wanted, mac));
     }
-    if let Some(wanted) = mtu.filter(|mtu| *mtu > 0 && *mtu != link.mtu) {
+    if let Some(wanted) = mtu.filter(|mtu| is_free && *mtu > 0 && *mtu != link.mtu) {
         drifts.push(Drift::new(format!("mtu of `{name}`"), wanted, link.mtu));
     }
     if !link.is_up {
         drifts.push(Drift::new(format!("state of `{name}`"), "up", "down"));
     }
     drifts
+}
+
+/// Whether a link belongs to a bond, bridge or VRF.
+pub(crate) fn is_enslaved(link: &Link) -> bool {
+    link.properties.master.is_some()
 }
 
 /// Addresses that are missing; others may be there.

@@ -1,12 +1,14 @@
 //! Whether a device is still the one that was attached: the same boot, and the same VF at the address.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sriov_host::netns::Netns;
 use sriov_host::{HostRoot, sysfs};
 
 use super::error::DeviceError;
-use crate::model::SavedAttachmentV1;
+use crate::model::{SavedAttachmentV1, SavedNetns};
 
 /// Identity of this boot.
 ///
@@ -28,6 +30,15 @@ pub(crate) fn is_unchanged_device(
 ) -> Result<bool, DeviceError> {
     Ok(boot_id(host)? == saved.boot_id
         && sysfs::incarnation(host, saved.device) == Some(saved.incarnation))
+}
+
+/// The network namespace of an attachment, if it still exists at its path.
+///
+/// Its number cannot be read without privileges, and then the inode decides.
+pub(crate) fn unchanged_netns(saved: &SavedNetns) -> Option<Netns> {
+    let netns = Netns::open(Path::new(&saved.path)).ok()?;
+    let cookie = saved.cookie.and_then(|_| netns.cookie().ok().flatten());
+    saved.is(netns.id(), cookie).then_some(netns)
 }
 
 /// Whether `modified` is before this boot (`btime` of proc(5), `/proc/stat`); false when the time of the boot cannot be read.
@@ -56,6 +67,27 @@ pub(crate) fn ensure_sysfs(host: &HostRoot) -> Result<(), DeviceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn number_of_a_namespace_decides_whether_it_is_the_same() {
+        let path = Path::new("/proc/self/ns/net");
+        let netns = Netns::open(path).unwrap();
+        let cookie = netns.cookie().ok().flatten();
+        let mut saved = SavedNetns {
+            path: path.to_str().unwrap().to_owned(),
+            id: netns.id(),
+            cookie,
+        };
+        assert!(unchanged_netns(&saved).is_some());
+        // Only root may enter a namespace, and older kernels have no number.
+        if let Some(cookie) = cookie {
+            saved.cookie = Some(cookie + 1);
+            assert!(unchanged_netns(&saved).is_none());
+        }
+        saved.cookie = None;
+        saved.id.ino += 1;
+        assert!(unchanged_netns(&saved).is_none());
+    }
 
     #[test]
     fn time_before_the_boot_is_recognised() {

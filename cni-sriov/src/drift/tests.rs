@@ -1,7 +1,5 @@
 //! Differences, as lines.
 
-use sriov_host::vf::VfChange;
-
 use super::*;
 use crate::model::examples;
 
@@ -22,12 +20,12 @@ fn drifted_setting_is_named_with_both_values() {
             now.trust = Some(*on);
         }
     }
-    assert!(settings(&saved, &now).is_empty());
+    assert!(settings(&saved, &now, false).is_empty());
     // A setting that the driver does not report has not drifted.
-    assert!(settings(&saved, &VfSettings::default()).is_empty());
+    assert!(settings(&saved, &VfSettings::default(), false).is_empty());
     now.trust = Some(true);
     assert_eq!(
-        lines(&settings(&saved, &now)),
+        lines(&settings(&saved, &now, false)),
         ["trust of VF 0 at 0000:01:00.0: wanted trust off, found trust on"]
     );
 }
@@ -93,4 +91,31 @@ fn missing_addresses_and_routes_are_named() {
         ..route("10.0.0.0/8", None)
     };
     assert_eq!(routes(&[metric], &found).len(), 1);
+}
+
+#[test]
+fn address_and_mtu_of_an_enslaved_link_are_its_masters() {
+    let mut link = Link {
+        name: "net1".into(),
+        mtu: 1400,
+        is_up: true,
+        mac: Some("02:00:00:00:00:08".parse().unwrap()),
+        ..examples::link()
+    };
+    link.properties.master = Some(9);
+    let interface = Interface {
+        mac: Some("02:00:00:00:00:07".into()),
+        ..Interface::default()
+    };
+    assert!(super::link(&interface, Some(1500), &link).is_empty());
+    link.is_up = false;
+    let drifts = super::link(&interface, Some(1500), &link);
+    assert_eq!(lines(&drifts), ["state of `net1`: wanted up, found down"]);
+    let saved = examples::saved();
+    let now = VfSettings {
+        mac: link.mac,
+        ..VfSettings::default()
+    };
+    assert_eq!(settings(&saved, &now, false).len(), 1);
+    assert!(settings(&saved, &now, true).is_empty());
 }

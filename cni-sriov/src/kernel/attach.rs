@@ -33,8 +33,13 @@ pub(crate) enum Attachment {
         /// Steps after the move.
         after: Vec<PodStep>,
     },
-    /// A driver in user space has the VF, and the pod's network namespace is not entered.
-    Userspace(Vec<VfChange>),
+    /// A driver in user space has the VF: nothing is changed in the pod's network namespace.
+    Userspace {
+        /// Changes of settings at the PF.
+        changes: Vec<VfChange>,
+        /// Number of the pod's network namespace.
+        netns_cookie: Option<u64>,
+    },
 }
 
 impl Attachment {
@@ -49,7 +54,10 @@ impl Attachment {
         ifname: &IfName,
     ) -> Result<Self, KernelError> {
         match plan {
-            AttachPlan::Userspace(changes) => Ok(Self::Userspace(changes)),
+            AttachPlan::Userspace(changes) => Ok(Self::Userspace {
+                changes,
+                netns_cookie: netns.cookie().ok().flatten(),
+            }),
             AttachPlan::Netdev {
                 link,
                 before,
@@ -66,11 +74,19 @@ impl Attachment {
         }
     }
 
+    /// Number of the pod's network namespace; `None` before Linux 5.14.
+    pub(crate) fn netns_cookie(&self) -> Option<u64> {
+        match self {
+            Self::Netdev { pod, .. } => pod.netlink.netns_cookie(),
+            Self::Userspace { netns_cookie, .. } => *netns_cookie,
+        }
+    }
+
     /// The pod, if the network device moves there.
     pub(crate) fn pod(&self) -> Option<&Pod> {
         match self {
             Self::Netdev { pod, .. } => Some(pod),
-            Self::Userspace(_) => None,
+            Self::Userspace { .. } => None,
         }
     }
 }
@@ -87,7 +103,7 @@ pub(crate) async fn attach(
     ifname: &IfName,
 ) -> Result<Option<Link>, KernelError> {
     match attachment {
-        Attachment::Userspace(changes) => {
+        Attachment::Userspace { changes, .. } => {
             for change in changes {
                 log_step(target, &HostStep::Vf(*change));
                 target.set(host, change).await?;

@@ -68,8 +68,21 @@ pub(crate) enum Phase {
 pub(crate) struct SavedNetns {
     /// `CNI_NETNS`.
     pub(crate) path: String,
-    /// Device and inode number on that boot.
+    /// Device and inode number on that boot; another namespace may get them later.
     pub(crate) id: NetnsId,
+    /// Number that no other namespace gets on that boot; absent before Linux 5.14.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cookie: Option<u64>,
+}
+
+impl SavedNetns {
+    /// Whether a namespace with this identity and number is the saved one: the number decides where both are known.
+    pub(crate) fn is(&self, id: NetnsId, cookie: Option<u64>) -> bool {
+        match (self.cookie, cookie) {
+            (Some(saved), Some(cookie)) => saved == cookie,
+            (None, _) | (_, None) => self.id == id,
+        }
+    }
 }
 
 impl SavedAttachmentV1 {
@@ -97,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::examples::SAVED;
+    use crate::model::examples::{self, SAVED};
 
     #[test]
     fn format_is_unchanged() {
@@ -118,6 +131,27 @@ mod tests {
             serde_json::from_str::<SavedAttachmentV1>(&more).unwrap(),
             read
         );
+    }
+
+    #[test]
+    fn new_namespace_under_the_same_inode_is_another() {
+        let old = examples::saved().netns;
+        let mut new = old.clone();
+        new.cookie = Some(7);
+        let other = NetnsId { dev: 4, ino: 8 };
+        for (saved, id, cookie, is_same) in [
+            (&old, old.id, None, true),
+            (&old, old.id, Some(7), true),
+            (&old, other, Some(7), false),
+            (&new, old.id, Some(7), true),
+            (&new, old.id, Some(8), false),
+            (&new, old.id, None, true),
+            (&new, other, None, false),
+        ] {
+            assert_eq!(saved.is(id, cookie), is_same, "{saved:?} {id:?} {cookie:?}");
+        }
+        let text = serde_json::to_string(&new).unwrap();
+        assert!(text.ends_with(r#","cookie":7}"#), "{text}");
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(crate) async fn add(
     saved.wanted = plan.lasting();
     saved.ipam = ipam.to_saved();
     let attachment = Attachment::prepare(setup, plan, netns, &request.ifname)?;
+    saved.netns.cookie = attachment.netns_cookie();
 
     journal.write(&saved)?;
     let call = Call {
@@ -110,6 +111,7 @@ fn prepared(
         netns: SavedNetns {
             path: request.netns_path().to_string_lossy().into_owned(),
             id: netns,
+            cookie: None,
         },
         device: view.address,
         incarnation: view.incarnation,

@@ -73,7 +73,7 @@ fn identity(
     if !is_unchanged_device(&setup.host, saved)? {
         drifts.push(Drift::of_device(saved.device));
     }
-    if netns.id() != saved.netns.id {
+    if !saved.netns.is(netns.id(), None) {
         drifts.push(Drift::of_netns(request.netns_path()));
     }
     Ok(drifts)
@@ -86,40 +86,50 @@ async fn compare(
     netns: &Netns,
     result: &Attached,
 ) -> Result<Vec<Drift>, KernelError> {
-    let mut drifts = settings(setup, saved).await?;
     let ifname = &request.ifname;
     let (interface, ips) = result.of_interface(ifname.as_str(), request.netns_path());
     let Some(interface) = interface else {
+        let mut drifts = settings(setup, saved, false).await?;
         drifts.push(Drift::of_result(ifname));
         return Ok(drifts);
     };
     if saved.baseline.link.is_none() {
+        let mut drifts = settings(setup, saved, false).await?;
         drifts.extend(userspace_driver(setup, saved.device)?);
         return Ok(drifts);
     }
     let device = saved.device;
     let failed = |source| KernelError::Link { device, source };
     let pod = Netlink::in_netns(netns, setup.request_deadline)?;
+    if !saved.netns.is(netns.id(), pod.netns_cookie()) {
+        return Ok(vec![Drift::of_netns(request.netns_path())]);
+    }
     let named = pod.link_named(ifname).await.map_err(failed)?;
     let Some(link) = named.filter(|link| link.device == Some(device)) else {
+        let mut drifts = settings(setup, saved, false).await?;
         let elsewhere = pod.link_of_device(device).await.map_err(failed)?;
         drifts.push(Drift::of_place(device, ifname, elsewhere.as_ref()));
         return Ok(drifts);
     };
+    let mut drifts = settings(setup, saved, drift::is_enslaved(&link)).await?;
     drifts.extend(link_and_mtu(setup, request, interface, &link));
     let addressed = addresses_and_routes(&pod, &link, &ips, result).await;
     drifts.extend(addressed.map_err(failed)?);
     Ok(drifts)
 }
 
-async fn settings(setup: &Setup, saved: &SavedAttachmentV1) -> Result<Vec<Drift>, KernelError> {
+async fn settings(
+    setup: &Setup,
+    saved: &SavedAttachmentV1,
+    is_enslaved: bool,
+) -> Result<Vec<Drift>, KernelError> {
     if saved.wanted.is_empty() {
         return Ok(Vec::new());
     }
     let host = setup.host_netlink()?;
     let target = Target::of_saved(&setup.host, saved)?;
     let now = target.settings(&host).await?.unwrap_or_default();
-    Ok(drift::settings(saved, &now))
+    Ok(drift::settings(saved, &now, is_enslaved))
 }
 
 fn userspace_driver(setup: &Setup, device: PciAddress) -> Result<Option<Drift>, KernelError> {

@@ -38,6 +38,9 @@ pub(super) async fn leave_pod(
         return Ok(Whereabouts::GonePod);
     };
     let pod = Netlink::in_netns(&netns, setup.request_deadline)?;
+    if !saved.netns.is(netns.id(), pod.netns_cookie()) {
+        return Ok(());
+    }
     let failed = |source| KernelError::Link { device, source };
     let Some(link) = find(&pod, saved).await.map_err(failed)? else {
         return Ok(Whereabouts::Elsewhere);

@@ -5,7 +5,7 @@ use sriov_host::sysfs;
 
 use super::reconstruct::reconstruct;
 use super::undo::undo;
-use crate::device::{DeviceError, is_before_boot};
+use crate::device::{DeviceError, driver_of, is_before_boot};
 use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::{GoState, Journal};
@@ -64,8 +64,13 @@ fn attachment(
     request: &Request,
     state: &GoState,
 ) -> Result<Option<SavedAttachmentV1>, DeviceError> {
-    let is_present = sysfs::presence(&setup.host, state.device)?.is_some();
-    if !is_present || is_before_boot(&setup.host, state.modified) {
+    let Some(vf) = sysfs::presence(&setup.host, state.device)? else {
+        return Ok(None);
+    };
+    // Times say nothing when the clock was set: a network device that is not on the host is still in the pod.
+    let is_away =
+        vf.netdevs.is_empty() && driver_of(&vf).is_some_and(|driver| !driver.is_userspace());
+    if !is_away && is_before_boot(&setup.host, state.modified) {
         return Ok(None);
     }
     let (wanted, baseline) = (state.wanted.clone(), state.baseline.clone());

@@ -1,12 +1,9 @@
 //! What an ADD finds on its VF: an attachment that exists is in the way, one that died is undone.
 
-use std::path::Path;
-
 use sriov_host::PciAddress;
-use sriov_host::netns::Netns;
 
 use super::undo::undo;
-use crate::device::{DeviceError, is_unchanged_device};
+use crate::device::{DeviceError, is_unchanged_device, unchanged_netns};
 use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::{Journal, JournalError};
@@ -55,8 +52,7 @@ fn exists(setup: &Setup, saved: &SavedAttachmentV1) -> Result<bool, DeviceError>
     if saved.phase != Phase::Attached || !is_unchanged_device(&setup.host, saved)? {
         return Ok(false);
     }
-    let netns = Netns::open(Path::new(&saved.netns.path));
-    Ok(netns.is_ok_and(|netns| netns.id() == saved.netns.id))
+    Ok(unchanged_netns(&saved.netns).is_some())
 }
 
 /// The VF is free when it is restored, even if its addresses cannot be released now: GC and DEL release them later.

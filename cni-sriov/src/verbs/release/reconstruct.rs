@@ -37,6 +37,7 @@ pub(super) fn reconstruct(
         netns: SavedNetns {
             path: path.to_string_lossy().into_owned(),
             id,
+            cookie: None,
         },
         device,
         incarnation,
