@@ -5,12 +5,15 @@ mod error;
 mod identify;
 mod info_file;
 mod observe;
+mod ports;
 mod uplink;
 
 pub(crate) use self::boot::{
     boot_id, ensure_sysfs, is_before_boot, is_unchanged_device, unchanged_netns,
 };
 pub(crate) use self::error::DeviceError;
-pub(crate) use self::identify::{Candidate, driver_of, identify, pf_and_index, pf_view};
+pub(crate) use self::identify::{
+    Candidate, driver_of, ensure_present, ensure_same, identify, pf_and_index, pf_view,
+};
 pub(crate) use self::info_file::{address, complete_info_file};
-pub(crate) use self::observe::observe;
+pub(crate) use self::observe::{observe, read_vf};

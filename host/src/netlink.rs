@@ -29,6 +29,7 @@ pub use self::announce::Announcer;
 pub use self::connection::{Netlink, OpenError};
 pub use self::error::{NetlinkError, NetlinkErrorKind};
 pub use self::routes::Route;
+pub use self::vfs::VfReport;
 pub use crate::link::{Link, LinkChange};
 
 #[cfg(test)]

@@ -39,6 +39,42 @@ pub enum DeviceError {
     /// The device is neither PF nor VF.
     #[error("`{0}` is not a VF")]
     NotVf(PciAddress),
+    /// The device is a VF, and its PF is not on this machine.
+    #[error(
+        "`{0}` is a VF whose PF is not on this machine, as in a virtual machine: this plugin configures VFs through their PF, use the CNI plugin `host-device` instead"
+    )]
+    WithoutPf(PciAddress),
+    /// The VF has several network devices, and a pod gets one.
+    #[error("the VF `{vf}` has the network devices {names}, this plugin attaches VFs with one")]
+    SeveralNetdevs {
+        /// The VF.
+        vf: PciAddress,
+        /// Names of the network devices.
+        names: String,
+    },
+    /// The PF has several ports, and nothing shows which of them is the VF's.
+    #[error(
+        "the PF `{pf}` has several ports ({names}): it is not known through which of them the VF `{vf}` is configured; only a configuration without settings of the PF works"
+    )]
+    SeveralPorts {
+        /// The PF.
+        pf: PciAddress,
+        /// The VF.
+        vf: PciAddress,
+        /// Names of the network devices of the ports.
+        names: String,
+    },
+    /// The driver of the PF cannot describe the VF now.
+    #[error("the PF `{pf}` does not describe the VF `{vf}` now: its driver is busy with it")]
+    Busy {
+        /// The VF.
+        vf: PciAddress,
+        /// The PF.
+        pf: PciAddress,
+    },
+    /// The VF was created again while the call worked on it.
+    #[error("the VF `{0}` was removed and created again during the call")]
+    Replaced(PciAddress),
     /// The PF is gone or does not list the VF.
     #[error("the PF `{pf}` does not list the VF `{vf}`")]
     NotListed {

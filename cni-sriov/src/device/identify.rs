@@ -6,8 +6,9 @@ use sriov_host::sysfs::Presence;
 use sriov_host::{HostRoot, PciAddress, VfIndex, sysfs};
 
 use super::error::DeviceError;
+use super::ports::{ensure_one_netdev, ensure_one_port, is_lone_vf};
 use super::uplink::{is_representor, uplink};
-use crate::model::{Driver, PfView};
+use crate::model::{Driver, PfView, VfView};
 
 /// A VF as sysfs shows it: all that can be judged before anything is locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +38,13 @@ pub(crate) fn identify(
     let (Some(vf), Some(incarnation)) = (present, sysfs::incarnation(host, address)) else {
         return Err(DeviceError::Missing(address));
     };
-    let (pf_address, index) = pf_and_index_of(&vf)?;
+    let (pf_address, index) = pf_and_index_of(host, &vf)?;
     let driver = driver_of(&vf).ok_or(DeviceError::NoDriver(address))?;
     let pf = present_function(host, pf_address)?;
     ensure_of_kind(wanted, &vf, &driver, &pf)?;
+    ensure_one_netdev(&vf)?;
     let uplink = uplink(&pf).ok_or(DeviceError::PfWithoutNetdev(pf.address))?;
+    ensure_one_port(host, wanted, &vf, &pf)?;
     if pf.netdevs.iter().any(is_representor) {
         return Err(DeviceError::Switchdev(pf.address));
     }
@@ -62,7 +65,7 @@ pub(crate) fn pf_and_index(
     host: &HostRoot,
     address: PciAddress,
 ) -> Result<(PciAddress, VfIndex), DeviceError> {
-    pf_and_index_of(&present_function(host, address)?)
+    pf_and_index_of(host, &present_function(host, address)?)
 }
 
 /// A PF with its uplink.
@@ -75,6 +78,27 @@ pub(crate) fn pf_view(host: &HostRoot, address: PciAddress) -> Result<PfView, De
     Ok(view_of_pf(&pf, uplink))
 }
 
+/// Fails when there is no device at an address.
+///
+/// # Errors
+/// [`DeviceError::Missing`].
+pub(crate) fn ensure_present(host: &HostRoot, address: PciAddress) -> Result<(), DeviceError> {
+    let found = sysfs::incarnation(host, address);
+    found.map(|_| ()).ok_or(DeviceError::Missing(address))
+}
+
+/// Fails when the VF was removed or created again since it was observed.
+///
+/// # Errors
+/// [`DeviceError::Replaced`].
+pub(crate) fn ensure_same(host: &HostRoot, view: &VfView) -> Result<(), DeviceError> {
+    if sysfs::incarnation(host, view.address) == Some(view.incarnation) {
+        Ok(())
+    } else {
+        Err(DeviceError::Replaced(view.address))
+    }
+}
+
 /// The driver that is bound to a device.
 pub(crate) fn driver_of(device: &Presence) -> Option<Driver> {
     device.driver.as_deref().map(Driver::new)
@@ -84,11 +108,12 @@ fn present_function(host: &HostRoot, address: PciAddress) -> Result<Presence, De
     sysfs::presence(host, address)?.ok_or(DeviceError::Missing(address))
 }
 
-fn pf_and_index_of(vf: &Presence) -> Result<(PciAddress, VfIndex), DeviceError> {
+fn pf_and_index_of(host: &HostRoot, vf: &Presence) -> Result<(PciAddress, VfIndex), DeviceError> {
     match vf.vf_of {
         Some((pf, Some(index))) => Ok((pf, index)),
         Some((pf, None)) => Err(DeviceError::NotListed { vf: vf.address, pf }),
         None if vf.is_pf => Err(DeviceError::IsPf(vf.address)),
+        None if is_lone_vf(host, vf) => Err(DeviceError::WithoutPf(vf.address)),
         None => Err(DeviceError::NotVf(vf.address)),
     }
 }

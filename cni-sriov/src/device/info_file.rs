@@ -1,6 +1,7 @@
 //! The device-info file of an attachment: names the VF, and gets the PF added.
 
-use std::path::{Component, Path};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
 
 use sriov_config::netconf::DeviceSource;
 use sriov_device_info::Store;
@@ -62,8 +63,17 @@ pub(crate) fn complete_info_file(
 
 fn is_plain_path_below(path: &Path, dir: &Path) -> bool {
     let mut parts = path.components();
-    path.starts_with(dir)
-        && parts.all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+    parts.all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        && resolved(path).starts_with(resolved(dir))
+}
+
+/// The path without symbolic links, as far as it exists: `/var/run` is a link to `/run` on most machines.
+fn resolved(path: &Path) -> PathBuf {
+    let real = path.ancestors().find_map(|existing| {
+        let rest = path.strip_prefix(existing).ok()?;
+        Some(fs::canonicalize(existing).ok()?.join(rest))
+    });
+    real.unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]
@@ -75,7 +85,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("info");
         let text = r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0"}}"#;
-        std::fs::write(&file, text).unwrap();
+        fs::write(&file, text).unwrap();
         let none = dir.path().join("none");
         let found = |named: Option<&str>, file: Option<&Path>| {
             address(&DeviceSource {

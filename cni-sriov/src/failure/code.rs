@@ -74,13 +74,18 @@ fn of_request(error: &RequestError) -> u32 {
 
 fn of_device(error: &DeviceError) -> u32 {
     match error {
-        DeviceError::PfDown { .. } => TRY_AGAIN,
+        DeviceError::PfDown { .. } | DeviceError::Busy { .. } | DeviceError::Replaced(_) => {
+            TRY_AGAIN
+        }
         DeviceError::Unnamed
         | DeviceError::Disagree { .. }
         | DeviceError::NotPci
         | DeviceError::Missing(_)
         | DeviceError::IsPf(_)
         | DeviceError::NotVf(_)
+        | DeviceError::WithoutPf(_)
+        | DeviceError::SeveralNetdevs { .. }
+        | DeviceError::SeveralPorts { .. }
         | DeviceError::NotListed { .. }
         | DeviceError::PfWithoutNetdev(_)
         | DeviceError::Switchdev(_)

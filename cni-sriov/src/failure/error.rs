@@ -52,6 +52,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// This failure, and what failed afterwards.
+    pub(crate) fn and(self, mut others: Vec<Self>) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        others.insert(0, self);
+        Self::Several(others)
+    }
+
     /// One failure of several; success when there is none.
     ///
     /// # Errors

@@ -18,8 +18,6 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct VfLock {
     _file: File,
-    /// Whether another call had the lock first: what was read before may have changed.
-    pub(crate) was_contended: bool,
 }
 
 impl Journal {
@@ -44,17 +42,12 @@ impl Journal {
         let path = dir.join(format!("{device}.lock"));
         let file = open(&dir, &path)?;
         let deadline = Instant::now() + time;
-        let mut was_contended = false;
         loop {
             match file.try_lock() {
                 Ok(()) => {
-                    return Ok(VfLock {
-                        _file: file,
-                        was_contended,
-                    });
+                    return Ok(VfLock { _file: file });
                 }
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    was_contended = true;
                     std::thread::sleep(BETWEEN_TRIES);
                 }
                 Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(device)),

@@ -7,7 +7,7 @@ use sriov_host::vf::{VfChange, VfSettings};
 use sriov_host::{HostRoot, PciAddress, VfIndex};
 
 use super::error::KernelError;
-use crate::device::{DeviceError, pf_view};
+use crate::device::{DeviceError, pf_view, read_vf};
 use crate::model::{PfView, SavedAttachmentV1, VfView};
 
 /// Time that a driver gets to show what it accepted: some drivers set addresses by a message to the PF and answer first (iavf, bnxt).
@@ -69,10 +69,10 @@ impl Target {
     /// Settings that the PF reports; `None` when its driver does not report them.
     ///
     /// # Errors
-    /// [`KernelError::Link`].
+    /// [`KernelError::Device`], also when the driver cannot describe the VF now.
     pub(crate) async fn settings(&self, host: &Netlink) -> Result<Option<VfSettings>, KernelError> {
-        let read = host.vf_settings(self.pf.ifindex, self.vf).await;
-        read.map_err(|source| self.link_error(source))
+        let (_, settings) = read_vf(host, &self.pf, self.vf, self.device).await?;
+        Ok(settings)
     }
 
     /// Whether the PF is up; false when that cannot be read.

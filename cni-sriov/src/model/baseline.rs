@@ -95,7 +95,7 @@ impl SavedLink {
             mac: link.mac,
             mtu: Some(link.mtu),
             is_up: link.is_up,
-            properties: Some(link.properties.clone()),
+            properties: Some((*link.properties).clone()),
             ethtool: ethtool.cloned(),
         })
     }

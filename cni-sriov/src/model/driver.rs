@@ -10,6 +10,14 @@ const PINNING: &[&str] = &["igb"];
 /// `mlx5_eswitch_get_vport_config`). Others also report the address that the VF's driver has set: igb, ixgbe, i40e, ice, bnxt.
 const ADMIN_ONLY: &[&str] = &["mlx4_core", "mlx5_core"];
 
+/// PF drivers that leave the port up when the PF's network device is down, so that VFs keep their link
+/// (`drivers/net/ethernet/intel/i40e/i40e_main.c`, `i40e_down`; `ice_main.c`, `ice_stop`; the firmware of bnxt),
+/// and those whose VFs use other ports than the PF's first network device (ConnectX-3; cxgb4, where VFs belong to functions without a port).
+const PORT_STAYS_UP: &[&str] = &["i40e", "ice", "bnxt_en", "cxgb4", "mlx4_core"];
+
+/// PF drivers that return EBUSY or EAGAIN for a VF that is being reset (`ice_sriov.c`, `ice_get_vf_cfg`; `i40e_virtchnl_pf.c`, `i40e_ndo_get_vf_config`).
+const BUSY: &[&str] = &["i40e", "ice"];
+
 /// Name of a kernel driver, as sysfs has it; empty for a device without a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Driver(String);
@@ -33,6 +41,21 @@ impl Driver {
     /// Whether this driver of a PF may report a VF's own address, although the PF has set none.
     pub(crate) fn reports_own_addresses(&self) -> bool {
         !ADMIN_ONLY.contains(&self.0.as_str())
+    }
+
+    /// Whether VFs have no link while the network device of the PF is down.
+    pub(crate) fn vfs_follow_pf(&self) -> bool {
+        !PORT_STAYS_UP.contains(&self.0.as_str())
+    }
+
+    /// Whether this driver of a PF does not describe a VF that is being reset.
+    pub(crate) fn leaves_out_busy_vfs(&self) -> bool {
+        BUSY.contains(&self.0.as_str())
+    }
+
+    /// Whether this is a driver of VFs only.
+    pub(crate) fn is_of_vfs(&self) -> bool {
+        matches!(self.0.as_str(), "igbvf" | "ixgbevf" | "i40evf" | "iavf")
     }
 
     /// Whether this driver gives its device to user space: vfio-pci, its vendor variants, and the drivers of UIO.

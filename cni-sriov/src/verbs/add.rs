@@ -55,10 +55,11 @@ pub(crate) async fn add(
             complete_info_file(&call);
             Ok(result)
         }
-        Err(failure) => match undo(setup, journal, &saved, &ipam).await {
-            Ok(()) => Err(failure),
-            Err(remains) => Err(Failure::Several(vec![failure, remains])),
-        },
+        Err(failure) => {
+            let mut remains = reset_replaced(&call, &saved).await;
+            remains.extend(undo(setup, journal, &saved, &ipam).await.err());
+            Err(failure.and(remains))
+        }
     }
 }
 
@@ -71,7 +72,7 @@ struct Call<'a> {
     ipam: &'a Ipam,
 }
 
-/// Finds the VF and takes its lock; a dead attachment of the VF is released.
+/// Takes the lock of the VF and releases a dead attachment; all that is judged was read under the lock.
 async fn lock_free_vf(
     setup: &Setup,
     journal: &Journal,
@@ -79,14 +80,11 @@ async fn lock_free_vf(
 ) -> Result<(Candidate, VfLock), Failure> {
     let conf = request.conf();
     let address = device::address(&conf.device)?;
-    let candidate = device::identify(&setup.host, address, &conf.wanted)?;
+    // No lock file remains for an address without a device.
+    device::ensure_present(&setup.host, address)?;
     let lock = journal.lock(address)?;
-    let was_released = release_leftovers(setup, journal, request, address).await?;
-    if lock.was_contended || was_released {
-        // Whoever had the lock, or the release, may have changed the VF.
-        let candidate = device::identify(&setup.host, address, &conf.wanted)?;
-        return Ok((candidate, lock));
-    }
+    release_leftovers(setup, journal, request, address).await?;
+    let candidate = device::identify(&setup.host, address, &conf.wanted)?;
     Ok((candidate, lock))
 }
 
@@ -165,8 +163,11 @@ async fn attach(
         ipam,
     } = call;
     let target = Target::of_view(view);
+    // The PF knows a VF by its index only, which another VF may have by now.
+    device::ensure_same(&setup.host, view)?;
     let link = kernel::attach(&target, &setup.host, host, attachment, &request.ifname).await?;
     target.verify(host, &saved.wanted).await?;
+    device::ensure_same(&setup.host, view)?;
     let position = result.add_interface(interface(request, view, link.as_ref()));
     if let Some(document) = ipam.add()? {
         let addresses = result.add_addresses(&document, position)?;
@@ -175,6 +176,16 @@ async fn attach(
         }
     }
     Ok(result.document(request.conf()))
+}
+
+/// Takes back what was set at a VF that was created again during the call: the journal is about its predecessor.
+async fn reset_replaced(call: &Call<'_>, saved: &SavedAttachmentV1) -> Vec<Failure> {
+    if device::ensure_same(&call.setup.host, call.view).is_ok() {
+        return Vec::new();
+    }
+    let target = Target::of_view(call.view);
+    let errors = kernel::reset(&target, call.host, &saved.wanted).await;
+    errors.into_iter().map(Failure::from).collect()
 }
 
 /// The interface of the result; `link` is the network device in the pod.

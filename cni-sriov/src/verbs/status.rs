@@ -1,16 +1,16 @@
 //! STATUS: whether ADD could work here; VFs that are held back are restored on the occasion.
 
-use sriov_host::PciAddress;
+use sriov_config::NetConf;
+use sriov_host::{PciAddress, chain};
 
 use super::release::undo;
-use crate::chain::chain;
 use crate::device::ensure_sysfs;
 use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::Journal;
 use crate::kernel::ensure_privileges;
 use crate::model::Phase;
-use crate::request::NetworkRequest;
+use crate::request::{NetworkRequest, RequestError};
 use crate::setup::Setup;
 
 /// Reports all reasons why every ADD would fail; a VF that is held back is none, because other VFs can be attached.
@@ -23,6 +23,9 @@ pub(crate) async fn status(
     request: &NetworkRequest,
 ) -> Result<(), Failure> {
     let mut failures: Vec<Failure> = Vec::new();
+    // ADD refuses what other verbs overlook.
+    let conf = NetConf::parse(&request.stdin, None).map_err(RequestError::from);
+    failures.extend(conf.err().map(Failure::from));
     failures.extend(journal.probe().err().map(Failure::from));
     failures.extend(ensure_privileges(setup).await.err().map(Failure::from));
     failures.extend(ensure_sysfs(&setup.host).err().map(Failure::from));

@@ -135,6 +135,21 @@ impl Machine {
         fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// Creates the VF again, as a new value of `sriov_numvfs` does.
+    pub fn recreation(&self) -> impl FnOnce() + Send + 'static {
+        let devices = self.root.path().join("sys/bus/pci/devices");
+        move || {
+            let (vf, new) = (devices.join("0000:01:10.0"), devices.join("new"));
+            fs::create_dir(&new).unwrap();
+            fs::copy(vf.join("vendor"), new.join("vendor")).unwrap();
+            for link in ["physfn", "driver"] {
+                symlink(fs::read_link(vf.join(link)).unwrap(), new.join(link)).unwrap();
+            }
+            fs::rename(&vf, devices.join("old")).unwrap();
+            fs::rename(&new, &vf).unwrap();
+        }
+    }
+
     pub fn settings(&self) -> VfSettings {
         self.kernel.vf(PF, VF).unwrap()
     }

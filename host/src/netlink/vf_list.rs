@@ -48,6 +48,20 @@ pub(super) fn find(pf: &[u8], vf: VfIndex) -> Option<VfSettings> {
     Some(settings)
 }
 
+/// Number of VFs in the list; `None` if there is no list, or more VFs than the kernel can express.
+pub(super) fn count(pf: &[u8]) -> Option<usize> {
+    const NUM_VF: u16 = 21;
+    /// Well below the number at which the length of the list overflows.
+    const MOST: u32 = 200;
+    let number = parts(pf).find(|(kind, _)| *kind == NUM_VF);
+    let number = number.and_then(|(_, value)| number32(value, 0));
+    if number.is_some_and(|number| number > MOST) {
+        return None;
+    }
+    let (_, list) = parts(pf).find(|(kind, _)| *kind == VFINFO_LIST)?;
+    Some(vf_infos(list).count())
+}
+
 /// The attributes of each VF of a list.
 pub(super) fn vf_infos(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let infos = attributes(list).filter(|(kind, _)| *kind == VF_INFO);

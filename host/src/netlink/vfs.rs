@@ -17,16 +17,25 @@ use crate::link::Link;
 use crate::vf::{VfChange, VfIndex, VfLinkState, VfRate, VfSettings};
 use crate::vlan::{Vlan, VlanProto};
 
+/// A PF's link, and one of its VFs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VfReport {
+    /// The PF's link.
+    pub link: Link,
+    /// Settings of the VF; absent if they are not reported.
+    pub settings: Option<VfSettings>,
+    /// Number of VFs that the list has without this one; absent if the list has it, or if there is no list.
+    ///
+    /// The kernel leaves out a VF about which the driver returns an error, for instance EBUSY while the VF is reset.
+    pub listed_without: Option<usize>,
+}
+
 impl Netlink {
     /// Reads a PF's link and the settings of one of its VFs in one request; `None` if there is no such link.
     ///
-    /// The settings are `None` if the PF's driver does not report them, or if the kernel cannot express the list of VFs
+    /// The settings are absent if the PF's driver does not report them, or if the kernel cannot express the list of VFs
     /// (more than about 221, or EMSGSIZE with InfiniBand before Linux 6.15): no path may need them to succeed.
-    pub async fn vf_of_pf(
-        &self,
-        pf: u32,
-        vf: VfIndex,
-    ) -> Result<Option<(Link, Option<VfSettings>)>, NetlinkError> {
+    pub async fn vf_of_pf(&self, pf: u32, vf: VfIndex) -> Result<Option<VfReport>, NetlinkError> {
         let mut message = LinkMessage::default();
         message.header.index = pf;
         message.attributes.push(LinkAttribute::ExtMask(vec![
@@ -41,10 +50,23 @@ impl Netlink {
         {
             Ok(answer) => {
                 let body = answer.and_then(|answer| answer.into_body(RTM_NEWLINK));
-                Ok(body.and_then(|body| Some((self.read_link(&body)?, vf_list::find(&body, vf)))))
+                Ok(body.and_then(|body| {
+                    let settings = vf_list::find(&body, vf);
+                    let listed = vf_list::count(&body).filter(|_| settings.is_none());
+                    Some(VfReport {
+                        link: self.read_link(&body)?,
+                        settings,
+                        listed_without: listed,
+                    })
+                }))
             }
             Err(error) if error.errno() == Some(Errno::EMSGSIZE) => {
-                Ok(self.link(pf).await?.map(|link| (link, None)))
+                let link = self.link(pf).await?;
+                Ok(link.map(|link| VfReport {
+                    link,
+                    settings: None,
+                    listed_without: None,
+                }))
             }
             Err(error) => Err(error),
         }
@@ -57,7 +79,7 @@ impl Netlink {
         vf: VfIndex,
     ) -> Result<Option<VfSettings>, NetlinkError> {
         let found = self.vf_of_pf(pf, vf).await?;
-        Ok(found.and_then(|(_, settings)| settings))
+        Ok(found.and_then(|report| report.settings))
     }
 
     /// Executes one change of one VF as one request with one attribute: a batch is not atomic, and its error names no attribute.

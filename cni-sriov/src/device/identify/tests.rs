@@ -106,7 +106,12 @@ fn each_unusable_device_has_its_sentence() {
         "there is no PCI device `0000:09:00.0`",
     );
     std::fs::remove_file(tree.devices().join("0000:01:10.0/physfn")).unwrap();
+    let outside = "`0000:01:10.0` is a VF whose PF is not on this machine, as in a virtual machine: this plugin configures VFs through their PF, use the CNI plugin `host-device` instead";
+    refused(&tree, VF, &nothing, outside);
+    tree.bind(VF, "vfio-pci");
     refused(&tree, VF, &nothing, "`0000:01:10.0` is not a VF");
+    tree.write("0000:01:10.0/device", "0x10ca");
+    refused(&tree, VF, &nothing, outside);
 
     let tree = Tree::new();
     std::fs::remove_file(tree.devices().join("0000:01:00.0/virtfn0")).unwrap();
@@ -195,4 +200,39 @@ fn keys_of_another_kind_are_refused_all_at_once() {
         "mtu: the VF `0000:01:10.0` has a driver for user space and no network device, which has no such setting",
     );
     assert!(tree.identify(VF, &Wanted::default()).is_ok());
+}
+
+#[test]
+fn settings_of_a_pf_with_two_ports_are_refused() {
+    let wanted = Wanted {
+        trust: Some(true),
+        ..Wanted::default()
+    };
+    let tree = Tree::new();
+    // As `mlx4_en` shows the two ports of a ConnectX-3.
+    tree.netdev(PF, "pf1", 4, 1, "");
+    tree.write("0000:01:00.0/net/pf0/dev_port", "0");
+    tree.write("0000:01:00.0/net/pf1/dev_port", "1");
+    refused(
+        &tree,
+        VF,
+        &wanted,
+        "the PF `0000:01:00.0` has several ports (`pf0`, `pf1`): it is not known through which of them the VF `0000:01:10.0` is configured; only a configuration without settings of the PF works",
+    );
+    assert!(tree.identify(VF, &Wanted::default()).is_ok());
+    // As IPoIB shows a child interface, which is at the same port.
+    tree.write("0000:01:00.0/net/pf1/dev_port", "0");
+    assert!(tree.identify(VF, &wanted).is_ok());
+}
+
+#[test]
+fn vf_with_two_network_devices_is_refused() {
+    let tree = Tree::new();
+    tree.netdev(VF, "eth3", 6, 1, "");
+    refused(
+        &tree,
+        VF,
+        &Wanted::default(),
+        "the VF `0000:01:10.0` has the network devices `eth2`, `eth3`, this plugin attaches VFs with one",
+    );
 }

@@ -39,7 +39,7 @@ pub(super) async fn leave_pod(
     };
     let pod = Netlink::in_netns(&netns, setup.request_deadline)?;
     if !saved.netns.is(netns.id(), pod.netns_cookie()) {
-        return Ok(());
+        return Ok(Whereabouts::GonePod);
     }
     let failed = |source| KernelError::Link { device, source };
     let Some(link) = find(&pod, saved).await.map_err(failed)? else {

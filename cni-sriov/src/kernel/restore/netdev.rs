@@ -9,12 +9,12 @@ use sriov_host::netlink::{Link, LinkChange, Netlink, NetlinkError};
 use sriov_host::{IfName, PciAddress, sysfs};
 
 use super::leave_pod::{Whereabouts, is_below_pod, leave_pod};
-use crate::chain::chain;
 use crate::kernel::error::KernelError;
 use crate::kernel::rebind::{await_netdev, restart};
 use crate::model::{SavedAttachmentV1, SavedLink, claim_to, spare_name};
 use crate::plan::restore::{LinkRestore, ReturnedLink, link_changes, link_difference};
 use crate::setup::Setup;
+use sriov_host::chain;
 
 /// Time in which the kernel returns the network device of a deleted network namespace.
 const RETURN: Duration = Duration::from_secs(10);

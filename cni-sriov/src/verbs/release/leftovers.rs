@@ -11,7 +11,7 @@ use crate::model::{Phase, SavedAttachmentV1};
 use crate::request::Request;
 use crate::setup::Setup;
 
-/// Undoes an attachment of the VF that died, in the middle or with its pod; returns whether there was one.
+/// Undoes an attachment of the VF that died, in the middle or with its pod.
 ///
 /// # Errors
 /// [`JournalError::Busy`] or [`JournalError::BusyElsewhere`] when the VF has an attachment that exists, or what could not be undone.
@@ -20,10 +20,9 @@ pub(crate) async fn release_leftovers(
     journal: &Journal,
     request: &Request,
     device: PciAddress,
-) -> Result<bool, Failure> {
+) -> Result<(), Failure> {
     let Some(saved) = journal.read(device)? else {
-        journal.ensure_not_of_go(device)?;
-        return Ok(false);
+        return Ok(journal.ensure_not_of_go(device)?);
     };
     if exists(setup, &saved)? {
         let SavedAttachmentV1 {
@@ -44,7 +43,7 @@ pub(crate) async fn release_leftovers(
         Ok(()) => journal.ensure_not_of_go(device)?,
         Err(failure) => owe_addresses(journal, device, failure)?,
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Whether an attachment is complete, and both its VF and its pod still exist.

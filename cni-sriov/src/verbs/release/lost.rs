@@ -10,7 +10,6 @@ use sriov_host::{IfName, PciAddress, sysfs};
 
 use super::reconstruct::reconstruct;
 use super::undo::undo;
-use crate::chain::chain;
 use crate::device::{DeviceError, driver_of};
 use crate::failure::Failure;
 use crate::ipam::Ipam;
@@ -21,6 +20,7 @@ use crate::plan::named_changes;
 use crate::request::Request;
 use crate::result::Attached;
 use crate::setup::Setup;
+use sriov_host::chain;
 
 /// Restores the VF to its driver's defaults if it is proven to be this attachment's, and calls IPAM in any case (CNI specification, section 2, DEL).
 ///

@@ -116,7 +116,8 @@ fn a_guid_that_is_not_told_is_taken_all_the_same() {
         let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
         netlink.set_vf(PF, VF, &guid).await.unwrap();
         assert_eq!(guid.is_done(&kernel.vf(PF, VF).unwrap()), Some(true));
-        let (pf, settings) = netlink.vf_of_pf(PF, VF).await.unwrap().unwrap();
+        let report = netlink.vf_of_pf(PF, VF).await.unwrap().unwrap();
+        let (pf, settings) = (report.link, report.settings);
         assert_eq!(Some(pf), kernel.link(PF));
         assert_eq!(settings, Some(VfSettings::default()));
     });
@@ -241,7 +242,8 @@ fn a_list_of_vfs_that_the_kernel_cannot_express_hides_the_settings_and_not_the_p
         let too_long = |_, request: &Request| matches!(request, Request::ReadVfs(_));
         kernel.fail_when(too_long, Failure::errno(Errno::EMSGSIZE));
         let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
-        let (pf, settings) = netlink.vf_of_pf(PF, VF).await.unwrap().unwrap();
+        let report = netlink.vf_of_pf(PF, VF).await.unwrap().unwrap();
+        let (pf, settings) = (report.link, report.settings);
         assert_eq!((pf.name, settings), ("pf0".into(), None));
         let asked = [Request::ReadVfs(PF), Request::ReadLink(PF)];
         assert_eq!(kernel.requests(), asked);

@@ -175,14 +175,14 @@ fn difference_is_named() {
 /// What a pod can do to the device besides names, address, MTU and state.
 fn spoilt() -> Link {
     Link {
-        properties: LinkProperties {
+        properties: Box::new(LinkProperties {
             flags: LinkFlags::NOARP | LinkFlags::PROMISC | LinkFlags::ALLMULTI,
             promiscuity: 1,
             group: 77,
             alias: Some(RawName::from_bytes(b"x\xff")),
             xdp: [(XdpMode::Generic, 7)].into(),
             ..LinkProperties::default()
-        },
+        }),
         ..link()
     }
 }
@@ -207,7 +207,7 @@ fn properties_of_before_are_restored_where_they_are_saved() {
     let properties = LinkProperties {
         group: 3,
         alias: Some("rack 7".into()),
-        ..link().properties
+        ..*link().properties
     };
     let saved = SavedLink {
         properties: Some(properties),
@@ -259,7 +259,7 @@ fn what_no_change_restores_counts_until_the_driver_started_again() {
     };
     let promiscuous = LinkProperties {
         promiscuity: 1,
-        ..link().properties
+        ..*link().properties
     };
     let cases = [
         (
@@ -278,7 +278,7 @@ fn what_no_change_restores_counts_until_the_driver_started_again() {
         ),
         (
             returned(&Link {
-                properties: promiscuous,
+                properties: Box::new(promiscuous),
                 ..link()
             }),
             "promiscuity is 1, expected 0",

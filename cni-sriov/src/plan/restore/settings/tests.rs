@@ -152,6 +152,7 @@ fn baseline_of(admin: Option<&str>, own: &str) -> Baseline {
             mac: Some(own.parse().unwrap()),
             ..examples::saved_link()
         }),
+        driver: None,
     }
 }
 
