@@ -185,8 +185,9 @@ fn pf_names(fields: &Fields<'_>, findings: &mut Findings) -> Vec<PfSelector<Stri
 
 fn drivers(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {
     let drivers = fields.texts("drivers", findings);
+    let all: Vec<&str> = drivers.iter().map(|(_, driver)| *driver).collect();
     for (path, driver) in &drivers {
-        if let Some(warning) = unmatchable::driver(driver) {
+        if let Some(warning) = unmatchable::driver(driver, &all) {
             findings.warning(path, warning);
         }
     }

@@ -46,8 +46,8 @@ pub(super) fn pf_name(pf: &str) -> Option<String> {
     })
 }
 
-/// Why no PCI device can have a driver of this name.
-pub(super) fn driver(driver: &str) -> Option<String> {
+/// Why no PCI device can have a driver of this name; `all` are the drivers of the condition.
+pub(super) fn driver(driver: &str, all: &[&str]) -> Option<String> {
     let none = |what: String| Some(format!("no PCI device has the driver `{driver}`: {what}"));
     if VDPA.contains(&driver) {
         return none("vDPA devices are chosen with `vdpaType`".to_owned());
@@ -60,6 +60,10 @@ pub(super) fn driver(driver: &str) -> Option<String> {
     let (right, _) = DRIVERS
         .iter()
         .find(|(right, others)| is(right) || others.iter().any(|other| is(other)))?;
+    // For a kernel that has the other name.
+    if all.contains(right) {
+        return None;
+    }
     none(format!("did you mean `{right}`?"))
 }
 
@@ -136,10 +140,11 @@ mod tests {
         ] {
             let warning =
                 format!("no PCI device has the driver `{driver}`: did you mean `{right}`?");
-            assert_eq!(super::driver(driver), Some(warning));
+            assert_eq!(super::driver(driver, &[driver]), Some(warning));
         }
+        assert_eq!(driver("i40evf", &["i40evf", "iavf"]), None);
         for driver in ["vhost_vdpa", "virtio_vdpa"] {
-            let warning = super::driver(driver).unwrap();
+            let warning = super::driver(driver, &[driver]).unwrap();
             assert!(
                 warning.ends_with("vDPA devices are chosen with `vdpaType`"),
                 "{warning}"
@@ -153,7 +158,7 @@ mod tests {
             "my_driver",
             "ice",
         ] {
-            assert_eq!(super::driver(driver), None, "{driver}");
+            assert_eq!(super::driver(driver, &[driver]), None, "{driver}");
         }
     }
 }
