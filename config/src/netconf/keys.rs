@@ -5,7 +5,7 @@
 use crate::fields::{Fields, Findings, Hint, nearest_within};
 
 /// Keys that this plugin reads.
-const OURS: [&str; 20] = [
+const OURS: &[&str] = &[
     "cniVersion",
     "name",
     "type",
@@ -28,9 +28,9 @@ const OURS: [&str; 20] = [
     "mtu",
 ];
 /// Keys that this plugin reads and that are too short or too common to be what somebody meant by another key.
-const COMMON: [&str; 2] = ["logFile", "logLevel"];
+const COMMON: &[&str] = &["logFile", "logLevel"];
 /// Keys of the CNI specification, of the runtime and of Multus.
-const OTHERS: [&str; 12] = [
+const OTHERS: &[&str] = &[
     "capabilities",
     "args",
     "plugins",
@@ -45,7 +45,7 @@ const OTHERS: [&str; 12] = [
     "comment",
 ];
 /// Keys of other plugins for VFs, and what there is instead.
-const FOREIGN: [(&str, &str); 8] = [
+const FOREIGN: &[(&str, &str)] = &[
     ("vlan_trunk", TRUNK),
     ("vlanTrunk", TRUNK),
     ("trunk", TRUNK),
@@ -69,11 +69,11 @@ const FOREIGN: [(&str, &str); 8] = [
 ];
 const TRUNK: &str = "a VF has one VLAN, `vlan`; without it the pod may send tagged frames";
 /// Keys that are read in `runtimeConfig` only.
-const RUNTIME: [&str; 2] = ["infinibandGUID", "CNIDeviceInfoFile"];
+const RUNTIME: &[&str] = &["infinibandGUID", "CNIDeviceInfoFile"];
 
 /// Warns of keys without effect that were probably meant for this plugin.
 pub(super) fn warn(fields: &Fields<'_>, findings: &mut Findings) {
-    let known: Vec<&str> = [&OURS[..], &COMMON, &OTHERS].concat();
+    let known: Vec<&str> = [OURS, COMMON, OTHERS].concat();
     fields.warn_unknown(&known, hint, findings);
 }
 
@@ -86,7 +86,7 @@ fn hint(key: &str) -> Hint {
         return Hint::Instead(instead);
     }
     // Of short keys each edit makes another word.
-    match nearest_within(key, &OURS, 2.min(key.len() / 3)) {
+    match nearest_within(key, OURS, 2.min(key.len() / 3)) {
         Some(known) => Hint::Nearest(known),
         None => Hint::Ignore,
     }
