@@ -153,6 +153,8 @@ impl Plan<'_> {
 
     /// Adds a device to the first draft with a selector that matches; the selector determines the extras.
     fn assign(&mut self, candidate: &Candidate<'_>, mut device: PoolDevice) -> Result<(), LeftOut> {
+        let as_vf = candidate.as_if_a_vf();
+        let mut is_wanted_for_vfs = false;
         let drafts = self.drafts.iter_mut();
         for draft in drafts.filter(|draft| candidate.is_for(draft.resource)) {
             if let Some(selector) = draft.selector_for(candidate) {
@@ -164,8 +166,13 @@ impl Plan<'_> {
                 draft.devices.push(device);
                 return Ok(());
             }
+            is_wanted_for_vfs |= candidate.can_have_vfs && draft.selector_for(&as_vf).is_some();
         }
-        Err(LeftOut::NoSelector)
+        Err(if is_wanted_for_vfs {
+            LeftOut::PfWithoutVfs
+        } else {
+            LeftOut::NoSelector
+        })
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Candidate<'a> {
     pub(crate) hardware: &'a PciFunction,
     /// The PF of a VF or a subfunction, else the function itself.
     pub(crate) pf: &'a PciFunction,
+    /// Whether it is a PF, with or without VFs.
+    pub(crate) can_have_vfs: bool,
     /// Number among the VFs or subfunctions of its PF.
     pub(crate) number: Option<u32>,
     pub(crate) link_type: Option<LinkType>,
@@ -21,11 +23,14 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// A PCI function; a PF can be selected by its own name, which the Go plugin does not support (docs/differences.md).
+    /// A PCI function.
+    ///
+    /// A NIC without SR-IOV can be selected by its own name, which the Go plugin does not support (docs/differences.md).
     pub fn function(snapshot: &'a HostSnapshot, function: &'a PciFunction) -> Self {
         Self {
             hardware: function,
             pf: snapshot.pf_of(function).unwrap_or(function),
+            can_have_vfs: matches!(function.role, SriovRole::Pf { .. }),
             number: vf_index(function).map(|index| u32::from(index.get())),
             link_type: snapshot.link_type(function),
             has_rdma: !function.rdma.is_empty() || is_rdma_in_pod(snapshot, function),
@@ -41,6 +46,7 @@ impl<'a> Candidate<'a> {
         Some(Self {
             hardware: pf,
             pf,
+            can_have_vfs: false,
             number: Some(subfunction.sfnum),
             link_type: own
                 .map(|netdev| netdev.link_type)
@@ -49,6 +55,14 @@ impl<'a> Candidate<'a> {
             ddp_profile: ddp_profile(snapshot, pf),
             aux_type: Some("sf"),
         })
+    }
+
+    /// The same device as if it were not a PF: shows which resources wait for its VFs.
+    pub(crate) fn as_if_a_vf(self) -> Self {
+        Self {
+            can_have_vfs: false,
+            ..self
+        }
     }
 
     /// Whether it is the kind of device that the resource is for.

@@ -124,6 +124,8 @@ impl Condition<'_> {
             Self::Drivers(names) => is_in(names, hardware.driver.as_deref()),
             Self::PciAddresses(addresses) => addresses.contains(&hardware.address),
             Self::AcpiIndexes(indexes) => is_in(indexes, hardware.acpi_index.as_deref()),
+            // These keys name a PF whose VFs are wanted, and never the PF: it may have none for a moment.
+            Self::PfNames(_) | Self::RootDevices(_) if device.can_have_vfs => false,
             Self::PfNames(pfs) => pfs
                 .iter()
                 .any(|wanted| has_name(device.pf, &wanted.pf) && wanted.contains(device.number)),

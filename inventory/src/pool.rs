@@ -114,6 +114,9 @@ pub enum LeftOut {
     /// It is a PF that has VFs.
     #[error("it is a PF with VFs")]
     PfWithVfs,
+    /// It is a PF without VFs, and a resource is for its VFs.
+    #[error("it is a PF without VFs, and `pfNames` and `rootDevices` select VFs")]
+    PfWithoutVfs,
     /// Its PF was removed.
     #[error("its PF is gone")]
     NoPf,

@@ -116,6 +116,44 @@ fn vfs_of_both_pfs_by_name_and_range() {
     );
 }
 
+/// A PF before its VFs are created, or while they are created again.
+#[test]
+fn pf_without_vfs_is_not_offered_in_their_place() {
+    let mut snapshot = machine();
+    for pf in ["0000:01:00.0", "0000:02:00.0"] {
+        let pf = snapshot.functions.get_mut(&pf.parse().unwrap()).unwrap();
+        let vfs = BTreeMap::new();
+        pf.role = SriovRole::Pf { total_vfs: 7, vfs };
+    }
+    let without = Some(LeftOut::PfWithoutVfs);
+    let unmatched = Some(LeftOut::NoSelector);
+    for (selectors, first, second) in [
+        (r#"{"pfNames": ["pf1"]}"#, &without, &unmatched),
+        (
+            r#"{"rootDevices": ["0000:01:00.0", "0000:02:00.0#0-3"]}"#,
+            &without,
+            &unmatched,
+        ),
+        (
+            r#"[{"pfNames": ["pf1#0-3"]}, {"drivers": ["igb"], "pfNames": ["pf2"]}]"#,
+            &unmatched,
+            &without,
+        ),
+        // As the Go plugin offers it.
+        (r#"{"pciAddresses": ["0000:01:00.0"]}"#, &None, &unmatched),
+        (r#"{"drivers": ["igb"]}"#, &None, &None),
+    ] {
+        let config =
+            format!(r#"{{"resourceList": [{{"resourceName": "a", "selectors": {selectors}}}]}}"#);
+        let config = ResourceList::parse(&config, "x.y").unwrap();
+        let plan = plan_pools(&snapshot, &config, &BTreeSet::new());
+        for (pf, expected) in [("0000:01:00.0", first), ("0000:02:00.0", second)] {
+            let why = plan.left_out.get(&pf.parse().unwrap());
+            assert_eq!(why, expected.as_ref(), "{selectors} {pf}");
+        }
+    }
+}
+
 #[test]
 fn the_first_resource_gets_the_device_and_uplinks_are_left_out() {
     check(
