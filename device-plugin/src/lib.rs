@@ -23,6 +23,9 @@ use crate::cli::args::{self, Invocation};
 use crate::cli::tool::{self, Paint};
 use crate::runtime::error::StartError;
 
+/// Threads for what may block: a look at the devices, a page of metrics, the owners, allocations.
+const BLOCKING_THREADS: usize = 16;
+
 /// Runs the program with its command line; the first word is the program's name.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     match args::parse(words) {
@@ -34,6 +37,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.thread_keep_alive(Duration::from_secs(1));
+    builder.max_blocking_threads(BLOCKING_THREADS);
     let runtime = builder.enable_all().build().map_err(StartError::Runtime)?;
     match invocation {
         Invocation::Print(text) => stdout().write_all(text.as_bytes())?,
@@ -44,7 +48,12 @@ fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
             let verdict = tool::run(&settings, &command, paint, out, notes);
             return Ok(runtime.block_on(verdict)?.into());
         }
-        Invocation::Run(settings) => runtime.block_on(runtime::run(settings))?,
+        Invocation::Run(settings) => {
+            let ended = runtime.block_on(runtime::run(settings));
+            // A thread that blocks in a read of sysfs must not delay the exit.
+            runtime.shutdown_background();
+            ended?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

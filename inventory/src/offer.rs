@@ -14,7 +14,7 @@ use crate::pool::Pools;
 /// The newest snapshot with its plan, and the history of the devices.
 #[derive(Debug, Default)]
 pub struct Offer {
-    snapshot: HostSnapshot,
+    snapshot: Arc<HostSnapshot>,
     planned: Pools,
     held: HeldDevices,
     damper: Damper,
@@ -22,7 +22,7 @@ pub struct Offer {
 
 impl Offer {
     /// Replaces the snapshot and the plan that was made from it.
-    pub fn take(&mut self, snapshot: HostSnapshot, mut planned: Pools) {
+    pub fn take(&mut self, snapshot: Arc<HostSnapshot>, mut planned: Pools) {
         // Unchanged devices exist once in memory: what is offered and what was sent share them.
         for (now, before) in planned.pools.iter_mut().zip(&self.planned.pools) {
             if now.devices == before.devices {
@@ -33,7 +33,7 @@ impl Offer {
     }
 
     /// The newest snapshot.
-    pub fn snapshot(&self) -> &HostSnapshot {
+    pub fn snapshot(&self) -> &Arc<HostSnapshot> {
         &self.snapshot
     }
 

@@ -23,8 +23,10 @@ pub struct Counts {
     pub resources: BTreeMap<ResourceName, ResourceCounts>,
     /// Time of the scans that succeeded.
     pub scans: Histogram,
-    /// Scans that failed.
+    /// Scans that failed, or did not finish in time.
     pub failed_scans: u64,
+    /// Whether the scan in progress should have finished.
+    pub is_scan_overdue: bool,
     /// Whether the configuration that was read last is in use.
     pub is_config_valid: bool,
     /// Its resources with a mistake, by name, or by path where the name is wrong.

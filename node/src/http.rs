@@ -4,4 +4,5 @@ pub mod exposition;
 pub mod page;
 pub mod readiness;
 pub mod server;
+mod shared_page;
 pub mod traffic;

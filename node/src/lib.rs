@@ -8,6 +8,7 @@
 pub mod counts;
 pub mod discover;
 pub mod grant;
+pub mod heartbeat;
 pub mod holders;
 pub mod http;
 pub mod proto;

@@ -11,6 +11,7 @@
 
 use std::alloc::System;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sriov_config::ResourceList;
@@ -62,7 +63,7 @@ fn cost(size: Size) -> [f64; 6] {
     let (pools, planned, placed) = on_heap(|| plan_pools(&snapshot, &config, &uplinks));
     let (offered, _, told) = on_heap(|| {
         let mut offer = Offer::default();
-        offer.take(snapshot, pools);
+        offer.take(Arc::new(snapshot), pools);
         let (pools, _) = offer.pools(&Owners::default(), Instant::now());
         (offer, pools)
     });

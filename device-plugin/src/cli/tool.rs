@@ -12,7 +12,6 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use sriov_config::ResourceList;
 use sriov_host::chain;
@@ -123,9 +122,8 @@ pub(crate) async fn run(
 impl NodeView {
     /// Looks at the machine once, through the same pipeline as the daemon.
     fn look(settings: &Settings, list: ResourceList, owners: Owners) -> Result<Self, ToolError> {
-        let mut pipeline = Pipeline::single();
         let scanned = scan(&settings.host, &Metrics::default()).map_err(ToolError::Scan)?;
-        pipeline.look(&settings.host, &list, scanned, Duration::ZERO);
+        let mut pipeline = Pipeline::single(&settings.host, &list, scanned);
         let (pools, _) = pipeline.pools(&owners);
         Ok(Self {
             list,

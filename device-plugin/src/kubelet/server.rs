@@ -80,10 +80,7 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
         let served = self.pool.borrow().clone();
         let requests = request.into_inner().container_requests;
         let start = Instant::now();
-        let responses: Result<Vec<_>, Status> = requests
-            .iter()
-            .map(|request| self.allocate_container(&served.pool, &request.devices_ids))
-            .collect();
+        let responses = self.allocate_all(Arc::clone(&served), requests).await;
         let code = responses.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.of(&served.pool.name, |counts| {
             *counts.allocations.entry(name_of(code)).or_default() += 1;
@@ -107,15 +104,21 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
 }
 
 impl PoolServer {
-    fn allocate_container(
+    /// Allocates on another thread: a read of sysfs that blocks stops this call only.
+    async fn allocate_all(
         &self,
-        pool: &Pool,
-        ids: &[String],
-    ) -> Result<api::ContainerAllocateResponse, Status> {
-        let granted = self.granter.grant(pool, ids);
-        let granted = granted.map_err(|error| status(&error))?;
-        tracing::info!(pool = %pool.name, devices = %ids.join(", "), "allocated");
-        Ok(container_response(&pool.name, &granted))
+        served: Arc<ServedPool>,
+        requests: Vec<api::ContainerAllocateRequest>,
+    ) -> Result<Vec<api::ContainerAllocateResponse>, Status> {
+        let granter = self.granter.clone();
+        let allocate = move || {
+            let requests = requests.iter();
+            requests
+                .map(|request| allocate(&granter, &served.pool, &request.devices_ids))
+                .collect()
+        };
+        let allocated = tokio::task::spawn_blocking(allocate).await;
+        allocated.map_err(|ended| Status::internal(chain(&ended).to_string()))?
     }
 
     /// The lists of one stream: the newest list first, then each change; a slow stream skips lists, as each list is complete.
@@ -138,6 +141,17 @@ impl PoolServer {
     fn name(&self) -> ResourceName {
         self.pool.borrow().pool.name.clone()
     }
+}
+
+fn allocate(
+    granter: &Granter,
+    pool: &Pool,
+    ids: &[String],
+) -> Result<api::ContainerAllocateResponse, Status> {
+    let granted = granter.grant(pool, ids);
+    let granted = granted.map_err(|error| status(&error))?;
+    tracing::info!(pool = %pool.name, devices = %ids.join(", "), "allocated");
+    Ok(container_response(&pool.name, &granted))
 }
 
 fn container_response(

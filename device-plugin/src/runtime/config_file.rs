@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sriov_config::{Finding, Mistakes, ResourceList};
 use sriov_host::chain;
@@ -27,7 +28,7 @@ pub(super) struct ConfigFile {
     /// The content of the newest file, good or not.
     text: String,
     /// The last good configuration.
-    pub(super) resources: ResourceList,
+    pub(super) resources: Arc<ResourceList>,
 }
 
 impl ConfigFile {
@@ -43,7 +44,7 @@ impl ConfigFile {
             path,
             resource_prefix: settings.resource_prefix.clone(),
             text,
-            resources,
+            resources: Arc::new(resources),
         })
     }
 
@@ -64,7 +65,7 @@ impl ConfigFile {
         match parsed {
             Ok(resources) if resources.unusable.is_empty() => {
                 tracing::info!("the configuration changed");
-                self.resources = resources;
+                self.resources = Arc::new(resources);
             }
             Ok(_) => tracing::error!("keeping the last good configuration"),
             Err(error) => {

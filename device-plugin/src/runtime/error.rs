@@ -1,7 +1,6 @@
 //! Why the daemon could not start.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sriov_host::sysfs::ScanError;
@@ -18,13 +17,6 @@ pub(crate) enum StartError {
     Config(#[from] ConfigError),
     #[error("cannot find the devices")]
     Scan(#[source] ScanError),
-    #[error(
-        "cannot listen on `{address}` for metrics (below 1024 that needs CAP_NET_BIND_SERVICE)"
-    )]
-    Listen {
-        address: SocketAddr,
-        source: io::Error,
-    },
     #[error(transparent)]
     NotWritable(#[from] NotWritable),
     #[error("cannot watch the kubelet's directory `{}`: is the kubelet installed, is --kubelet-dir right?", path.display())]

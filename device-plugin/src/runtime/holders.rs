@@ -1,5 +1,6 @@
 //! The task that refreshes the owners: queries the kubelet, reads the CNI plugin's journal, and keeps the files of devices up.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,22 @@ pub(super) struct HoldersTask {
     pub(super) owners: watch::Sender<Arc<Owners>>,
 }
 
+/// What follows the owners, with its state.
+#[derive(Debug)]
+struct Follower {
+    upkeep: FileUpkeep,
+    unattached: UnattachedVfs,
+}
+
+impl Default for Follower {
+    fn default() -> Self {
+        Self {
+            upkeep: FileUpkeep::new(|holder| holder.pod().is_some()),
+            unattached: UnattachedVfs::default(),
+        }
+    }
+}
+
 impl HoldersTask {
     /// Refreshes the owners for the first time; a kubelet that does not answer in time is queried again by [`Self::run`].
     pub(super) async fn learn(&self) {
@@ -51,8 +68,7 @@ impl HoldersTask {
     /// Refreshes the owners and keeps the files up until the servers of all pools have ended.
     pub(super) async fn run(mut self) {
         let mut journal = DirEvents::of(&self.cni_dir).ok();
-        let mut upkeep = FileUpkeep::new(|holder| holder.pod().is_some());
-        let mut unattached = UnattachedVfs::default();
+        let mut follower = Follower::default();
         let (mut due, mut later) = (Instant::now() + SETTLE, LATER.as_slice());
         loop {
             let is_event = tokio::select! {
@@ -63,7 +79,7 @@ impl HoldersTask {
                 },
                 event = self.events.recv() => match event {
                     Some(Event::Allocated(resource, ids)) => {
-                        upkeep.granted(&resource, ids, Instant::now().into_std());
+                        follower.upkeep.granted(&resource, ids, Instant::now().into_std());
                         true
                     }
                     Some(Event::Listed) => true,
@@ -77,7 +93,7 @@ impl HoldersTask {
                 continue;
             }
             self.refresh(pod_resources::DEADLINE).await;
-            self.follow(&mut upkeep, &mut unattached);
+            follower = self.follow(follower).await;
             // Memory that a scan, a list or a burst of calls has freed.
             heap::give_back();
             let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));
@@ -85,21 +101,32 @@ impl HoldersTask {
         }
     }
 
-    /// Acts on the refreshed owners: files of devices, and advice about unattached VFs.
-    fn follow(&mut self, upkeep: &mut FileUpkeep, unattached: &mut UnattachedVfs) {
+    /// Acts on the refreshed owners, beside the core loop: files of devices, and advice about unattached VFs.
+    async fn follow(&mut self, mut follower: Follower) -> Follower {
         let pools = self.pools.borrow_and_update().clone();
         let owners = self.owners.borrow().clone();
-        let now = Instant::now().into_std();
-        upkeep.reconcile(&self.host, &self.files, &pools, &owners, now);
-        let found = unattached_vfs(&self.host, &pools, &owners);
-        for line in unattached.due(found, now) {
-            tracing::warn!("{line}");
-        }
+        let (host, files) = (self.host.clone(), self.files.clone());
+        let followed = tokio::task::spawn_blocking(move || {
+            let now = Instant::now().into_std();
+            let Follower { upkeep, unattached } = &mut follower;
+            upkeep.reconcile(&host, &files, &pools, &owners, now);
+            let found = unattached_vfs(&host, &pools, &owners);
+            for line in unattached.due(found, now) {
+                tracing::warn!("{line}");
+            }
+            follower
+        });
+        followed.await.unwrap_or_default()
     }
 
     async fn refresh(&self, deadline: Duration) {
         let pods = pod_resources::query(&self.socket, deadline).await;
-        let attachments = journal::attachments(&self.host, &self.cni_dir);
+        let (host, cni_dir) = (self.host.clone(), self.cni_dir.clone());
+        // sysfs may block: the core loop shares this task's thread.
+        let read = tokio::task::spawn_blocking(move || journal::attachments(&host, &cni_dir));
+        let attachments = read
+            .await
+            .unwrap_or_else(|ended| Err(io::Error::other(ended)));
         self.owners.send_if_modified(|owners| {
             let mut now = Owners::clone(owners);
             match pods {

@@ -1,38 +1,41 @@
-//! The task that owns the configuration and the snapshot: looks at the devices, and publishes the pools.
+//! The task that owns the configuration and the pools: the core loop. It never reads the devices itself, and so always handles signals.
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sriov_host::snapshot::HostSnapshot;
-use sriov_host::{HostRoot, chain};
+use sriov_host::chain;
 use sriov_inventory::health_changes::{HealthChange, health_changes};
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::Metrics;
+use sriov_node::discover::background::{BackgroundLooks, LookError};
 use sriov_node::discover::changes::Changes;
-use sriov_node::discover::pipeline::Pipeline;
-use sriov_node::discover::scan::scan;
+use sriov_node::discover::pipeline::{Pipeline, Seen};
+use sriov_node::heartbeat::Pulse;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::config_file::ConfigFile;
+use super::error::StartError;
 use super::servers::PoolServers;
 use super::signals::ShutdownSignals;
 
-/// What wakes the task up, apart from its own timers and the owners.
+/// What wakes the task up, apart from its own timers, the looks and the owners.
 pub(super) struct Wakeups {
     pub(super) shutdown: ShutdownSignals,
     /// SIGHUP: read the configuration and the devices again.
     pub(super) hangup: Signal,
     pub(super) changes: Changes,
+    /// Probes of the loop.
+    pub(super) pulse: Pulse,
 }
 
 /// The task.
 #[derive(Debug)]
 pub(super) struct PoolsTask {
-    pub(super) host: HostRoot,
     pub(super) config: ConfigFile,
+    pub(super) looks: BackgroundLooks,
     pub(super) pipeline: Pipeline,
     pub(super) metrics: Arc<Metrics>,
     pub(super) owners: watch::Receiver<Arc<Owners>>,
@@ -52,46 +55,73 @@ pub(super) struct Timers {
 }
 
 impl PoolsTask {
-    /// Takes the first scan, then looks again after each change until a shutdown signal.
-    pub(super) async fn run(mut self, first: HostSnapshot, mut wakeups: Wakeups) {
+    /// Looks at the devices, and again after each change, until a shutdown signal.
+    ///
+    /// # Errors
+    /// When the first look fails.
+    pub(super) async fn run(mut self, mut wakeups: Wakeups) -> Result<(), StartError> {
         self.owners.mark_unchanged();
-        self.look(first, Duration::ZERO).await;
+        let mut is_first = true;
+        self.looks.request(&self.config.resources);
         loop {
-            let due = self.timers.scan_again.into_iter();
-            let due = due.chain(self.timers.recovery).min();
             tokio::select! {
                 () = wakeups.shutdown.recv() => break,
-                _ = wakeups.hangup.recv() => self.config.reload(&self.metrics),
-                () = wakeups.changes.recv() => self.config.reload(&self.metrics),
-                () = reached(due) => {}
-                Ok(()) = self.owners.changed() => {
-                    self.publish().await;
-                    continue;
-                }
+                _ = wakeups.hangup.recv() => self.reload().await,
+                () = wakeups.changes.recv() => self.reload().await,
+                () = wakeups.pulse.answer() => {}
+                () = reached(self.timers.scan_again) => self.look(),
+                () = reached(self.timers.recovery) => self.publish().await,
+                Ok(()) = self.owners.changed() => self.publish().await,
+                seen = self.looks.next() => match seen {
+                    Ok(seen) => {
+                        is_first = false;
+                        self.take(seen).await;
+                    }
+                    Err(LookError::Scan(error)) if is_first => return Err(StartError::Scan(error)),
+                    Err(LookError::Overdue) => self.go_on_without_look().await,
+                    Err(error) => log_failed_look(&error),
+                },
             }
-            self.refresh().await;
         }
         self.servers.end().await;
         tracing::info!("stopped");
+        Ok(())
     }
 
-    /// Scans the devices and publishes the result; a failed scan changes nothing.
-    async fn refresh(&mut self) {
-        self.timers = Timers::default();
-        let (host, metrics) = (self.host.clone(), Arc::clone(&self.metrics));
-        let start = Instant::now();
-        // Thousands of VFs are many files; the kubelet's calls must not wait for them.
-        let scanned = tokio::task::spawn_blocking(move || scan(&host, &metrics)).await;
-        match scanned {
-            Ok(Ok(snapshot)) => self.look(snapshot, start.elapsed()).await,
-            Ok(Err(error)) => log_failed_scan(&error),
-            Err(error) => log_failed_scan(&error),
+    /// Reads the configuration again, and looks at the devices.
+    async fn reload(&mut self) {
+        self.config.reload(&self.metrics);
+        self.look();
+        if self.looks.is_overdue() {
+            self.plan_again().await;
         }
     }
 
-    async fn look(&mut self, scanned: HostSnapshot, scan_time: Duration) {
+    fn look(&mut self) {
+        self.timers.scan_again = None;
+        self.looks.request(&self.config.resources);
+    }
+
+    async fn take(&mut self, seen: Seen) {
         let config = &self.config.resources;
-        self.timers.scan_again = self.pipeline.look(&self.host, config, scanned, scan_time);
+        self.timers.scan_again = self.pipeline.take(seen, config);
+        self.servers.configure(config);
+        self.publish().await;
+    }
+
+    /// A configuration that changed during the look applies to the devices that were seen last.
+    async fn go_on_without_look(&mut self) {
+        log_failed_look(&LookError::Overdue);
+        self.plan_again().await;
+    }
+
+    async fn plan_again(&mut self) {
+        let config = &self.config.resources;
+        // Before the first look there is nothing to plan.
+        if self.pipeline.snapshot().functions.is_empty() {
+            return;
+        }
+        self.pipeline.plan_again(config);
         self.servers.configure(config);
         self.publish().await;
     }
@@ -115,8 +145,8 @@ impl PoolsTask {
     }
 }
 
-fn log_failed_scan(error: &dyn Error) {
-    tracing::error!(error = %chain(error), "the scan failed, the pools stay as they are");
+fn log_failed_look(error: &dyn Error) {
+    tracing::error!(error = %chain(error), "cannot see changes of the devices, the pools contain what was seen last");
 }
 
 fn log_health(change: &HealthChange) {

@@ -7,12 +7,13 @@ use sriov_host::heap;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::Metrics;
+use sriov_node::discover::background::BackgroundLooks;
 use sriov_node::discover::changes::Changes;
 use sriov_node::discover::pipeline::Pipeline;
-use sriov_node::discover::scan::scan;
 use sriov_node::grant::Granter;
 use sriov_node::grant::cdi::CdiDir;
 use sriov_node::grant::files::DeviceFiles;
+use sriov_node::heartbeat::{Heartbeat, Pulse, heartbeat};
 use sriov_node::holders::event::Event;
 use sriov_node::holders::pod_resources;
 use sriov_node::http::readiness;
@@ -42,16 +43,16 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     // Before the first thread: the thread that scans and the one that answers would have a heap each.
     heap::share_one_arena();
     // Before the first scan, or a change right after it would be missed.
-    let wakeups = subscribe(&settings)?;
+    let (heartbeat, pulse) = heartbeat();
+    let mut wakeups = subscribe(&settings, pulse)?;
     let config = ConfigFile::load(&settings)?;
     let (place, events) = kubelet_dir(&settings)?;
     let metrics = Arc::new(Metrics::default());
-    let first = scan(&settings.host, &metrics).map_err(StartError::Scan)?;
     metrics.count(|counts| counts.read_config(Some(&config.resources)));
 
     let channels = Channels::new();
     let mut tasks = JoinSet::new();
-    serve_http(&settings, &channels, &metrics, &mut tasks).await?;
+    serve_http(&settings, &channels, &metrics, heartbeat, &mut tasks);
     let granter = granter(&settings, channels.send_events);
     let holders = HoldersTask {
         host: settings.host.clone(),
@@ -63,21 +64,24 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         owners: channels.send_owners,
     };
     // Before the first device is advertised: one that the CNI plugin withholds must not be offered for a moment.
-    holders.learn().await;
+    tokio::select! {
+        () = wakeups.shutdown.recv() => return Ok(()),
+        () = holders.learn() => {}
+    }
     tasks.spawn(holders.run());
     let pools = PoolsTask {
-        host: settings.host,
         config,
-        pipeline: Pipeline::continuous(),
+        looks: BackgroundLooks::new(settings.host, Arc::clone(&metrics)),
+        pipeline: Pipeline::default(),
         metrics: Arc::clone(&metrics),
         owners: channels.owners,
         all_pools: channels.send_pools,
         servers: PoolServers::new(place, events, granter, metrics),
         timers: Timers::default(),
     };
-    pools.run(first, wakeups).await;
+    let ended = pools.run(wakeups).await;
     tasks.shutdown().await;
-    Ok(())
+    ended
 }
 
 /// The channels between the tasks.
@@ -106,11 +110,12 @@ impl Channels {
     }
 }
 
-fn subscribe(settings: &Settings) -> Result<Wakeups, StartError> {
+fn subscribe(settings: &Settings, pulse: Pulse) -> Result<Wakeups, StartError> {
     Ok(Wakeups {
         hangup: signal(SignalKind::hangup()).map_err(StartError::Runtime)?,
         shutdown: ShutdownSignals::new().map_err(StartError::Runtime)?,
         changes: Changes::of(&settings.config_file),
+        pulse,
     })
 }
 
@@ -128,28 +133,24 @@ fn kubelet_dir(settings: &Settings) -> Result<(Place, DirEvents), StartError> {
     Ok((place, events))
 }
 
-async fn serve_http(
+fn serve_http(
     settings: &Settings,
     channels: &Channels,
     metrics: &Arc<Metrics>,
+    heartbeat: Heartbeat,
     tasks: &mut JoinSet<()>,
-) -> Result<(), StartError> {
-    let Some(address) = settings.metrics_address else {
-        return Ok(());
-    };
+) {
     let state = HttpState {
         host: settings.host.clone(),
         pools: channels.pools.clone(),
         owners: channels.owners.clone(),
         metrics: Arc::clone(metrics),
+        heartbeat,
         missing: readiness::missing,
     };
-    let listener = http::listen(address).await;
-    let listener = listener.map_err(|source| StartError::Listen { address, source })?;
-    let address = listener.local_addr().unwrap_or(address);
-    tracing::info!("metrics are served on http://{address}/metrics");
-    tasks.spawn(http::serve(listener, state));
-    Ok(())
+    if let Some(address) = settings.metrics_address {
+        tasks.spawn(http::run(address, state));
+    }
 }
 
 fn granter(settings: &Settings, events: mpsc::UnboundedSender<Event>) -> Granter {

@@ -1,6 +1,7 @@
 //! The stages from a scan to the pools, for the daemons and the command line tools alike: a new stage is added here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sriov_config::ResourceList;
@@ -18,19 +19,28 @@ use super::uplinks::uplinks;
 /// A PF whose VFs are being created or removed is scanned again after this time, or later when a scan takes long.
 const SCAN_AGAIN: Duration = Duration::from_millis(50);
 
-/// The pipeline, with its state from one look to the next.
-#[derive(Debug, Default)]
-pub struct Pipeline {
+/// The stages that read the machine, with their state from one look to the next. They may block for as long as the kernel does.
+#[derive(Clone, Debug, Default)]
+pub struct Discovery {
     /// Absent for a single look, which shows the machine as it is.
     settling: Option<Settling>,
-    offer: Offer,
-    uplinks: BTreeSet<String>,
+    /// The newest settled snapshot.
+    before: Arc<HostSnapshot>,
     /// Problems of the newest scan, each logged once.
     problems: Vec<ScanProblem>,
 }
 
-impl Pipeline {
-    /// A pipeline for many looks: while VFs are being created or removed their PF stays as it was.
+/// What a look found.
+#[derive(Debug)]
+pub struct Seen {
+    /// The snapshot and the uplinks; absent while no PF has settled yet.
+    machine: Option<(Arc<HostSnapshot>, BTreeSet<String>)>,
+    /// When to scan again, if some PF is not settled.
+    scan_again: Option<Instant>,
+}
+
+impl Discovery {
+    /// For many looks: while VFs are being created or removed their PF stays as it was.
     pub fn continuous() -> Self {
         Self {
             settling: Some(Settling::default()),
@@ -38,23 +48,16 @@ impl Pipeline {
         }
     }
 
-    /// A pipeline for one look.
-    pub fn single() -> Self {
-        Self::default()
-    }
-
-    /// Takes a scan: settle, enrich, plan. Returns when to scan again, if some PF is not settled.
-    ///
-    /// `scan_time` is how long the scan took.
+    /// Takes a scan: settle, enrich, uplinks. `scan_time` is how long the scan took.
     pub fn look(
         &mut self,
         host: &HostRoot,
         config: &ResourceList,
         mut scanned: HostSnapshot,
         scan_time: Duration,
-    ) -> Option<Instant> {
+    ) -> Seen {
         self.log_problems(&scanned);
-        let (before, now) = (self.offer.snapshot(), Instant::now());
+        let (before, now) = (&self.before, Instant::now());
         let settling = self.settling.as_mut();
         let unsettled = settling.map(|settling| settling.unsettled(&scanned, before, now));
         let unsettled = unsettled.unwrap_or_default();
@@ -63,19 +66,71 @@ impl Pipeline {
             scan_again = Some(now + SCAN_AGAIN.max(2 * scan_time));
             // The first look waits until all PFs are settled.
             if before.functions.is_empty() {
-                return scan_again;
+                return Seen {
+                    machine: None,
+                    scan_again,
+                };
             }
             scanned.take_pfs(&unsettled, before);
         }
         scanned.keep_unreadable(before);
         enrich::enrich(host, &mut scanned, config);
-        self.uplinks = uplinks(host);
-        let planned = plan_pools(&scanned, config, &self.uplinks);
+        self.before = Arc::new(scanned);
+        Seen {
+            machine: Some((Arc::clone(&self.before), uplinks(host))),
+            scan_again,
+        }
+    }
+
+    fn log_problems(&mut self, scanned: &HostSnapshot) {
+        if self.problems == scanned.problems {
+            return;
+        }
+        // A single look reports the problems in its answer.
+        for problem in scanned.problems.iter().filter(|_| self.settling.is_some()) {
+            let ScanProblem { device, reason } = problem;
+            tracing::warn!(%device, %reason, "cannot read the device");
+        }
+        self.problems.clone_from(&scanned.problems);
+    }
+}
+
+/// The pipeline: what was seen, planned by the configuration and judged by the owners.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    offer: Offer,
+    uplinks: BTreeSet<String>,
+}
+
+impl Pipeline {
+    /// Looks at the machine once, as it is.
+    pub fn single(host: &HostRoot, config: &ResourceList, scanned: HostSnapshot) -> Self {
+        let mut pipeline = Self::default();
+        let seen = Discovery::default().look(host, config, scanned, Duration::ZERO);
+        pipeline.take(seen, config);
+        pipeline
+    }
+
+    /// Plans the pools of what was seen. Returns when to scan again, if some PF is not settled.
+    pub fn take(&mut self, seen: Seen, config: &ResourceList) -> Option<Instant> {
+        if let Some((snapshot, uplinks)) = seen.machine {
+            self.uplinks = uplinks;
+            self.plan(snapshot, config);
+        }
+        seen.scan_again
+    }
+
+    /// Plans the pools of the newest snapshot again, by another configuration.
+    pub fn plan_again(&mut self, config: &ResourceList) {
+        self.plan(Arc::clone(self.offer.snapshot()), config);
+    }
+
+    fn plan(&mut self, snapshot: Arc<HostSnapshot>, config: &ResourceList) {
+        let planned = plan_pools(&snapshot, config, &self.uplinks);
         for (device, reason) in &planned.left_out {
             tracing::debug!(%device, %reason, "in no pool");
         }
-        self.offer.take(scanned, planned);
-        scan_again
+        self.offer.take(snapshot, planned);
     }
 
     /// The pools to offer now, judged by who holds what, and when they change by time alone.
@@ -91,17 +146,5 @@ impl Pipeline {
     /// The network devices that carry the default route.
     pub fn uplinks(&self) -> &BTreeSet<String> {
         &self.uplinks
-    }
-
-    fn log_problems(&mut self, scanned: &HostSnapshot) {
-        if self.problems == scanned.problems {
-            return;
-        }
-        // A single look reports the problems in its answer.
-        for problem in scanned.problems.iter().filter(|_| self.settling.is_some()) {
-            let ScanProblem { device, reason } = problem;
-            tracing::warn!(%device, %reason, "cannot read the device");
-        }
-        self.problems.clone_from(&scanned.problems);
     }
 }

@@ -16,6 +16,9 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
     if counts.scans.count == 0 || pools.pools.is_empty() {
         missing.push("the devices are not known yet".to_owned());
     }
+    if counts.is_scan_overdue {
+        missing.push("a scan of the devices does not finish: a read of sysfs blocks".to_owned());
+    }
     for pool in pools.pools.iter().filter(|pool| !pool.devices.is_empty()) {
         let name = &pool.name;
         let streams = counts

@@ -1,35 +1,47 @@
 //! The HTTP server: `/metrics`, `/healthz` and `/readyz`; it changes nothing.
+//!
+//! Clients may stall: each connection has a deadline and carries one request, and the oldest makes room for a new one.
 
-use std::collections::BTreeSet;
-use std::convert::Infallible;
-use std::io;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::Router;
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::State as Of;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use sriov_host::HostRoot;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::{PoolDevice, Pools};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tower::ServiceBuilder;
 
 use super::page::{self, State};
+use super::shared_page::SharedPage;
 use super::traffic;
 use crate::counts::{Counts, Metrics};
+use crate::heartbeat::Heartbeat;
 
-/// Connections at once: a scraper has one, people a few.
-const MAX_CONNECTIONS: usize = 32;
-/// A client that sends no request within this time is disconnected.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once: a scraper has one, the kubelet two, people a few.
+const MAX_CONNECTIONS: usize = 128;
+/// A connection ends after this time, whatever its client does.
+const CONNECTION: Duration = Duration::from_secs(15);
+/// A page that takes longer is not waited for.
+const SCRAPE: Duration = Duration::from_secs(10);
+/// The core loop answers within this time; the kubelet's probes wait 1 s by default.
+const BEAT: Duration = Duration::from_millis(900);
+/// The pause between two attempts to listen grows up to the second value.
+const LISTEN_AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
 /// The state that the endpoints report.
 #[derive(Clone, Debug)]
@@ -42,21 +54,62 @@ pub struct HttpState {
     pub owners: watch::Receiver<Arc<Owners>>,
     /// The counts of this process.
     pub metrics: Arc<Metrics>,
+    /// The core loop.
+    pub heartbeat: Heartbeat,
     /// Lists what the daemon lacks to be ready, in sentences.
     pub missing: fn(&Pools, &Owners, &Counts) -> Vec<String>,
 }
 
-/// Listens.
-///
-/// # Errors
-/// When the address does not belong to this machine, is in use, or needs a privilege.
-pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Serves until it is dropped. While the address is in use or missing, it tries again: the devices are more important than their metrics.
+pub async fn run(address: SocketAddr, state: HttpState) {
+    let listener = listen(address).await;
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!("metrics are served on http://{address}/metrics");
+    serve(listener, &router(state)).await;
 }
 
-/// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, state: HttpState) {
-    let mut connections = JoinSet::new();
+async fn listen(address: SocketAddr) -> TcpListener {
+    let [mut pause, longest] = LISTEN_AGAIN;
+    let mut logged = None;
+    loop {
+        let error = match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => error,
+        };
+        if logged != Some(error.kind()) {
+            tracing::error!(
+                %address, %error,
+                "no metrics and probes until the plugin can listen (a port below 1024 needs CAP_NET_BIND_SERVICE)"
+            );
+            logged = Some(error.kind());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
+fn router(state: HttpState) -> Router {
+    let too_late =
+        |_too_slow| async { (StatusCode::SERVICE_UNAVAILABLE, "sysfs does not answer\n") };
+    let in_time = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(too_late))
+        .timeout(SCRAPE);
+    let page = SharedPage::default();
+    let metrics = get(move |Of(state): Of<HttpState>| metrics(state, page.clone()));
+    Router::new()
+        .route("/metrics", metrics.layer(in_time))
+        .route("/healthz", get(alive))
+        .route("/livez", get(alive))
+        .route("/readyz", get(ready))
+        .fallback((
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz and /readyz\n",
+        ))
+        .with_state(state)
+}
+
+async fn serve(listener: TcpListener, router: &Router) {
+    let (mut connections, mut ages) = (JoinSet::new(), VecDeque::new());
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -69,54 +122,61 @@ pub async fn serve(listener: TcpListener, state: HttpState) {
             },
             Some(_) = connections.join_next() => continue,
         };
-        if connections.len() >= MAX_CONNECTIONS {
-            continue;
-        }
-        let state = state.clone();
-        connections.spawn(async move {
-            let service = service_fn(move |request| answer(state.clone(), request));
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(REQUEST_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!("a connection ended early: {error}");
-            }
-        });
+        make_room(&mut ages);
+        ages.push_back(connections.spawn(connection(stream, router.clone())));
     }
 }
 
-async fn answer(
-    state: HttpState,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refusal = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD\n".to_owned(),
-        );
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        refusal.headers_mut().insert(ALLOW, allowed);
-        return Ok(refusal);
+/// Ends the oldest connection when there are too many. The connections are ordered by age.
+fn make_room(ages: &mut VecDeque<AbortHandle>) {
+    ages.retain(|connection| !connection.is_finished());
+    if ages.len() >= MAX_CONNECTIONS
+        && let Some(oldest) = ages.pop_front()
+    {
+        oldest.abort();
     }
-    Ok(match request.uri().path() {
-        "/metrics" => metrics(state).await,
-        "/healthz" | "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => {
-            let missing = state.missing();
-            if missing.is_empty() {
-                text(StatusCode::OK, "ok\n".to_owned())
-            } else {
-                let lines = format!("{}\n", missing.join("\n"));
-                text(StatusCode::SERVICE_UNAVAILABLE, lines)
-            }
+}
+
+/// One request and its answer.
+async fn connection(stream: TcpStream, router: Router) {
+    let served = http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match tokio::time::timeout(CONNECTION, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("a connection ended early: {error}"),
+        Err(_elapsed) => tracing::debug!("a connection took too long"),
+    }
+}
+
+async fn alive(Of(state): Of<HttpState>) -> Response {
+    if state.heartbeat.is_alive(BEAT).await {
+        return "ok\n".into_response();
+    }
+    let text = "the core loop does not answer\n";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn ready(Of(state): Of<HttpState>) -> Response {
+    let missing = state.missing();
+    if missing.is_empty() {
+        return "ok\n".into_response();
+    }
+    let lines = format!("{}\n", missing.join("\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+}
+
+async fn metrics(state: HttpState, page: SharedPage) -> Response {
+    match page.get(move || state.page()).await {
+        Ok(page) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(CONTENT_TYPE, kind)], page).into_response()
         }
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz and /readyz\n".to_owned(),
-        ),
-    })
+        Err(error) => {
+            let text = format!("{error}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
 }
 
 impl HttpState {
@@ -124,40 +184,20 @@ impl HttpState {
         let counts = self.metrics.now();
         (self.missing)(&self.pools.borrow(), &self.owners.borrow(), &counts)
     }
-}
 
-async fn metrics(state: HttpState) -> Response<Full<Bytes>> {
-    // Thousands of VFs are many files; the kubelet's calls must not wait for them.
-    let page = tokio::task::spawn_blocking(move || {
-        let pools = state.pools.borrow().clone();
-        let owners = state.owners.borrow().clone();
+    /// Reads the counters of all VFs and makes the page.
+    fn page(&self) -> String {
+        let pools = self.pools.borrow().clone();
+        let owners = self.owners.borrow().clone();
         let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
         let pfs: BTreeSet<_> = devices.filter_map(PoolDevice::pf_address).collect();
         page::page(&State {
             pools: &pools,
             owners: &owners,
-            counts: &state.metrics.now(),
-            traffic: &traffic::read(&state.host, &pfs),
+            counts: &self.metrics.now(),
+            traffic: &traffic::read(&self.host, &pfs),
             tasks: Handle::current().metrics().num_alive_tasks(),
-            is_ready: state.missing().is_empty(),
+            is_ready: self.missing().is_empty(),
         })
-    })
-    .await;
-    match page {
-        Ok(page) => {
-            let mut answer = text(StatusCode::OK, page);
-            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            answer.headers_mut().insert(CONTENT_TYPE, kind);
-            answer
-        }
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
-}
-
-fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
-    *answer.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
-    answer
 }

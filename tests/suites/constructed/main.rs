@@ -10,9 +10,11 @@
 )]
 
 mod allocate;
+mod blocked;
 mod corpus;
 mod device_plugin;
 mod health;
+mod http;
 mod metrics;
 mod reconnects;
 mod subfunctions;
