@@ -7,7 +7,7 @@
     clippy::indexing_slicing,
     dead_code,
     unreachable_pub,
-    reason = "a test says what it expects by panicking"
+    reason = "a test fails by a panic"
 )]
 
 #[path = "support/machine.rs"]

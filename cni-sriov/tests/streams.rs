@@ -6,7 +6,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test says what it expects by panicking"
+    reason = "a test fails by a panic"
 )]
 
 use std::ffi::OsStr;

@@ -132,7 +132,7 @@ impl Call {
         process::run(&mut command, self.ipam.stdin.as_bytes(), deadline)
     }
 
-    /// Time that the plugin gets, as its configuration says.
+    /// Time that the plugin gets, from its configuration.
     fn limit(&self) -> Duration {
         let conf = NetConf::parse_for_release(&self.ipam.stdin);
         let limit = conf.ok().and_then(|(conf, _)| conf.ipam_timeout);

@@ -13,10 +13,10 @@
 //! ```
 
 mod assembler;
-mod types;
+mod btf;
 
 use self::assembler::{Assembler, Label, Register};
-use self::types::Types;
+use self::btf::Types;
 
 /// Result for a device with no upper device.
 pub(super) const NONE: u32 = 1;

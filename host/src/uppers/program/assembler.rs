@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::types::Field;
+use super::btf::Field;
 
 /// A register; those that are not here are arguments and results of helper functions.
 #[derive(Clone, Copy)]
