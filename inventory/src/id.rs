@@ -20,6 +20,33 @@ pub enum DeviceId {
 pub struct InvalidDeviceId(String);
 
 impl DeviceId {
+    /// The PCI function that is part of a name, as other drivers make names of addresses: `pci-0000-3b-02-0`, `0000:3b:02.0`.
+    pub fn in_name(name: &str) -> Option<Self> {
+        let is_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let (bytes, length) = (name.as_bytes(), "0000:00:00.0".len());
+        let parts =
+            (0..bytes.len()).filter_map(|start| Some((start, bytes.get(start..start + length)?)));
+        let mut whole = parts.filter(|(start, _)| {
+            let before = start.checked_sub(1).and_then(|before| bytes.get(before));
+            !is_word(before) && !is_word(bytes.get(start + length))
+        });
+        whole.find_map(|(_, part)| {
+            let [domain @ .., _, b1, b0, _, d1, d0, _, function] = part else {
+                return None;
+            };
+            let domain = std::str::from_utf8(domain).ok()?;
+            let [b1, b0, d1, d0, function] =
+                [b1, b0, d1, d0, function].map(|byte| char::from(*byte));
+            let address = format!("{domain}:{b1}{b0}:{d1}{d0}.{function}");
+            let is_separator = |at: usize| part.get(at).is_some_and(|byte| b"-_:.".contains(byte));
+            let address = address
+                .parse()
+                .ok()
+                .filter(|_| [4, 7, 10].into_iter().all(is_separator));
+            address.map(Self::Function)
+        })
+    }
+
     /// The address of a PCI function.
     pub fn address(&self) -> Option<PciAddress> {
         match self {
@@ -63,6 +90,24 @@ impl fmt::Display for DeviceId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn address_is_found_in_a_name_of_another_driver() {
+        for (name, address) in [
+            ("0000-3b-02-0", Some("0000:3b:02.0")),
+            ("pci-0000-3b-02-0", Some("0000:3b:02.0")),
+            ("vendor.com/vf=0000:3b:02.7", Some("0000:3b:02.7")),
+            ("10000-3b-02-0", None),
+            ("0000-3b-02-01", None),
+            ("000003b002000", None),
+            ("eth0", None),
+            ("gpu-ü-0000-3b-0", None),
+            ("", None),
+        ] {
+            let found = DeviceId::in_name(name).map(|id| id.to_string());
+            assert_eq!(found.as_deref(), address, "{name}");
+        }
+    }
 
     #[test]
     fn only_addresses_and_subfunction_names_are_ids() {

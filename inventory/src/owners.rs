@@ -12,6 +12,9 @@ use crate::id::DeviceId;
 /// The holders of one source, by device.
 pub type Holders = BTreeMap<DeviceId, Vec<Holder>>;
 
+/// The ids that the kubelet can allocate, by resource.
+pub type Allocatable = BTreeMap<String, BTreeSet<String>>;
+
 /// Who holds which device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owners {
@@ -28,10 +31,10 @@ pub struct Owners {
 /// The kubelet's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodDevices {
-    /// Containers that hold a device.
+    /// Containers, and claims of any driver, that hold a device.
     pub holders: Holders,
-    /// The ids that the kubelet can allocate, by resource.
-    pub allocatable: BTreeMap<String, BTreeSet<String>>,
+    /// The ids that the kubelet can allocate, by resource; absent when it did not answer that query.
+    pub allocatable: Option<Allocatable>,
 }
 
 /// Whoever holds a device.
@@ -65,7 +68,7 @@ pub struct ClaimHolder {
     pub namespace: String,
     /// Name of the claim.
     pub name: String,
-    /// UID of the claim: a name may be used again.
+    /// UID of the claim, as a name may be used again; empty in the answer of the kubelet, which has none.
     pub uid: String,
 }
 
@@ -90,6 +93,9 @@ impl Holder {
     fn is_same_owner(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Pod(a), Self::Pod(b)) => (&a.namespace, &a.pod) == (&b.namespace, &b.pod),
+            (Self::Claim(a), Self::Claim(b)) if a.uid.is_empty() || b.uid.is_empty() => {
+                (&a.namespace, &a.name) == (&b.namespace, &b.name)
+            }
             (Self::Claim(a), Self::Claim(b)) => a.uid == b.uid,
             (Self::Pod(_), Self::Claim(_)) | (Self::Claim(_), Self::Pod(_)) => false,
         }
@@ -232,7 +238,7 @@ mod tests {
         let owners = Owners {
             pods: pods.map(|pods| PodDevices {
                 holders: holders(pods),
-                allocatable: BTreeMap::new(),
+                allocatable: None,
             }),
             is_stale: false,
             claims: holders(claims),
@@ -268,6 +274,7 @@ mod tests {
         check(Some(&[]), &[claim("1")], attached, &[]);
         check(None, &[claim("1")], attached, &[]);
         check(None, &[claim("1"), claim("1")], None, &[]);
+        check(Some(&[claim("")]), &[claim("1")], attached, &[]);
         check(None, &[claim("1"), claim("2")], None, &[Finding::HeldTwice]);
         let pod = [pod("a", "app")];
         check(Some(&pod), &[claim("1")], None, &[Finding::HeldTwice]);

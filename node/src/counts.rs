@@ -44,6 +44,8 @@ pub struct ResourceCounts {
     pub accepted: u64,
     /// Registrations that failed.
     pub refused: u64,
+    /// Containers that started with a device that they may not be able to use.
+    pub pre_start_findings: u64,
     /// ListAndWatch streams that are open.
     pub streams: u64,
     /// ListAndWatch responses that were sent.

@@ -148,9 +148,9 @@ impl NodeView {
 async fn owners(settings: &Settings, notes: &mut dyn Write) -> Result<Owners, ToolError> {
     let mut owners = Owners::default();
     let socket = pod_resources::socket(&settings.kubelet_dir);
-    match pod_resources::query(&socket, pod_resources::DEADLINE).await {
-        Ok(pods) => owners.pods = Some(pods),
-        Err(error) => note(notes, &format!("{}; holders are not known", chain(&error)))?,
+    let answer = pod_resources::query(&socket, pod_resources::DEADLINE).await;
+    if let Err(error) = answer.and_then(|answer| answer.update(&mut owners)) {
+        note(notes, &format!("{}; holders are not known", chain(&error)))?;
     }
     match journal::attachments(&settings.host, &settings.cni_dir) {
         Ok(attachments) => owners.attachments = attachments,

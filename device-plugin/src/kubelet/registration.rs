@@ -14,9 +14,9 @@ use tonic::transport::Endpoint;
 use super::error::ServeError;
 use super::listener::{Inode, Listening, inode};
 use super::place::Place;
-use super::server::PoolServer;
+use super::server::{PoolServer, options};
+use crate::proto::v1beta1::RegisterRequest;
 use crate::proto::v1beta1::registration_client::RegistrationClient;
-use crate::proto::v1beta1::{DevicePluginOptions, RegisterRequest};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
@@ -162,10 +162,7 @@ async fn register(kubelet: &Path, socket: &Path, name: &ResourceName) -> Result<
             .to_string_lossy()
             .into_owned(),
         resource_name: name.to_string(),
-        options: Some(DevicePluginOptions {
-            pre_start_required: true,
-            get_preferred_allocation_available: true,
-        }),
+        options: Some(options()),
     };
     let answer = RegistrationClient::new(channel).register(request).await;
     answer

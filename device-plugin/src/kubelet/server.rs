@@ -45,10 +45,7 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
         &self,
         _: Request<api::Empty>,
     ) -> Result<Response<api::DevicePluginOptions>, Status> {
-        Ok(Response::new(api::DevicePluginOptions {
-            pre_start_required: true,
-            get_preferred_allocation_available: true,
-        }))
+        Ok(Response::new(options()))
     }
 
     type ListAndWatchStream = List;
@@ -91,14 +88,12 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
         }))
     }
 
+    /// Always succeeds: the kubelet would not start the container, nor any container with a device while the plugin is away.
     async fn pre_start_container(
         &self,
         request: Request<api::PreStartContainerRequest>,
     ) -> Result<Response<api::PreStartContainerResponse>, Status> {
-        let served = self.pool.borrow().clone();
-        let ids = request.into_inner().devices_ids;
-        let verified = self.granter.verify(&served.pool, &ids);
-        verified.map_err(|error| status(&error))?;
+        self.report(request.into_inner().devices_ids).await;
         Ok(Response::new(api::PreStartContainerResponse {}))
     }
 }
@@ -118,7 +113,19 @@ impl PoolServer {
                 .collect()
         };
         let allocated = tokio::task::spawn_blocking(allocate).await;
-        allocated.map_err(|ended| Status::internal(chain(&ended).to_string()))?
+        allocated.map_err(|ended| Status::internal(chain(&ended)))?
+    }
+
+    /// Reports devices of a container that it may not be able to use; their health is judged for all devices alike.
+    async fn report(&self, ids: Vec<String>) {
+        let (granter, served) = (self.granter.clone(), self.pool.borrow().clone());
+        let pool = served.pool.name.clone();
+        let verify = move || granter.verify(&served.pool, &ids);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(verify).await {
+            tracing::warn!(%pool, error = %chain(&error), "a container starts with a device that it may not be able to use");
+            self.metrics
+                .of(&pool, |counts| counts.pre_start_findings += 1);
+        }
     }
 
     /// The lists of one stream: the newest list first, then each change; a slow stream skips lists, as each list is complete.
@@ -143,15 +150,23 @@ impl PoolServer {
     }
 }
 
+/// The calls that the kubelet makes.
+pub(super) fn options() -> api::DevicePluginOptions {
+    api::DevicePluginOptions {
+        pre_start_required: false,
+        get_preferred_allocation_available: true,
+    }
+}
+
 fn allocate(
     granter: &Granter,
     pool: &Pool,
     ids: &[String],
 ) -> Result<api::ContainerAllocateResponse, Status> {
-    let granted = granter.grant(pool, ids);
-    let granted = granted.map_err(|error| status(&error))?;
+    let devices = granter.grant(pool, ids);
+    let devices = devices.map_err(|error| status(&error))?;
     tracing::info!(pool = %pool.name, devices = %ids.join(", "), "allocated");
-    Ok(container_response(&pool.name, &granted))
+    Ok(container_response(&pool.name, &devices))
 }
 
 fn container_response(

@@ -106,7 +106,7 @@ impl HoldersTask {
         let pools = self.pools.borrow_and_update().clone();
         let owners = self.owners.borrow().clone();
         let (host, files) = (self.host.clone(), self.files.clone());
-        let followed = tokio::task::spawn_blocking(move || {
+        let work = tokio::task::spawn_blocking(move || {
             let now = Instant::now().into_std();
             let Follower { upkeep, unattached } = &mut follower;
             upkeep.reconcile(&host, &files, &pools, &owners, now);
@@ -116,7 +116,7 @@ impl HoldersTask {
             }
             follower
         });
-        followed.await.unwrap_or_default()
+        work.await.unwrap_or_default()
     }
 
     async fn refresh(&self, deadline: Duration) {
@@ -129,15 +129,12 @@ impl HoldersTask {
             .unwrap_or_else(|ended| Err(io::Error::other(ended)));
         self.owners.send_if_modified(|owners| {
             let mut now = Owners::clone(owners);
-            match pods {
-                Ok(pods) => (now.pods, now.is_stale) = (Some(pods), false),
-                Err(error) => {
-                    if !now.is_stale {
-                        let error = chain(&error);
-                        tracing::warn!(%error, "using the previous answer of the kubelet");
-                    }
-                    now.is_stale = true;
+            if let Err(error) = pods.and_then(|answer| answer.update(&mut now)) {
+                if !owners.is_stale {
+                    let error = chain(&error);
+                    tracing::warn!(%error, "using the previous answer of the kubelet");
                 }
+                now.is_stale = true;
             }
             match attachments {
                 Ok(attachments) => now.attachments = attachments,

@@ -52,6 +52,7 @@ families! {
     LISTS = Counter "sriov_device_plugin_lists_sent_total" "ListAndWatch responses that were sent to the kubelet.";
     REGISTRATIONS = Counter "sriov_device_plugin_registrations_total" "Registrations with the kubelet, by result.";
     ALLOCATIONS = Counter "sriov_device_plugin_allocations_total" "Allocations, by gRPC code.";
+    PRE_START = Counter "sriov_device_plugin_pre_start_findings_total" "Calls of PreStartContainer for a device that the container may not be able to use.";
     ALLOCATE_TIME = Histogram "sriov_device_plugin_allocate_duration_seconds" "Time that allocations took.";
     SCAN_TIME = Histogram "sriov_device_plugin_scan_duration_seconds" "Time that scans of all devices took.";
     TASKS = Gauge "sriov_device_plugin_tasks" "Tasks that run in the process.";
@@ -215,6 +216,11 @@ fn resources(text: &mut Text, counts: &Counts) {
             let labels = [("resource", resource.as_str()), ("code", code)];
             text.sample(ALLOCATIONS.name, &labels, count);
         }
+    }
+    text.family(&PRE_START);
+    for (resource, counts) in &resources {
+        let labels = [("resource", resource.as_str())];
+        text.sample(PRE_START.name, &labels, counts.pre_start_findings);
     }
     text.family(&ALLOCATE_TIME);
     for (resource, counts) in &resources {

@@ -36,8 +36,11 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
         };
         let ours = pool.healthy().map(|device| device.id.to_string());
         let ours: BTreeSet<String> = ours.collect();
+        let Some(allocatable) = &pods.allocatable else {
+            continue;
+        };
         // The kubelet does not list a resource without a healthy device.
-        let theirs = pods.allocatable.get(&name.to_string());
+        let theirs = allocatable.get(&name.to_string());
         let theirs = theirs.cloned().unwrap_or_default();
         if theirs != ours {
             let theirs = theirs.len();
@@ -105,11 +108,13 @@ mod tests {
                     counts.streams = streams;
                 });
                 let believed = believed.map(|ids| PodDevices {
-                    allocatable: [(
-                        "x.y/vf".to_owned(),
-                        ids.iter().map(|id| (*id).to_owned()).collect(),
-                    )]
-                    .into(),
+                    allocatable: Some(
+                        [(
+                            "x.y/vf".to_owned(),
+                            ids.iter().map(|id| (*id).to_owned()).collect(),
+                        )]
+                        .into(),
+                    ),
                     ..PodDevices::default()
                 });
                 let owners = Owners {

@@ -120,12 +120,10 @@ mod tests {
     async fn a_client_that_leaves_does_not_start_a_second_page() {
         let (shared, made) = (SharedPage::default(), Arc::default());
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let slow = {
-            let make = make(&made);
-            move || {
-                wait.recv().unwrap();
-                make()
-            }
+        let count = make(&made);
+        let slow = move || {
+            wait.recv().unwrap();
+            count()
         };
         // Polled once: the page is begun, then its client leaves.
         tokio::select! {

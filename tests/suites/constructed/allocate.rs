@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sriov_device_plugin::proto::v1beta1::ContainerAllocateResponse;
 use sriov_testkit::kubelet::Kubelet;
 use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::scrape::Scrape;
 use sriov_testkit::tree::Tree;
 use tonic::{Code, Status};
 
@@ -169,7 +171,6 @@ fn changed_device_is_refused_with_a_code() {
         },
     );
     assert!(nodes(&node.allocate(&[VF0])).contains(&"/dev/vfio/noiommu-7>/dev/vfio/7".to_owned()));
-    node.kubelet.pre_start(RESOURCE, &[VF0]).unwrap();
     let check = |ids: &[&str], code: Code, words: &str| {
         let refusal = node.refusal(ids);
         assert!(
@@ -189,11 +190,44 @@ fn changed_device_is_refused_with_a_code() {
         !node.device_info(VF1).exists(),
         "a refused request left a file"
     );
-    let error = node.kubelet.pre_start(RESOURCE, &[VF0]).unwrap_err();
-    assert!(format!("{error:#}").contains("`igbvf`"), "{error:#}");
     node.tree.remove(VF1).unwrap();
     let (code, _) = node.refusal(&[VF1]);
     assert!(matches!(code, Code::FailedPrecondition | Code::NotFound));
+    node.plugin.stop().unwrap();
+}
+
+#[test]
+fn container_with_a_changed_device_may_start() {
+    let selectors = json!({ "drivers": ["vfio-pci"] });
+    let metrics = ["--metrics-address=0"];
+    let node = Node::start("vfio-pci", &selectors, &metrics, |tree| {
+        with_group(tree, "");
+    });
+    let known = node.kubelet.known();
+    assert!(!known[RESOURCE].is_pre_start_required);
+    node.allocate(&[VF0]);
+    node.kubelet
+        .pods(|pods| pods.run("pod-a", RESOURCE, &[VF0]));
+    node.allocate(&[VF0]);
+    let scrape = Scrape::of_log(&node.dir.path().join("log")).unwrap();
+    let held = format!(r#"sriov_device_plugin_devices_held{{resource="{RESOURCE}"}} 1"#);
+    scrape.wait_for_line(&held, true).unwrap();
+    let findings = |count| {
+        format!(r#"sriov_device_plugin_pre_start_findings_total{{resource="{RESOURCE}"}} {count}"#)
+    };
+    node.kubelet.pre_start(RESOURCE, &[VF0]).unwrap();
+    scrape.wait_for_line(&findings(0), true).unwrap();
+    // An init container has bound another driver.
+    node.tree.bind(VF0, "igbvf").unwrap();
+    node.kubelet.pre_start(RESOURCE, &[VF0]).unwrap();
+    scrape.wait_for_line(&findings(1), true).unwrap();
+    node.plugin.signal(Signal::SIGHUP).unwrap();
+    let unhealthy = format!(
+        r#"sriov_device_plugin_device_unhealthy{{resource="{RESOURCE}",device="{VF0}",reason="driver_changed"}} 1"#
+    );
+    scrape.wait_for_line(&unhealthy, true).unwrap();
+    let log = fs::read_to_string(node.dir.path().join("log")).unwrap();
+    assert!(log.contains("may not be able to use"), "{log}");
     node.plugin.stop().unwrap();
 }
 

@@ -51,7 +51,7 @@ fn owners(resources: Option<&[&str]>) -> Owners {
     Owners {
         pods: resources.map(|resources| PodDevices {
             holders: BTreeMap::from([(key().1, resources.iter().map(holder).collect())]),
-            allocatable: BTreeMap::new(),
+            allocatable: None,
         }),
         ..Owners::default()
     }

@@ -56,7 +56,7 @@ fn page_of_a_small_machine() -> String {
     let owners = Owners {
         pods: Some(PodDevices {
             holders: BTreeMap::from([(ID.parse().unwrap(), vec![holder("a"), holder("b")])]),
-            allocatable: BTreeMap::new(),
+            allocatable: None,
         }),
         ..Owners::default()
     };
@@ -111,6 +111,7 @@ fn samples_of_a_small_machine() {
         sriov_device_plugin_registrations_total{resource="x.y/vf",result="accepted"} 1
         sriov_device_plugin_registrations_total{resource="x.y/vf",result="refused"} 0
         sriov_device_plugin_allocations_total{resource="x.y/vf",code="OK"} 2
+        sriov_device_plugin_pre_start_findings_total{resource="x.y/vf"} 0
         sriov_device_plugin_allocate_duration_seconds_sum{resource="x.y/vf"} 0.0003
         sriov_device_plugin_allocate_duration_seconds_count{resource="x.y/vf"} 1
         sriov_device_plugin_scan_duration_seconds_sum 0

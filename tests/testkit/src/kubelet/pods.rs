@@ -109,6 +109,7 @@ impl PodResourcesLister for Lister {
             containers: vec![ContainerResources {
                 name: "app".to_owned(),
                 devices: of(pod.devices),
+                dynamic_resources: Vec::new(),
             }],
         };
         self.pods().questions += 1;

@@ -12,6 +12,8 @@ pub struct Resource {
     pub socket: PathBuf,
     /// Every list, oldest first.
     pub lists: Vec<Vec<Device>>,
+    /// Whether a container waits for `PreStartContainer`, according to the registration or the options.
+    pub is_pre_start_required: bool,
     /// Number of registrations.
     pub registrations: usize,
 }

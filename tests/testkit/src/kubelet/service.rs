@@ -50,12 +50,14 @@ pub(super) async fn follow(
     mut life: watch::Receiver<()>,
 ) -> Result<()> {
     let mut client = DevicePluginClient::new(connect(socket).await?);
-    client.get_device_plugin_options(Empty {}).await?;
+    let options = client.get_device_plugin_options(Empty {}).await?;
+    let is_pre_start_required = options.into_inner().pre_start_required;
     let (name, socket, resources) = (name.to_owned(), socket.to_owned(), Arc::clone(resources));
     resources.send_modify(|resources| {
         let resource = resources.entry(name.clone()).or_default();
         resource.socket = socket;
         resource.registrations += 1;
+        resource.is_pre_start_required = is_pre_start_required;
     });
     let take = async move {
         let Ok(lists) = client.list_and_watch(Empty {}).await else {
@@ -95,7 +97,7 @@ impl Registration for Registrar {
             version,
             endpoint,
             resource_name,
-            options: _,
+            options,
         } = request.into_inner();
         if version != "v1beta1" {
             return Err(Status::invalid_argument(format!(
@@ -112,6 +114,11 @@ impl Registration for Registrar {
         life.mark_unchanged();
         let called_back = follow(&socket, &resource_name, &self.resources, life).await;
         called_back.map_err(|error| Status::internal(format!("{error:#}")))?;
+        let is_required = options.is_some_and(|options| options.pre_start_required);
+        self.resources.send_modify(|resources| {
+            let resource = resources.entry(resource_name).or_default();
+            resource.is_pre_start_required |= is_required;
+        });
         Ok(Response::new(Empty {}))
     }
 }
