@@ -20,6 +20,8 @@ pub mod snapshot;
 pub mod vf;
 pub mod vlan;
 
+#[cfg(feature = "netlink")]
+mod bpf;
 #[cfg(feature = "sysfs")]
 pub mod driver;
 #[cfg(feature = "netlink")]
@@ -38,6 +40,8 @@ pub mod notice;
 pub mod query;
 #[cfg(feature = "sysfs")]
 pub mod sysfs;
+#[cfg(feature = "netlink")]
+pub mod tcx;
 #[cfg(feature = "netlink")]
 pub mod uppers;
 

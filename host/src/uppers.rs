@@ -5,12 +5,11 @@
 //! A small BPF program walks from this process to the device and compares the head of that list with itself; it runs once and changes nothing.
 //! The kernel itself corrects the offsets of the fields (`core_relos`, Linux 5.17), from its own description of its types (BTF).
 
-mod bpf;
 mod program;
 
 use std::io;
 
-use self::program::Program;
+use crate::bpf;
 
 /// Whether anything is stacked on the link with this index, in the network namespace of this process.
 ///
@@ -18,10 +17,8 @@ use self::program::Program;
 /// When the kernel cannot say it: before Linux 5.17, without `CONFIG_DEBUG_INFO_BTF`, in lockdown mode "confidentiality",
 /// without `CAP_BPF` and `CAP_PERFMON`, or because there is no such link.
 pub fn exist(link: u32) -> io::Result<bool> {
-    let program = Program::new();
-    let types = bpf::load_types(&program.types)?;
-    let loaded = bpf::load_program(&program, &types)?;
-    match bpf::run(&loaded, link.into())? {
+    let program = bpf::load(&program::new())?;
+    match bpf::run(&program, link.into())? {
         program::NONE => Ok(false),
         program::SOME => Ok(true),
         _ => Err(io::ErrorKind::NotFound.into()),

@@ -1,6 +1,7 @@
 //! ADD: judge, lock, observe, plan, save, change, save again. A failure undoes all of it.
 
 use serde_json::Value;
+use sriov_host::link::CleanLink;
 use sriov_host::netlink::{Link, Netlink};
 use sriov_host::netns::NetnsId;
 
@@ -35,6 +36,7 @@ pub(crate) async fn add(
 
     let host = setup.host_netlink().map_err(KernelError::from)?;
     let view = device::observe(&host, candidate, &conf.wanted).await?;
+    log_changes(&view);
     let plan = plan_attach(&conf.wanted, &view);
     let mut saved = prepared(setup, request, &view, netns.id())?;
     saved.wanted = plan.lasting();
@@ -60,6 +62,14 @@ pub(crate) async fn add(
             remains.extend(undo(setup, journal, &saved, &ipam).await.err());
             Err(failure.and(remains))
         }
+    }
+}
+
+/// Logs what somebody changed on the free VF: the pod gets it, and DEL restores it.
+fn log_changes(view: &VfView) {
+    let Some(link) = view.link() else { return };
+    for difference in CleanLink::probed(link).differences(link) {
+        tracing::info!(device = %view.address, %difference, "the VF is not as its driver makes it");
     }
 }
 

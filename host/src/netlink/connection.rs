@@ -111,6 +111,14 @@ impl Netlink {
         self.devices.has_uppers(link)
     }
 
+    /// Whether programs of tcx are attached to a link; only for a socket of the host.
+    ///
+    /// # Errors
+    /// When the kernel cannot say it ([`crate::tcx::has_programs`]).
+    pub fn has_programs(&self, link: u32) -> io::Result<bool> {
+        self.devices.has_programs(link)
+    }
+
     /// The PCI device behind a link, as its driver reports it.
     pub(super) fn device_behind(&self, link: u32) -> Option<PciAddress> {
         self.devices.device(link).ok().flatten()

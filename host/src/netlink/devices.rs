@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use crate::ethtool::{Ethtool, EthtoolSettings};
 use crate::netns;
 use crate::pci::PciAddress;
-use crate::uppers;
+use crate::{tcx, uppers};
 
 /// Reports about the network devices of one namespace.
 pub(super) trait Devices: Debug + Send + Sync {
@@ -17,6 +17,8 @@ pub(super) trait Devices: Debug + Send + Sync {
     fn settings(&self, link: u32) -> io::Result<EthtoolSettings>;
     /// Whether anything is stacked on a link, in whatever namespace.
     fn has_uppers(&self, link: u32) -> io::Result<bool>;
+    /// Whether programs of tcx are attached to a link.
+    fn has_programs(&self, link: u32) -> io::Result<bool>;
     /// Number of the namespace.
     fn netns_cookie(&self) -> Option<u64>;
 }
@@ -41,6 +43,14 @@ impl Devices for KernelDevices {
     fn has_uppers(&self, link: u32) -> io::Result<bool> {
         if self.is_own {
             uppers::exist(link)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    fn has_programs(&self, link: u32) -> io::Result<bool> {
+        if self.is_own {
+            tcx::has_programs(link)
         } else {
             Err(io::ErrorKind::Unsupported.into())
         }

@@ -165,6 +165,13 @@ impl FakeKernel {
         }
     }
 
+    /// Attaches a program of tcx to a link.
+    pub fn add_program(&self, index: u32) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.has_programs = true;
+        }
+    }
+
     /// Gives a link a neighbour.
     pub fn add_neighbour(&self, index: u32, address: IpAddr) {
         if let Some(held) = self.state().links.get_mut(&index) {
@@ -270,6 +277,12 @@ impl Devices for FakeKernel {
         let state = self.state();
         let held = state.links.get(&link).ok_or(Errno::ENODEV)?;
         held.has_uppers.ok_or(Errno::EPERM.into())
+    }
+
+    fn has_programs(&self, link: u32) -> io::Result<bool> {
+        let state = self.state();
+        let held = state.links.get(&link).ok_or(Errno::ENODEV)?;
+        Ok(held.has_programs)
     }
 
     fn netns_cookie(&self) -> Option<u64> {

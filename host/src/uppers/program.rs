@@ -17,6 +17,7 @@ mod btf;
 
 use self::assembler::{Assembler, Label, Register};
 use self::btf::Types;
+use crate::bpf::Program;
 
 /// Result for a device with no upper device.
 pub(super) const NONE: u32 = 1;
@@ -28,61 +29,50 @@ const BUCKETS: i32 = 255;
 /// Devices of one bucket that are compared at most.
 const LONGEST_BUCKET: i32 = 64;
 
-/// All parts of a program, each as the kernel's bytes.
-pub(super) struct Program {
-    pub(super) instructions: Vec<u8>,
-    pub(super) types: Vec<u8>,
-    /// `struct bpf_func_info`.
-    pub(super) functions: Vec<u8>,
-    /// `struct bpf_core_relo`.
-    pub(super) relocations: Vec<u8>,
-}
+/// The program.
+pub(super) fn new() -> Program {
+    let mut types = Types::new();
+    let nsproxy = types.structure("task_struct", "nsproxy");
+    let net_ns = types.structure("nsproxy", "net_ns");
+    let dev_index_head = types.structure("net", "dev_index_head");
+    let device = types.net_device();
+    let function = types.function("has_upper");
 
-impl Program {
-    pub(super) fn new() -> Self {
-        let mut types = Types::new();
-        let nsproxy = types.structure("task_struct", "nsproxy");
-        let net_ns = types.structure("nsproxy", "net_ns");
-        let dev_index_head = types.structure("net", "dev_index_head");
-        let device = types.net_device();
-        let function = types.function("has_upper");
+    let (index, at, left, base) = (Register::R6, Register::R7, Register::R8, Register::R9);
+    let mut code = Assembler::default();
+    code.load_argument(index);
+    code.current_task(at);
+    for field in [&nsproxy, &net_ns, &dev_index_head] {
+        code.follow(at, at, Some(field));
+    }
+    code.add_bucket(at, index, BUCKETS);
+    code.follow(at, at, None);
+    code.set(left, LONGEST_BUCKET);
+    code.label(Label::Next);
+    code.jump_if_zero(at, Label::Failed);
+    code.container(base, at, &device.index_hlist);
+    code.read_number(Register::R1, base, &device.ifindex);
+    code.jump_if_equal(Register::R1, index, Label::Found);
+    code.follow(at, at, None);
+    code.count_down(left, Label::Next);
+    code.label(Label::Failed);
+    code.leave(0);
+    code.label(Label::Found);
+    code.address_of(at, base, &device.uppers);
+    code.follow(Register::R1, at, None);
+    code.jump_if_equal(Register::R1, at, Label::Empty);
+    code.leave(SOME.cast_signed());
+    code.label(Label::Empty);
+    code.leave(NONE.cast_signed());
 
-        let (index, at, left, base) = (Register::R6, Register::R7, Register::R8, Register::R9);
-        let mut code = Assembler::default();
-        code.load_argument(index);
-        code.current_task(at);
-        for field in [&nsproxy, &net_ns, &dev_index_head] {
-            code.follow(at, at, Some(field));
-        }
-        code.add_bucket(at, index, BUCKETS);
-        code.follow(at, at, None);
-        code.set(left, LONGEST_BUCKET);
-        code.label(Label::Next);
-        code.jump_if_zero(at, Label::Failed);
-        code.container(base, at, &device.index_hlist);
-        code.read_number(Register::R1, base, &device.ifindex);
-        code.jump_if_equal(Register::R1, index, Label::Found);
-        code.follow(at, at, None);
-        code.count_down(left, Label::Next);
-        code.label(Label::Failed);
-        code.leave(0);
-        code.label(Label::Found);
-        code.address_of(at, base, &device.uppers);
-        code.follow(Register::R1, at, None);
-        code.jump_if_equal(Register::R1, at, Label::Empty);
-        code.leave(SOME.cast_signed());
-        code.label(Label::Empty);
-        code.leave(NONE.cast_signed());
-
-        let (instructions, relocations) = code.finish();
-        Self {
-            instructions,
-            types: types.finish(),
-            functions: [0, function]
-                .into_iter()
-                .flat_map(u32::to_ne_bytes)
-                .collect(),
-            relocations,
-        }
+    let (instructions, relocations) = code.finish();
+    Program {
+        instructions,
+        types: types.finish(),
+        functions: [0, function]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect(),
+        relocations,
     }
 }

@@ -34,13 +34,9 @@ pub(super) async fn leave_pod(
     name: &IfName,
 ) -> Result<Whereabouts, KernelError> {
     let device = saved.device;
-    let Some(netns) = pod_netns(saved) else {
+    let Some(pod) = enter(setup, saved)? else {
         return Ok(Whereabouts::GonePod);
     };
-    let pod = Netlink::in_netns(&netns, setup.request_deadline)?;
-    if !saved.netns.is(netns.id(), pod.netns_cookie()) {
-        return Ok(Whereabouts::GonePod);
-    }
     let failed = |source| KernelError::Link { device, source };
     let Some(link) = find(&pod, saved).await.map_err(failed)? else {
         return Ok(Whereabouts::Elsewhere);
@@ -58,10 +54,9 @@ pub(super) async fn is_below_pod(
     saved: &SavedAttachmentV1,
     index: u32,
 ) -> Result<bool, KernelError> {
-    let Some(netns) = pod_netns(saved) else {
+    let Some(pod) = enter(setup, saved)? else {
         return Ok(false);
     };
-    let pod = Netlink::in_netns(&netns, setup.request_deadline)?;
     let links = pod.links().await;
     let links = links.map_err(|source| KernelError::Link {
         device: saved.device,
@@ -71,10 +66,14 @@ pub(super) async fn is_below_pod(
     Ok(links.iter().any(is_above))
 }
 
-/// The namespace of the pod, if it is still the same.
-fn pod_netns(saved: &SavedAttachmentV1) -> Option<Netns> {
-    let netns = Netns::open(Path::new(&saved.netns.path)).ok()?;
-    (netns.id() == saved.netns.id).then_some(netns)
+/// A socket in the namespace of the pod, if that is still the same.
+fn enter(setup: &Setup, saved: &SavedAttachmentV1) -> Result<Option<Netlink>, KernelError> {
+    let Ok(netns) = Netns::open(Path::new(&saved.netns.path)) else {
+        return Ok(None);
+    };
+    let pod = Netlink::in_netns(&netns, setup.request_deadline)?;
+    let is_same = saved.netns.is(netns.id(), pod.netns_cookie());
+    Ok(Some(pod).filter(|_| is_same))
 }
 
 /// Looks for the name that the device got first: the list of all links of the pod is needed only when the pod renamed it.

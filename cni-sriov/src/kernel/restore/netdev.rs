@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use sriov_host::netlink::{Link, LinkChange, Netlink, NetlinkError};
-use sriov_host::{IfName, PciAddress, sysfs};
+use sriov_host::{IfName, PciAddress, chain, sysfs};
 
 use super::leave_pod::{Whereabouts, is_below_pod, leave_pod};
 use crate::kernel::error::KernelError;
@@ -14,7 +14,6 @@ use crate::kernel::rebind::{await_netdev, restart};
 use crate::model::{SavedAttachmentV1, SavedLink, claim_to, spare_name};
 use crate::plan::restore::{LinkRestore, ReturnedLink, link_changes, link_difference};
 use crate::setup::Setup;
-use sriov_host::chain;
 
 /// Time in which the kernel returns the network device of a deleted network namespace.
 const RETURN: Duration = Duration::from_secs(10);
@@ -103,6 +102,7 @@ impl Netdev<'_> {
             link: self.read(index).await?,
             ethtool: self.host.ethtool_settings(index).ok(),
             has_uppers,
+            has_programs: self.host.has_programs(index).unwrap_or_default(),
             is_fresh: false,
         })
     }

@@ -133,8 +133,9 @@ fn clean_device_is_read_once_and_its_driver_is_left_alone() {
 #[test]
 fn driver_is_restarted_for_what_no_change_restores() {
     type Spoil = fn(&FakeKernel);
-    let spoils: [Spoil; 4] = [
+    let spoils: [Spoil; 5] = [
         |kernel| kernel.set_uppers(OLD, Some(true)),
+        |kernel| kernel.add_program(OLD),
         |kernel| {
             let mut link = fresh(OLD);
             link.properties.promiscuity = 1;

@@ -24,6 +24,8 @@ pub(crate) struct ReturnedLink {
     pub(crate) ethtool: Option<EthtoolSettings>,
     /// Whether anything is stacked on it, in whatever namespace.
     pub(crate) has_uppers: bool,
+    /// Whether programs of tcx are attached to it.
+    pub(crate) has_programs: bool,
     /// Whether its driver has just started, so that no pod can have changed it.
     pub(crate) is_fresh: bool,
 }
@@ -77,13 +79,19 @@ fn differences(found: &ReturnedLink, was: &SavedLink) -> Vec<Difference> {
         link,
         ethtool,
         has_uppers,
+        has_programs,
         is_fresh: _,
     } = found;
     let mut all = was.clean(link).differences(link);
     if let (Some(was), Some(is)) = (&was.ethtool, ethtool) {
         all.extend(was.differences(is));
     }
-    all.extend(has_uppers.then(|| Difference::without_remedy("upper device", "present", "none")));
+    let present = [
+        ("upper device", *has_uppers),
+        ("tcx program", *has_programs),
+    ];
+    let present = present.into_iter().filter(|(_, is_present)| *is_present);
+    all.extend(present.map(|(what, _)| Difference::without_remedy(what, "present", "none")));
     all
 }
 

@@ -37,6 +37,8 @@ pub(super) struct HeldLink {
     pub(super) ethtool: EthtoolSettings,
     /// Whether something is stacked on it; `None` if the kernel cannot say it.
     pub(super) has_uppers: Option<bool>,
+    /// Whether a program of tcx is attached to it.
+    pub(super) has_programs: bool,
     /// Attributes that are part of each message about the link, as bytes.
     pub(super) attributes: Vec<(u16, Vec<u8>)>,
     pub(super) vfs: BTreeMap<VfIndex, VfSettings>,
@@ -80,6 +82,7 @@ impl State {
             bus_info: device,
             ethtool: EthtoolSettings::default(),
             has_uppers: Some(false),
+            has_programs: false,
             attributes: Vec::new(),
             vfs: BTreeMap::new(),
             hidden: Vec::new(),

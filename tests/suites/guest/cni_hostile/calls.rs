@@ -48,14 +48,17 @@ fn bpf(
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor.try_into().unwrap()) })
 }
 
-/// A program that drops each frame.
-fn load_xdp() -> io::Result<OwnedFd> {
-    const XDP: u32 = 6;
-    const XDP_DROP: u8 = 1;
-    let instructions = [0xb7, 0, 0, 0, XDP_DROP, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+// enum bpf_prog_type
+const SCHED_CLS: u32 = 3;
+const XDP: u32 = 6;
+
+/// A program that drops each frame: its result is `TC_ACT_SHOT` or `XDP_DROP`.
+fn load(kind: u32) -> io::Result<OwnedFd> {
+    let verdict = if kind == XDP { 1 } else { 2 };
+    let instructions = [0xb7, 0, 0, 0, verdict, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
     bpf(
         PROG_LOAD,
-        &[(0, XDP), (4, 2)],
+        &[(0, kind), (4, 2)],
         &[(8, &instructions), (16, b"GPL\0")],
     )
 }
@@ -70,7 +73,7 @@ pub(super) fn pinned_xdp() -> &'static str {
             .args(["-t", "bpf", "bpf", DIR])
             .status();
         assert!(mounted.unwrap().success());
-        let program = load_xdp().unwrap();
+        let program = load(XDP).unwrap();
         let number = program.as_raw_fd().cast_unsigned();
         let path = format!("{FILE}\0");
         bpf(OBJ_PIN, &[(8, number)], &[(0, path.as_bytes())]).unwrap();
@@ -78,17 +81,27 @@ pub(super) fn pinned_xdp() -> &'static str {
     FILE
 }
 
-/// Attaches the program with a BPF link.
+/// Attaches an XDP program with a BPF link.
 pub(super) fn link_xdp(netns: &str, name: &OsStr) -> io::Result<OwnedFd> {
-    const XDP: u32 = 37;
+    const ATTACH_XDP: u32 = 37;
     const SKB_MODE: u32 = 1 << 1;
-    let program = load_xdp()?;
+    link(netns, name, XDP, &[(8, ATTACH_XDP), (12, SKB_MODE)])
+}
+
+/// Attaches a program behind the device, without a queue discipline (Linux 6.6).
+pub(super) fn link_tcx(netns: &str, name: &OsStr) -> io::Result<OwnedFd> {
+    const ATTACH_TCX_INGRESS: u32 = 46;
+    link(netns, name, SCHED_CLS, &[(8, ATTACH_TCX_INGRESS)])
+}
+
+fn link(netns: &str, name: &OsStr, kind: u32, how: &[(usize, u32)]) -> io::Result<OwnedFd> {
+    let program = load(kind)?;
     in_netns(netns, || {
         let index = nix::net::if_::if_nametoindex(name.as_bytes())?;
         let number = program.as_raw_fd().cast_unsigned();
         bpf(
             LINK_CREATE,
-            &[(0, number), (4, index), (8, XDP), (12, SKB_MODE)],
+            &[&[(0, number), (4, index)], how].concat(),
             &[],
         )
     })

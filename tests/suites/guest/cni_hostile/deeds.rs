@@ -48,6 +48,7 @@ pub(super) const DEEDS: &[Deed] = &[
     leaves_for_dying,
     xdp,
     xdp_link,
+    tcx_link,
     qdiscs,
     features,
     traffic,
@@ -303,6 +304,12 @@ fn xdp(pod: &mut Pod) {
 fn xdp_link(pod: &mut Pod) {
     let link = calls::link_xdp(&pod.place, &pod.name);
     pod.story.push(format!("XDP link: {link:?}"));
+    pod.links.extend(link.ok());
+}
+
+fn tcx_link(pod: &mut Pod) {
+    let link = calls::link_tcx(&pod.place, &pod.name);
+    pod.story.push(format!("tcx link: {link:?}"));
     pod.links.extend(link.ok());
 }
 

@@ -1,4 +1,4 @@
-//! The system call `bpf` (bpf(2)): loads the description of types, loads a program, runs the program once.
+//! The system call `bpf` (bpf(2)): loads a program and runs it once, counts the programs that are attached to a device.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -6,15 +6,27 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::program::Program;
+use crate::nla::number32;
 
 // enum bpf_cmd and enum bpf_prog_type, include/uapi/linux/bpf.h
 const PROG_LOAD: u32 = 5;
 const PROG_TEST_RUN: u32 = 10;
+const PROG_QUERY: u32 = 16;
 const BTF_LOAD: u32 = 18;
 const RAW_TRACEPOINT: u32 = 17;
 /// The kernel offers the helper functions of the program only under this licence.
 const LICENSE: &[u8] = b"Dual MIT/GPL\0";
+
+/// All parts of a program, each as the kernel's bytes.
+pub(crate) struct Program {
+    pub(crate) instructions: Vec<u8>,
+    /// BTF.
+    pub(crate) types: Vec<u8>,
+    /// `struct bpf_func_info`.
+    pub(crate) functions: Vec<u8>,
+    /// `struct bpf_core_relo`.
+    pub(crate) relocations: Vec<u8>,
+}
 
 /// `union bpf_attr`: numbers and addresses at fixed offsets.
 struct Attributes([u8; 144]);
@@ -51,6 +63,10 @@ impl Attributes {
         }
     }
 
+    fn read(&self, at: usize) -> u32 {
+        number32(&self.0, at).unwrap_or_default()
+    }
+
     /// Executes a command. All addresses are of slices with their lengths, which the caller holds until this returns.
     fn execute(&mut self, command: u32) -> io::Result<libc::c_long> {
         #[expect(unsafe_code, reason = "nix has no such call")]
@@ -61,26 +77,24 @@ impl Attributes {
     }
 }
 
-/// Loads a description of types.
-pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
-    let attributes = Attributes::new().address(0, types).length(16, types);
-    opened(attributes, BTF_LOAD)
-}
-
-/// Loads the program: the kernel corrects its offsets and proves that it is harmless.
-pub(super) fn load_program(program: &Program, types: &OwnedFd) -> io::Result<OwnedFd> {
+/// Loads a program: the kernel corrects its offsets and proves that it is harmless.
+pub(crate) fn load(program: &Program) -> io::Result<OwnedFd> {
     let Program {
         instructions,
         functions,
         relocations,
-        types: _,
+        types,
     } = program;
+    let types = opened(
+        Attributes::new().address(0, types).length(16, types),
+        BTF_LOAD,
+    )?;
     let attributes = Attributes::new()
         .number(0, RAW_TRACEPOINT)
         .number(4, count(instructions, 8))
         .address(8, instructions)
         .address(16, LICENSE)
-        .descriptor(72, types)
+        .descriptor(72, &types)
         .number(76, 8)
         .address(80, functions)
         .number(88, count(functions, 8))
@@ -90,17 +104,22 @@ pub(super) fn load_program(program: &Program, types: &OwnedFd) -> io::Result<Own
     opened(attributes, PROG_LOAD)
 }
 
-/// Runs the program with one argument and returns its result.
-pub(super) fn run(program: &OwnedFd, argument: u64) -> io::Result<u32> {
+/// Runs a program with one argument and returns its result.
+pub(crate) fn run(program: &OwnedFd, argument: u64) -> io::Result<u32> {
     let context = argument.to_ne_bytes();
     let mut attributes = Attributes::new()
         .descriptor(0, program)
         .length(40, &context)
         .address(48, &context);
     attributes.execute(PROG_TEST_RUN)?;
-    let Attributes(bytes) = attributes;
-    let result = bytes.get(4..).and_then(|bytes| bytes.first_chunk());
-    Ok(result.map_or(0, |result| u32::from_ne_bytes(*result)))
+    Ok(attributes.read(4))
+}
+
+/// Number of programs that are attached to a link at a place (`enum bpf_attach_type`), in the namespace of this process.
+pub(crate) fn count_attached(link: u32, place: u32) -> io::Result<u32> {
+    let mut attributes = Attributes::new().number(0, link).number(4, place);
+    attributes.execute(PROG_QUERY)?;
+    Ok(attributes.read(24))
 }
 
 fn opened(mut attributes: Attributes, command: u32) -> io::Result<OwnedFd> {
