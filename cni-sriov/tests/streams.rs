@@ -260,3 +260,13 @@ fn log_file_that_cannot_be_written_changes_no_answer() {
         );
     }
 }
+
+#[test]
+fn key_that_was_probably_meant_otherwise_is_in_the_log() {
+    let conf = br#"{"cniVersion": "1.0.0", "name": "n", "type": "sriov", "vlan_trunk": "1-7"}"#;
+    let mut child = command("ADD").spawn().unwrap();
+    child.stdin.take().unwrap().write_all(conf).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("vlan_trunk"), "{log}");
+}

@@ -56,6 +56,21 @@ fn attachment_of_the_go_plugin_is_respected_and_released() {
     assert_eq!(pf.baseline().unwrap(), before);
     assert_nothing_left();
 
+    // The same, with a clock that was set forward: the state is older than the boot, and its VF is in the pod.
+    let pod = Netns::new("go-pod").unwrap();
+    as_go_did(&pf, &vf, &pod, "c-go-pod");
+    let file = fs::File::options()
+        .write(true)
+        .open(format!("{STATE}/c-go-pod-net1"))
+        .unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    succeed("DEL", &json!({ "vlan": 100, "trust": "on" }), &attachment);
+    assert_eq!(in_pod(&pod), Value::Null);
+    assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+    drop(pod);
+
     // The same, without a DEL: GC releases it.
     let pod = Netns::new("go-pod").unwrap();
     as_go_did(&pf, &vf, &pod, "c-go-pod");

@@ -18,6 +18,7 @@ mod cni_counts;
 mod cni_disk;
 mod cni_go;
 mod cni_hostile;
+mod cni_hosts;
 mod cni_kill;
 mod cni_random;
 mod cni_release;

@@ -64,7 +64,12 @@ pub(crate) fn settings_to_verify(
     baseline: &Baseline,
     pf_driver: &Driver,
 ) -> Vec<VfChange> {
-    let was = settings_set_by_pf(baseline, pf_driver);
+    // The own address is compared where the network device sets it again: its message to the PF may be lost (`kernel::restore`).
+    let was = if pf_driver.pins_addresses() {
+        baseline.settings.unwrap_or_default()
+    } else {
+        settings_set_by_pf(baseline, pf_driver)
+    };
     let restored = touched.iter().filter_map(|change| change.found(&was));
     restored
         .filter(|change| *change != VfChange::Mac(MacAddr::ZERO))

@@ -182,3 +182,19 @@ fn own_address_of_the_vf_is_not_set_at_the_pf() {
         assert_eq!(wanted, Vec::from_iter(verified), "{admin:?} {driver}");
     }
 }
+
+#[test]
+fn own_address_is_compared_where_the_vf_sets_it_again() {
+    let touched = [VfChange::Mac("02:00:00:00:00:01".parse().unwrap())];
+    for (admin, verified) in [
+        (Some(OWN), Some(OWN)),
+        (Some(OPERATORS), Some(OPERATORS)),
+        (Some("00:00:00:00:00:00"), None),
+        (None, None),
+    ] {
+        let baseline = baseline_of(admin, OWN);
+        let wanted = settings_to_verify(&touched, &baseline, &Driver::new("igb"));
+        let expected = verified.map(|mac| VfChange::Mac(mac.parse().unwrap()));
+        assert_eq!(wanted, Vec::from_iter(expected), "{admin:?}");
+    }
+}
