@@ -7,7 +7,7 @@
     clippy::indexing_slicing,
     dead_code,
     unreachable_pub,
-    reason = "a test says what it expects by panicking"
+    reason = "a failed expectation of a test is a panic"
 )]
 
 #[path = "support/machine.rs"]

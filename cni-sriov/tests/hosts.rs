@@ -7,7 +7,7 @@
     clippy::indexing_slicing,
     dead_code,
     unreachable_pub,
-    reason = "a test says what it expects by panicking"
+    reason = "a failed expectation of a test is a panic"
 )]
 
 #[path = "support/machine.rs"]
@@ -129,7 +129,7 @@ fn pf_that_is_down_does_not_matter_to_user_space() {
 fn vf_that_the_driver_leaves_out_of_the_list_is_busy() {
     let machine = Machine::new(1, before());
     let pf = machine.kernel.link(PF).unwrap();
-    // The link anew, with another VF only.
+    // The same link, with another VF only.
     machine.kernel.add_link(Link { ..pf });
     machine.kernel.add_vf(PF, VfIndex::new(1), before());
     let failure = machine

@@ -11,6 +11,7 @@ use sriov_host::{PciAddress, VfIndex};
 
 use super::error::DeviceError;
 use super::identify::Candidate;
+use super::ports::touches_pf;
 use crate::model::{Driver, PfView, VfSide, VfView};
 
 /// Time that a driver gets to describe a VF.
@@ -61,15 +62,6 @@ pub(crate) async fn observe(
         ethtool: observe_ethtool(netlink, &side),
         side,
     })
-}
-
-/// Whether a setting of the PF is wanted.
-pub(super) fn touches_pf(wanted: &Wanted) -> bool {
-    let link_only = Wanted {
-        mtu: wanted.mtu,
-        ..Wanted::default()
-    };
-    *wanted != link_only
 }
 
 async fn observe_side(

@@ -9,8 +9,6 @@ use sriov_host::sysfs::Presence;
 use sriov_host::{HostRoot, PciAddress};
 
 use super::error::DeviceError;
-use super::identify::driver_of;
-use super::observe::touches_pf;
 use super::uplink::is_representor;
 use crate::model::Driver;
 
@@ -34,7 +32,7 @@ const VFS: &[(&str, &[&str])] = &[
 
 /// Whether a device without a PF is a VF all the same: the PF of a VF in a virtual machine is outside.
 pub(super) fn is_lone_vf(host: &HostRoot, device: &Presence) -> bool {
-    if driver_of(device).is_some_and(|driver| driver.is_of_vfs()) {
+    if driver(device).is_of_vfs() {
         return true;
     }
     let read = |name: &str| {
@@ -64,13 +62,12 @@ pub(super) fn ensure_one_port(
     vf: &Presence,
     pf: &Presence,
 ) -> Result<(), DeviceError> {
-    let is_userspace = driver_of(vf).as_ref().is_some_and(Driver::is_userspace);
     let uplinks: Vec<&Netdev> = pf
         .netdevs
         .iter()
         .filter(|netdev| !is_representor(netdev))
         .collect();
-    if uplinks.len() < 2 || !(touches_pf(wanted) || is_userspace) {
+    if uplinks.len() < 2 || !(touches_pf(wanted) || driver(vf).is_userspace()) {
         return Ok(());
     }
     let port = |netdev: &&Netdev| {
@@ -87,6 +84,19 @@ pub(super) fn ensure_one_port(
         vf: vf.address,
         names: names(uplinks.into_iter()),
     })
+}
+
+/// Whether a setting of the PF is wanted.
+pub(super) fn touches_pf(wanted: &Wanted) -> bool {
+    let link_only = Wanted {
+        mtu: wanted.mtu,
+        ..Wanted::default()
+    };
+    *wanted != link_only
+}
+
+fn driver(device: &Presence) -> Driver {
+    Driver::new(device.driver.as_deref().unwrap_or_default())
 }
 
 fn of_device(host: &HostRoot, address: PciAddress) -> std::path::PathBuf {

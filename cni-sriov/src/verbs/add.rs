@@ -173,7 +173,7 @@ async fn attach(
         ipam,
     } = call;
     let target = Target::of_view(view);
-    // The PF knows a VF by its index only, which another VF may have by now.
+    // At the PF a VF has only an index, which may belong to another VF by now.
     device::ensure_same(&setup.host, view)?;
     let link = kernel::attach(&target, &setup.host, host, attachment, &request.ifname).await?;
     target.verify(host, &saved.wanted).await?;
