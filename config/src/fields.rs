@@ -1,6 +1,6 @@
-//! Reads the fields of a JSON object as Go's `encoding/json` does, and notes every mistake with its path.
+//! Reads the fields of a JSON object as Go's `encoding/json` does, and collects every mistake with its path.
 //!
-//! Keys match in any case, the last of several wins, `null` is absence.
+//! Keys match in any case, the last of several applies, and `null` means absent.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Finding;
 use crate::places::{Places, member};
 
-/// What was found so far, and where the values stand when that is known.
+/// Mistakes and warnings so far, and the position of each value if it is known.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) places: Places,
@@ -42,12 +42,12 @@ impl Findings {
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     path: String,
-    /// In the order of the document where that is known, else of the keys.
+    /// In the order of the document if positions are known, otherwise sorted by key.
     entries: Vec<(&'a String, &'a Value)>,
 }
 
 impl<'a> Fields<'a> {
-    /// The object at `path`, or a mistake.
+    /// Reads the object at `path`; anything else is a mistake.
     pub(crate) fn of(value: &'a Value, path: &str, findings: &mut Findings) -> Option<Self> {
         let fields = Self::read(value, path, findings);
         if fields.is_none() {
@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    /// The same for what may hold a secret: no message tells the value.
+    /// Reads an object that may contain a secret: no message contains its value.
     pub(crate) fn of_secret(value: &'a Value, path: &str, findings: &mut Findings) -> Option<Self> {
         let fields = Self::read(value, path, findings);
         if fields.is_none() {
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         member(&self.path, self.entry(key).map_or(key, |(name, _)| name))
     }
 
-    /// All keys with their values and paths; here case counts.
+    /// All keys with their values and paths; keys that differ in case are different keys here.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value, String)> {
         self.entries
             .iter()
@@ -97,7 +97,7 @@ impl<'a> Fields<'a> {
             .copied()
     }
 
-    /// Whether the key is there, also with `null`.
+    /// Whether the document has the key, also with `null`.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
     }
@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
             .unwrap_or(false)
     }
 
-    /// A whole number from `min` to `max`.
+    /// Reads a whole number from `min` to `max`.
     pub(crate) fn number(
         &self,
         key: &str,
@@ -145,7 +145,7 @@ impl<'a> Fields<'a> {
         )
     }
 
-    /// A string that `T` can read.
+    /// Reads a string and parses it as `T`.
     pub(crate) fn parsed<T: FromStr<Err: Display>>(
         &self,
         key: &str,
@@ -157,7 +157,7 @@ impl<'a> Fields<'a> {
             .ok()
     }
 
-    /// A list of strings, each with its path.
+    /// Reads a list of strings, each with its path.
     pub(crate) fn texts(&self, key: &str, findings: &mut Findings) -> Vec<(String, &'a str)> {
         let Some(value) = self.value(key) else {
             return Vec::new();
@@ -180,7 +180,7 @@ impl<'a> Fields<'a> {
         texts
     }
 
-    /// A list of strings that `T` can read.
+    /// Reads a list of strings and parses each as `T`.
     pub(crate) fn all_parsed<T: FromStr<Err: Display>>(
         &self,
         key: &str,
@@ -196,7 +196,7 @@ impl<'a> Fields<'a> {
         all
     }
 
-    /// Warns of each key that is none of `known`, with a hint, and of each that is there twice.
+    /// Warns of each key that is not one of `known`, with a hint, and of each repeated key.
     pub(crate) fn warn_unknown(
         &self,
         known: &[&str],
@@ -207,13 +207,10 @@ impl<'a> Fields<'a> {
         for (key, value, path) in self.entries() {
             let is_again = seen.iter().any(|seen| seen.eq_ignore_ascii_case(key));
             if is_again || findings.places.is_repeated(&path) {
-                findings.warning(
-                    &path,
-                    "this key is there more than once, the last one counts",
-                );
+                findings.warning(&path, "this key is repeated, the last one applies");
             }
             seen.push(key);
-            // `null` is absence.
+            // `null` means absent.
             if value.is_null() || known.iter().any(|known| known.eq_ignore_ascii_case(key)) {
                 continue;
             }
@@ -251,7 +248,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What quotes have to do with a value of the wrong type: YAML decides by them.
+/// Advice about quotes for a value of the wrong type: in YAML they decide the type.
 fn quotes(value: &Value, wanted: &str) -> &'static str {
     let lacks_quotes = wanted == A_STRING && (value.is_boolean() || value.is_number());
     let is_quoted = value.as_str().is_some_and(|text| {
@@ -270,22 +267,22 @@ const A_STRING: &str = "a string";
 const A_FLAG: &str = "true or false";
 const A_NUMBER: &str = "a whole number";
 
-/// What to tell about a key that is not known.
+/// Advice about an unknown key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Hint {
-    /// Nothing at all.
+    /// No warning.
     Ignore,
-    /// Only that it has no effect.
+    /// The key has no effect.
     None,
     /// The key that was probably meant.
     Nearest(&'static str),
-    /// What there is instead.
+    /// The alternative to the key.
     Instead(&'static str),
-    /// Where the key has an effect.
+    /// The place where the key has an effect.
     Elsewhere(&'static str),
 }
 
-/// The one of `known` that `text` is by at most so many typing errors, or in another convention of writing.
+/// Finds the known key that differs from `text` by at most `most` edits; `_` and `-` do not count.
 pub(crate) fn nearest_within(
     text: &str,
     known: &[&'static str],
@@ -328,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_match_in_any_case_and_the_last_wins() {
+    fn keys_match_in_any_case_and_the_last_applies() {
         let value: Value = serde_json::from_str(r#"{"vlan": 1, "vlan": 3}"#).unwrap();
         let fields = Fields::of(&value, "", &mut Findings::default()).unwrap();
         assert_eq!(

@@ -4,14 +4,14 @@ use std::fmt;
 
 use crate::places::Position;
 
-/// Something about one place of a JSON document, in one sentence.
+/// A sentence about one place of a JSON document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where, for instance `resourceList[0].selectors[1].pfNames[0]`.
+    /// Path of the value, for instance `resourceList[0].selectors[1].pfNames[0]`.
     pub path: String,
-    /// Its line and column, of what is missing those of what it is missing from; only in a document that people write.
+    /// Line and column of the value, or of the object that lacks it; absent for the CNI configuration, which no person wrote.
     pub position: Option<Position>,
-    /// What, with the value and the rule.
+    /// The sentence, with the value and the rule.
     pub message: String,
 }
 

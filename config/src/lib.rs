@@ -1,7 +1,7 @@
-//! What people write: the device plugin's resource list and the CNI network configuration.
+//! Configurations that people write: the device plugin's resource list and the CNI network configuration.
 //!
-//! Turns text into values that cannot be wrong, or into the list of all mistakes with their JSON paths.
-//! It opens no file and reads no host.
+//! Text becomes valid values, or the list of all mistakes with their JSON paths.
+//! This crate opens no file and does not read the host.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The CNI network configuration, drop-in for `sriov-cni`: standard input and `CNI_ARGS` in, values out.
+//! The CNI network configuration, a replacement for that of `sriov-cni`: read from standard input and `CNI_ARGS`.
 
 mod address;
 mod attachments;
@@ -24,26 +24,26 @@ pub use self::wanted::Wanted;
 use crate::fields::{Fields, Findings};
 use crate::finding::{Finding, Mistakes};
 
-/// A network configuration that cannot be wrong.
+/// A valid network configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetConf {
     /// Version of the protocol and of the result.
     pub version: CniVersion,
     /// Name of the network.
     pub name: String,
-    /// Where the device comes from.
+    /// The device, by address or by device-info file.
     pub device: DeviceSource,
-    /// What is asked of the VF.
+    /// Settings of the VF.
     pub wanted: Wanted,
-    /// `ipam.type`, when there is one.
+    /// `ipam.type`, if it is present.
     pub ipam: Option<String>,
     /// `ipamTimeout`: time limit of each call of the IPAM plugin.
     pub ipam_timeout: Option<Duration>,
     /// `dns`, as written.
     pub dns: Option<Value>,
-    /// Result of the plugin before, as written.
+    /// Result of the previous plugin in the chain, as written.
     pub prev_result: Option<Value>,
-    /// Attachments that still live (`cni.dev/valid-attachments`, or `cni.dev/attachments`); absent is not empty.
+    /// Attachments that must stay (`cni.dev/valid-attachments` or `cni.dev/attachments`); an absent list is not an empty one.
     pub attachments: Option<Vec<LiveAttachment>>,
     /// `logFile`.
     pub log_file: Option<PathBuf>,
@@ -57,7 +57,7 @@ impl NetConf {
     /// Reads a configuration; `cni_args` is the environment's `CNI_ARGS`.
     ///
     /// # Errors
-    /// All mistakes at once, each with key, value and rule.
+    /// All mistakes, each with key, value and rule.
     pub fn parse(stdin: &str, cni_args: Option<&str>) -> Result<Self, NetConfError> {
         let (conf, mistakes) = read(stdin, cni_args)?;
         if mistakes.is_empty() {
@@ -67,10 +67,10 @@ impl NetConf {
         }
     }
 
-    /// Reads a configuration whose attachments are only looked for and released: what could not have been attached is no reason to refuse that.
+    /// Reads a configuration for a request that only finds or releases attachments: a value that ADD would refuse must not prevent that.
     ///
     /// # Errors
-    /// When it is no object, of an unknown version, or names no network; other mistakes come back beside it.
+    /// When the text is not an object, has an unsupported version, or names no network; other mistakes are returned with the configuration.
     pub fn parse_for_release(stdin: &str) -> Result<(Self, Vec<Finding>), NetConfError> {
         let (conf, mut mistakes) = read(stdin, None)?;
         let fatal: Vec<Finding> = mistakes
@@ -120,7 +120,7 @@ fn read(stdin: &str, cni_args: Option<&str>) -> Result<(NetConf, Vec<Finding>), 
     Ok((conf, findings.mistakes))
 }
 
-/// The IPAM plugin; never this plugin itself, which would call itself without end.
+/// Reads the IPAM plugin; this plugin itself is refused, because it would call itself forever.
 fn ipam(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
     let ipam = fields.object("ipam", findings)?;
     let plugin = ipam

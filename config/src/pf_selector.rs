@@ -1,9 +1,9 @@
-//! The grammar of `pfNames` and `rootDevices`: a PF, and optionally the VFs of it.
+//! The grammar of `pfNames` and `rootDevices`: a PF, optionally with a list of its VFs.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// A PF with the VF indices that are meant: `pf0`, `pf0#2`, `pf0#0-3,7`.
+/// A PF with the VF indices that it selects: `pf0`, `pf0#2`, `pf0#0-3,7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PfSelector<T> {
     /// The PF, by name or by PCI address.
@@ -12,7 +12,7 @@ pub struct PfSelector<T> {
 }
 
 impl<T> PfSelector<T> {
-    /// Whether the VF (or subfunction) number `index` is meant; a PF without list means all of its VFs.
+    /// Whether the VF (or subfunction) with this index is selected; a PF without a list selects all of its VFs.
     pub fn contains(&self, index: Option<u32>) -> bool {
         match (&self.ranges, index) {
             (None, _) => true,
@@ -43,7 +43,7 @@ impl<T: Display> Display for PfSelector<T> {
     }
 }
 
-/// A text that is no PF selector.
+/// A text that is not a PF selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a PF selector: {rule}")]
 pub struct InvalidPfSelector {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn invalid_selector_is_refused() {
         for text in [
             "",
             "#0",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_number_is_in_no_list() {
+    fn device_without_index_is_in_no_list() {
         assert!(
             !"pf0#0"
                 .parse::<PfSelector<String>>()

@@ -1,6 +1,6 @@
-//! Where each value of a JSON text stands: line and column by path, the order of keys, and keys that are there twice.
+//! Positions of the values of a JSON text: line and column by path, the order of keys, and repeated keys.
 //!
-//! It reads only text that is known to be JSON; what the values mean is no business of it.
+//! It reads only valid JSON, and does not interpret the values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,7 +20,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// The places of a document; those of no document know nothing.
+/// The positions of the values of a document; empty if there is no text.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     starts: BTreeMap<String, Position>,
@@ -37,7 +37,7 @@ pub(crate) fn member(path: &str, key: &str) -> String {
 }
 
 impl Places {
-    /// Reads a text that `serde_json` took: its nesting is bounded, and each value is whole.
+    /// Reads a text that `serde_json` accepted: its nesting is bounded, and each value is complete.
     pub(crate) fn of(json: &str) -> Self {
         let mut places = Self::default();
         let mut scan = Scan {
@@ -48,7 +48,7 @@ impl Places {
         places
     }
 
-    /// Where the value at `path` stands, or what it is missing from.
+    /// Position of the value at `path`, or of the nearest enclosing value.
     pub(crate) fn nearest(&self, path: &str) -> Option<Position> {
         let mut path = path;
         loop {
@@ -65,12 +65,12 @@ impl Places {
         }
     }
 
-    /// Where exactly that value stands.
+    /// Position of exactly the value at `path`.
     pub(crate) fn at(&self, path: &str) -> Option<Position> {
         self.starts.get(path).copied()
     }
 
-    /// Whether the key at the end of `path` is there more than once.
+    /// Whether the key at the end of `path` is repeated.
     pub(crate) fn is_repeated(&self, path: &str) -> bool {
         self.repeated.contains(path)
     }
@@ -116,7 +116,7 @@ impl<'a> Scan<'a> {
             self.value(&path, places);
             self.skip_space();
         }
-        // Of an empty object the bracket is left.
+        // The closing bracket of an empty object is still unread.
         if self.peek() == Some('}') && keys.is_empty() {
             self.next();
         }

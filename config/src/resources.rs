@@ -1,4 +1,4 @@
-//! The device plugin's configuration: the resource list of the ConfigMap, drop-in for `sriov-network-device-plugin`.
+//! The device plugin's configuration: the resource list of the ConfigMap, a replacement for that of `sriov-network-device-plugin`.
 
 mod keys;
 mod name;
@@ -18,21 +18,21 @@ use crate::fields::{Fields, Findings};
 use crate::places::Places;
 use crate::{Finding, Mistakes, Position};
 
-/// All resources of a configuration, in the order of the file: the first that matches a device has it.
+/// All resources of a configuration, in the order of the file: a device belongs to the first resource that it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceList {
-    /// The resources without mistake; none if the list is empty.
+    /// Resources without a mistake; empty if the document lists none.
     pub resources: Vec<Resource>,
-    /// The others; they do not take these down.
+    /// Resources with a mistake; the others are served nevertheless.
     pub unusable: Vec<Unusable>,
-    /// What is suspicious but no mistake: unknown keys, selectors that match everything.
+    /// Warnings: unknown keys, selectors that match everything, conditions that nothing meets.
     pub warnings: Vec<Finding>,
 }
 
 /// A resource that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusable {
-    /// Prefix and name, where those are right.
+    /// Prefix and name, if both are valid.
     pub name: Option<ResourceName>,
     /// Its mistakes, at least one.
     pub mistakes: Mistakes,
@@ -44,7 +44,7 @@ pub struct Unusable {
 pub struct Refused {
     /// All mistakes, in the order of the file.
     pub mistakes: Mistakes,
-    /// What is suspicious besides.
+    /// Warnings, in the order of the file.
     pub warnings: Vec<Finding>,
 }
 
@@ -55,17 +55,17 @@ pub struct Resource {
     pub name: ResourceName,
     /// Kind of device.
     pub device_type: DeviceType,
-    /// Whether kubelet is not told of NUMA nodes.
+    /// Whether NUMA nodes are withheld from the kubelet.
     pub exclude_topology: bool,
-    /// Which devices kubelet is told to prefer.
+    /// Which devices are preferred.
     pub allocation_policy: AllocationPolicy,
-    /// What a healthy VF needs of its PF.
+    /// Condition of the PF for a healthy VF.
     pub pf_health: PfHealth,
-    /// First digits of the PCI classes that are meant; none for those of the kind of device.
+    /// First digits of the PCI classes that are selected; empty for the default classes of the device type.
     pub pci_classes: Vec<String>,
-    /// A device is meant when one of these matches; the first that does decides on what is done with it.
+    /// A device is selected if one selector matches; the first match decides about its device nodes.
     pub selectors: Vec<Selector>,
-    /// Texts for the environment, by PCI address or `*`.
+    /// Texts for the environment of containers, by PCI address or `*`.
     pub additional_info: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -91,37 +91,37 @@ impl fmt::Display for DeviceType {
     }
 }
 
-/// Which devices a container gets first, after those of one NUMA node.
+/// Which devices a container is preferably given, after those of one NUMA node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AllocationPolicy {
-    /// Of as few PFs as can be.
+    /// Devices of as few PFs as possible.
     #[default]
     Packed,
-    /// Evenly over the PFs, the least used first.
+    /// Devices spread evenly over the PFs, the least used first.
     Spread,
-    /// Each of another PF as far as there are PFs, for bonds.
+    /// Devices of different PFs as far as possible, for bonds.
     DistinctPf,
 }
 
-/// What a healthy VF needs of its PF.
+/// Condition of the PF for a healthy VF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PfHealth {
-    /// That it is up and has carrier: the VF's own link follows it unless its `link_state` is forced.
+    /// The PF is up and has carrier: the VF's link follows it unless `link_state` is forced.
     #[default]
     Carrier,
-    /// That it is up.
+    /// The PF is up.
     Up,
-    /// Nothing but to be there.
+    /// The PF exists.
     Ignore,
 }
 
 impl ResourceList {
-    /// Reads a configuration; a resource without prefix gets `default_prefix`.
+    /// Reads a configuration; `default_prefix` applies to resources without a prefix.
     ///
     /// # Errors
-    /// All mistakes at once, if each resource has one; text that is not JSON is one mistake.
+    /// All mistakes, if each resource has one; text that is not JSON is one mistake.
     pub fn parse(text: &str, default_prefix: &str) -> Result<Self, Refused> {
-        // An emptied file is an empty list, as `null` is in all of the document.
+        // An empty file is a document without resources.
         let text = if text.trim().is_empty() { "null" } else { text };
         let value: Value = serde_json::from_str(text).map_err(|error| not_json(&error))?;
         let mut findings = Findings {
@@ -161,7 +161,7 @@ impl ResourceList {
         let path = top.path("resourceList");
         let values = match top.value("resourceList") {
             Some(Value::Array(values)) => values.as_slice(),
-            // `null` is what Go writes for a list that nobody filled; without the key it may be misspelt.
+            // Go writes `null` for a list that was never filled; an absent key may be misspelt.
             None if top.has("resourceList") => &[],
             None => return findings.mistake(&path, "there must be a list of resources"),
             Some(other) => return findings.mistake(&path, format!("`{other}` is not a list")),
@@ -176,7 +176,7 @@ impl ResourceList {
         }
     }
 
-    /// The mistakes of all resources that cannot be served, in the order of the file.
+    /// The mistakes of all resources that are not served, in the order of the file.
     pub fn mistakes(&self) -> impl Iterator<Item = &Finding> {
         self.unusable
             .iter()
@@ -212,22 +212,22 @@ impl ResourceList {
     }
 }
 
-/// The resources so far, by each of their environment variables.
+/// The resources so far, by their environment variables.
 #[derive(Default)]
 struct Names(BTreeMap<String, ResourceName>);
 
 impl Names {
-    /// Kubelet knows a resource by its name, a program by its environment variables.
+    /// The kubelet identifies a resource by its name, programs identify it by its environment variables.
     fn ensure_unique(&mut self, name: &ResourceName, path: &str, findings: &mut Findings) {
         let (variable, info) = (name.variable(), name.info_variable());
         let same = self.0.get(&variable).or_else(|| self.0.get(&info));
         match same {
             Some(other) if other == name => {
-                findings.mistake(path, format!("there is another resource `{name}`"));
+                findings.mistake(path, format!("another resource has the name `{name}`"));
             }
             Some(other) => findings.mistake(
                 path,
-                format!("an environment variable of `{name}` is one of `{other}`, too: {variable}"),
+                format!("`{name}` and `{other}` would share the environment variable {variable}"),
             ),
             None => {}
         }
@@ -298,7 +298,7 @@ fn resource(
             None
         }
     };
-    // Of a device type that nobody knows, nobody can say which selectors are right.
+    // The keys of a selector depend on the device type.
     let selectors = device_type.map(|device_type| selectors(fields, device_type, findings));
     let exclude_topology = fields.flag("excludeTopology", findings);
     let allocation_policy = allocation_policy(fields, findings);
@@ -386,7 +386,7 @@ fn selectors(
         Some(Value::Array(_)) | None => {
             findings.mistake(
                 &path,
-                "there must be at least one selector: without one no device is meant",
+                "there must be at least one selector: without one no device is selected",
             );
             Vec::new()
         }
@@ -405,7 +405,7 @@ fn additional_info(
         return info;
     };
     for (device, value, path) in devices.entries() {
-        // An address is known by its number, however its digits are written.
+        // Addresses are compared as numbers, whatever the case of their digits.
         let address = device.parse::<PciAddress>().ok();
         if device != "*" && address.is_none() && !is_auxiliary(device) {
             findings.warning(
@@ -413,7 +413,7 @@ fn additional_info(
                 "this is neither `*` nor a PCI address nor an auxiliary device, it has no effect",
             );
         }
-        // As in all of the document, `null` is absence.
+        // `null` means absent.
         if value.is_null() {
             continue;
         }

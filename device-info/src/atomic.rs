@@ -1,17 +1,17 @@
-//! Replaces a file whole: whoever reads it finds the old content or the new; nothing of what the content means.
+//! Replaces a file atomically: a reader finds the old content or the new content.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Writes a file with a mode; directories that are missing are made.
+/// Writes a file with a mode, and creates missing directories.
 ///
-/// The temporary name begins with a dot and ends in the process id, so that watchers of `.json` files do not take it for one.
+/// The temporary name begins with a dot and ends with the process id, so that watchers of `.json` files ignore it.
 /// Nothing is synchronised with the disk: these files live below `/var/run`, which a crash of the machine empties.
 ///
 /// # Errors
-/// The file is what it was then.
+/// When the file could not be replaced; it is unchanged then.
 pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(dir)?;
@@ -33,10 +33,10 @@ pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     })
 }
 
-/// Removes a file; one that is gone is success.
+/// Removes a file; a missing file counts as success.
 ///
 /// # Errors
-/// When it is still there.
+/// When the file could not be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_with_its_mode_and_nothing_else_is_left() {
+    fn file_is_replaced_with_its_mode_and_no_leftovers() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("made/file.json");
         for text in ["long content", "short"] {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_changes_nothing() {
+    fn failed_write_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("is-a-directory");
         fs::create_dir_all(path.join("inner")).unwrap();

@@ -1,6 +1,6 @@
-//! Reads the CNI plugin's journal: which container has which VF, as the CNI plugin sees it; nothing here writes it.
+//! Reads the CNI plugin's journal, which records the VF of each container; nothing here writes it.
 //!
-//! The format is the CNI plugin's own (`SavedAttachmentV1`); only the fields that others need are read, so that a newer file does no harm.
+//! The format is the CNI plugin's own (`SavedAttachmentV1`); only the fields that other programs need are read, so that newer files are read as well.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,11 +13,11 @@ use sriov_host::{PciAddress, VfIndex};
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Attachment {
-    /// How far it is.
+    /// Progress of the attachment.
     pub phase: Phase,
-    /// The boot on which it was made.
+    /// Boot id of the boot on which the VF was attached.
     pub boot_id: String,
-    /// Which of the VFs it is that this address has had on that boot (`sriov_host::sysfs::incarnation`).
+    /// Identity of the VF on that boot (`sriov_host::sysfs::incarnation`): a recreated VF has another.
     pub incarnation: u64,
     /// Name of the network.
     pub network: String,
@@ -29,7 +29,7 @@ pub struct Attachment {
     pub netns: Netns,
     /// The VF's PF.
     pub pf: PciAddress,
-    /// Its index there.
+    /// Index of the VF at its PF.
     pub vf: VfIndex,
 }
 
@@ -40,29 +40,29 @@ pub struct Netns {
     pub path: String,
 }
 
-/// How far an attachment is.
+/// Progress of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Being made, or abandoned while it was.
+    /// ADD is running, or was interrupted.
     Prepared,
-    /// Done.
+    /// ADD is complete.
     Attached,
-    /// The VF could not be brought back: it is kept back.
+    /// The VF could not be restored and is held back.
     Dirty,
-    /// The VF is free, its addresses are not.
+    /// The VF is free, its addresses are not released yet.
     Released,
-    /// One that this version does not know.
+    /// A phase of a later version.
     #[serde(other)]
     Other,
 }
 
-/// Reads all attachments of a state directory, for instance `/var/lib/cni/sriov`, by VF; a directory that is missing has none.
+/// Reads all attachments of a state directory, for instance `/var/lib/cni/sriov`, by VF; a missing directory has none.
 ///
-/// A torn file is no attachment: the CNI plugin's next call deals with it.
+/// A torn file is skipped: the next call of the CNI plugin handles it.
 ///
 /// # Errors
-/// When the directory is there and cannot be read.
+/// When the directory exists and cannot be read.
 pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -90,7 +90,7 @@ mod tests {
     const SAVED: &str = r#"{"version":1,"phase":"attached","boot_id":"b","network":"n","container_id":"c","ifname":"net1","netns":{"path":"/run/netns/p","id":{"dev":4,"ino":7}},"device":"0000:01:10.0","incarnation":4711,"pf":"0000:01:00.0","vf":0,"baseline":{"settings":null,"link":null},"wanted":[],"ipam":null,"result":null}"#;
 
     #[test]
-    fn the_journal_is_read_and_what_is_torn_newer_or_foreign_does_no_harm() {
+    fn journal_is_read_and_torn_or_foreign_files_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("0000:01:10.0.json", SAVED),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn no_directory_is_no_attachment() {
+    fn missing_directory_has_no_attachment() {
         let dir = tempfile::tempdir().unwrap();
         assert!(read(&dir.path().join("missing")).unwrap().is_empty());
     }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the specification that is written; older ones are read as well.
+/// Version of the specification in new files; files of older versions are read as well.
 pub const VERSION: &str = "1.1.0";
 
-/// What a device is; `type` tells which of the four.
+/// A device of one of four types, with the key `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum DeviceInfo {
@@ -46,7 +46,7 @@ pub enum DeviceInfo {
 pub struct Pci {
     /// Its address, `dddd:bb:dd.f`.
     pub pci_address: String,
-    /// `/dev/vhost-net`, when the pod has it.
+    /// `/dev/vhost-net`, if the pod is given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vhost_net: Option<String>,
     /// Names of its RDMA devices, joined by commas.
@@ -68,7 +68,7 @@ pub struct Vdpa {
     pub parent_device: String,
     /// `vhost` or `virtio`.
     pub driver: String,
-    /// Its character device; `virtio` has none, and the Go plugin writes none for it.
+    /// Its character device; absent for `virtio`, as with the Go plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Address of its PCI function.
@@ -103,7 +103,7 @@ pub struct Memif {
 }
 
 impl DeviceInfo {
-    /// A PCI function, in the version that is written.
+    /// Makes the description of a PCI function, in the current version.
     pub fn pci(pci: Pci) -> Self {
         Self::Pci {
             version: VERSION.to_owned(),
@@ -111,7 +111,7 @@ impl DeviceInfo {
         }
     }
 
-    /// A vDPA device, in the version that is written.
+    /// Makes the description of a vDPA device, in the current version.
     pub fn vdpa(vdpa: Vdpa) -> Self {
         Self::Vdpa {
             version: VERSION.to_owned(),
@@ -119,7 +119,7 @@ impl DeviceInfo {
         }
     }
 
-    /// The PCI address, where the device has one.
+    /// The PCI address, if the device has one.
     pub fn pci_address(&self) -> Option<&str> {
         match self {
             Self::Pci { pci, .. } => Some(&pci.pci_address),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_version_and_unknown_keys_are_read_and_a_missing_key_is_not() {
+    fn older_version_and_unknown_keys_are_read() {
         let old =
             r#"{"type":"pci","version":"1.0.0","pci":{"pci-address":"0000:01:10.0","more":1}}"#;
         assert_eq!(

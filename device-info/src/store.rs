@@ -1,4 +1,4 @@
-//! The directory of device-info files: each is there whole or not at all.
+//! The directory of device-info files, which are replaced atomically.
 
 use std::fmt::Display;
 use std::fs;
@@ -15,42 +15,42 @@ pub struct Store(PathBuf);
 /// A device-info file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It could not be written.
+    /// The file could not be written.
     #[error("cannot write the device-info file `{}`", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It could not be read.
+    /// The file could not be read.
     #[error("cannot read the device-info file `{}`", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It could not be removed.
+    /// The file could not be removed.
     #[error("cannot remove the device-info file `{}`", path.display())]
     Remove {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It holds something else.
+    /// The file does not follow the specification.
     #[error("the device-info file `{}` does not follow the specification", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// Position and reason.
         source: serde_json::Error,
     },
 }
 
 impl Store {
-    /// Takes a directory, for instance `/var/run/k8s.cni.cncf.io/devinfo/dp`; it is made when something is written.
+    /// Takes a directory, for instance `/var/run/k8s.cni.cncf.io/devinfo/dp`; it is created by the first write.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
@@ -66,17 +66,17 @@ impl Store {
         &self.0
     }
 
-    /// The device in the name of a file, when it is one of the resource.
+    /// The device in a file name, if the file belongs to the resource.
     pub fn id_in(file: &str, resource: &impl Display) -> Option<String> {
         let stem = format!("{resource}-").replace('/', "-");
         let id = file.strip_prefix(&stem)?.strip_suffix("-device.json")?;
         Some(id.to_owned())
     }
 
-    /// Writes the file of a device: whoever reads it finds the old content or the new.
+    /// Writes the file of a device atomically.
     ///
     /// # Errors
-    /// [`StoreError::Write`]; nothing has changed then.
+    /// [`StoreError::Write`]; the file is unchanged then.
     pub fn write(path: &Path, info: &DeviceInfo) -> Result<(), StoreError> {
         let failed = |source| StoreError::Write {
             path: path.to_owned(),
@@ -86,7 +86,7 @@ impl Store {
         atomic::replace(path, &text, 0o444).map_err(failed)
     }
 
-    /// Removes a file; one that is gone is success.
+    /// Removes a file; a missing file counts as success.
     pub fn remove(path: &Path) -> Result<(), StoreError> {
         atomic::remove(path).map_err(|source| StoreError::Remove {
             path: path.to_owned(),
@@ -95,10 +95,10 @@ impl Store {
     }
 }
 
-/// Reads a device-info file; nothing when there is none.
+/// Reads a device-info file; `None` if it is missing.
 ///
 /// # Errors
-/// [`StoreError::Read`], and [`StoreError::Content`] when it holds something else.
+/// [`StoreError::Read`], and [`StoreError::Content`] when the file does not follow the specification.
 pub fn read(path: &Path) -> Result<Option<DeviceInfo>, StoreError> {
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+    fn file_is_replaced_whole_without_leftovers() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path().join("dp"));
         let path = store.path_of_device("example.com/vf", "0000:01:10.0");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_file_is_an_error_that_names_it() {
+    fn torn_file_is_an_error_with_its_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("torn");
         fs::write(&path, "{\"type\":\"pci\"").unwrap();

@@ -1,7 +1,7 @@
-//! The driver of a PCI function: taken away, given, or started again.
+//! Binds and unbinds the driver of a PCI function.
 //!
-//! A function whose driver starts again is as if it had just been probed: its network device is a new one, on the host,
-//! and all devices that were stacked on the old one are gone, in whatever namespace they were.
+//! After a restart of its driver a function is as if it had just been probed: it has a new network device on the host,
+//! and all devices that were stacked on the old one are removed, in every namespace.
 //! This works for drivers for user space as well; the kernel waits with `unbind` until nobody has the vfio device open.
 
 use std::fs;
@@ -14,16 +14,16 @@ use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::sysfs::device_path;
 
-/// A driver could not be taken away or given.
+/// A driver could not be bound or unbound.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// The function has no driver, so that nothing tells which one to start.
+    /// The function has no driver to start again.
     #[error("{device} has no driver")]
     NoDriver {
         /// The function.
         device: PciAddress,
     },
-    /// The kernel refused to take the driver away; the function still has it.
+    /// The kernel refused to unbind the driver; the function still has it.
     #[error("cannot unbind {device} from driver `{driver}`")]
     Unbind {
         /// The function.
@@ -33,7 +33,7 @@ pub enum DriverError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// The kernel refused to give the driver; the function has none now.
+    /// The kernel refused to bind the driver; the function has none now.
     #[error("cannot bind {device} to driver `{driver}`")]
     Bind {
         /// The function.
@@ -43,7 +43,7 @@ pub enum DriverError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// The choice of the driver could not be read or written.
+    /// `driver_override` could not be read or written.
     #[error("cannot use `{}`", path.display())]
     Override {
         /// `driver_override` of the function.
@@ -59,7 +59,7 @@ pub fn name(root: &HostRoot, device: PciAddress) -> Option<String> {
     Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
-/// Takes the driver away from a function and gives it back; returns the driver's name.
+/// Unbinds and binds the driver of a function; returns the driver's name.
 ///
 /// The network device may appear a moment after this has returned: the caller waits for it.
 ///
@@ -72,7 +72,7 @@ pub fn restart(root: &HostRoot, device: PciAddress) -> Result<String, DriverErro
     Ok(driver)
 }
 
-/// Takes the driver away from a function; returns its name, or `None` if the function has none.
+/// Unbinds the driver of a function; returns its name, or `None` if the function has none.
 pub fn unbind(root: &HostRoot, device: PciAddress) -> Result<Option<String>, DriverError> {
     let Some(driver) = name(root, device) else {
         return Ok(None);
@@ -88,9 +88,9 @@ pub fn unbind(root: &HostRoot, device: PciAddress) -> Result<Option<String>, Dri
     Ok(Some(driver))
 }
 
-/// Gives a function a driver, also one that does not know its ids, as vfio-pci without `driver_override`.
+/// Binds a driver to a function, also one that does not support its ids, as vfio-pci without `driver_override`.
 ///
-/// A `driver_override` that the function has afterwards is the one that it had before.
+/// The function keeps its `driver_override`.
 pub fn bind(root: &HostRoot, device: PciAddress, driver: &str) -> Result<(), DriverError> {
     let give = || of_name(root, driver).write_file("bind", device.to_string());
     let refused = |source| DriverError::Bind {

@@ -1,4 +1,4 @@
-//! What `ethtool` shows of a network device: the device behind it, and the settings that a pod can change.
+//! Ethtool requests: the device behind a link, and settings of it that a pod can change.
 //!
 //! Requests go by `ioctl` through a socket, and so to the network namespace in which the socket was opened; nothing is changed.
 //! A setting that the driver does not have is absent.
@@ -99,7 +99,7 @@ impl AsFd for Ethtool {
     }
 }
 
-/// A driver without this request is no error.
+/// An unsupported request is absent, not an error.
 fn supported<T>(answer: Result<T, Errno>) -> io::Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

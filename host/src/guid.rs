@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 pub struct Guid([u8; 8]);
 
 impl Guid {
-    /// Takes the number as netlink carries it (`struct ifla_vf_guid`).
+    /// Takes the number as in netlink (`struct ifla_vf_guid`).
     pub fn from_number(number: u64) -> Self {
         Self(number.to_be_bytes())
     }
 
-    /// The number as netlink carries it.
+    /// The number as in netlink.
     pub fn number(self) -> u64 {
         u64::from_be_bytes(self.0)
     }
@@ -27,7 +27,7 @@ impl Guid {
     }
 }
 
-/// A text that is no GUID.
+/// A text that is not a GUID.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a GUID: expected eight pairs of hexadecimal digits joined by `:` or `-`")]
 pub struct InvalidGuid {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colons_dashes_and_upper_case_are_the_same() {
+    fn colons_dashes_and_upper_case_are_equal() {
         for text in ["02:00:00:00:00:AB:cd:07", "02-00-00-00-00-ab-CD-07"] {
             let guid: Guid = text.parse().unwrap();
             assert_eq!(guid.number(), 0x0200_0000_00ab_cd07);

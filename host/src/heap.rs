@@ -1,22 +1,22 @@
-//! The heap of this process: how the allocator keeps what is free, and when it gives it back; no allocator of its own.
+//! The heap of this process: tuning of glibc's allocator.
 
-/// Lets all threads allocate from one arena: what one freed serves the next.
+/// Makes all threads allocate from one arena, so that they reuse each other's free memory.
 ///
-/// Of itself glibc makes an arena for each thread, and holes in one are of no use to another, `mallopt(3)`.
+/// By default glibc creates an arena for each thread, and free memory of one is not available to another, `mallopt(3)`.
 pub fn share_one_arena() {
     #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "glibc has this by no other name")]
-    // SAFETY: two numbers; no memory is handed over.
+    #[expect(unsafe_code, reason = "glibc has no safe interface for this")]
+    // SAFETY: the arguments are two numbers; no memory is passed.
     unsafe {
         nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
     }
 }
 
-/// Gives whole pages without anything in them back to the kernel, `malloc_trim(3)`.
+/// Returns unused pages to the kernel, `malloc_trim(3)`.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "glibc has this by no other name")]
-    // SAFETY: a number; only what is free is given back.
+    #[expect(unsafe_code, reason = "glibc has no safe interface for this")]
+    // SAFETY: the argument is a number; only free memory is returned.
     unsafe {
         nix::libc::malloc_trim(0);
     }

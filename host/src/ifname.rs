@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct IfName([u8; IFNAMSIZ]);
 
-/// As the kernel keeps it: with zeros behind it, so that the order is that of the text (`include/uapi/linux/if.h`).
+/// Length of a name with its zeros, as in the kernel; the zeros keep the order of the text (`include/uapi/linux/if.h`).
 const IFNAMSIZ: usize = 16;
 
 impl IfName {
@@ -20,12 +20,12 @@ impl IfName {
     pub fn as_str(&self) -> &str {
         let [name @ .., _] = &self.0;
         let name = name.split(|byte| *byte == 0).next();
-        // It was text when it was made.
+        // Only text becomes a name.
         name.and_then(|name| str::from_utf8(name).ok())
             .unwrap_or_default()
     }
 
-    /// `?` and an index: stands for the name of a link that has a name which is not text.
+    /// Makes a substitute for a name that is not text: `?` and the interface index.
     pub fn stand_in(index: u32) -> Self {
         let mut name = [0; IFNAMSIZ];
         for (place, byte) in name.iter_mut().zip(format!("?{index}").bytes()) {
@@ -41,7 +41,7 @@ impl fmt::Debug for IfName {
     }
 }
 
-/// A text that the kernel takes for no interface name.
+/// A text that is not an interface name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not an interface name: expected 1 to 15 bytes, not `.` or `..`, without `/`, `:`, `%` and white space"
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_what_the_kernel_keeps() {
+    fn valid_name_is_kept() {
         for text in [
             "net1",
             "eth0",
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn is_ordered_and_printed_as_its_text() {
+    fn name_is_ordered_and_printed_as_text() {
         let mut names = ["b", "a1", "a", "a10", "a1b"].map(|text| text.parse::<IfName>().unwrap());
         names.sort();
         assert_eq!(
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_kernel_refuses() {
+    fn name_that_the_kernel_refuses_is_refused() {
         for text in [
             "",
             ".",

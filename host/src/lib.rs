@@ -1,10 +1,10 @@
 //! This machine: PCI and SR-IOV topology, links, namespaces, drivers.
 //!
 //! Without features this crate is vocabulary only: newtypes of the field's terms and the plain [`snapshot::HostSnapshot`].
-//! Feature `sysfs` adds the scan that fills a snapshot, feature `netlink` the single, named changes of links and VFs.
-//! Feature `notice` hears what the kernel tells by itself, and asks it what sysfs does not have.
-//! Start at [`snapshot`] for what is known, at `netlink` for what can be changed.
-//! It knows nothing of JSON documents, CNI, kubelet, pools, selectors or policy.
+//! Feature `sysfs` adds the scan that fills a snapshot and the restart of drivers, feature `netlink` single, named changes of links and VFs.
+//! Feature `notice` receives the kernel's notifications, and queries what sysfs does not show.
+//! Start at [`snapshot`] for the facts, at `netlink` for the changes.
+//! This crate is independent of JSON documents, CNI, the kubelet, pools, selectors and policy.
 
 #![deny(unsafe_code)]
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct MacAddr([u8; 6]);
 
 impl MacAddr {
-    /// `00:00:00:00:00:00`: as a VF's administrative address it means "not set", on igb it unpins the address.
+    /// `00:00:00:00:00:00`: as a VF's administrative address it means "not set"; setting it unpins the address on igb.
     pub const ZERO: Self = Self([0; 6]);
 
     /// Takes the six bytes as they are on the wire.
@@ -46,7 +46,7 @@ impl MacAddr {
     }
 }
 
-/// A text that is no six-byte MAC address.
+/// A text that is not a six-byte MAC address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a MAC address: expected six pairs of hexadecimal digits joined by `:` or `-`"
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_colons_dashes_and_upper_case() {
+    fn address_with_colons_dashes_or_upper_case_is_read() {
         for text in [
             "52:54:00:ab:cd:ef",
             "52-54-00-AB-CD-EF",
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_everything_else() {
+    fn other_text_is_refused() {
         for text in [
             "",
             "52:54:00:ab:cd",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_who_can_own_it() {
+    fn zero_and_multicast_are_not_addresses_of_a_station() {
         for (text, station) in [
             ("00:00:00:00:00:00", false),
             ("01:00:5e:00:00:01", false),

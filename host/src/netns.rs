@@ -1,4 +1,4 @@
-//! Network namespaces: opening one, telling two apart, and working in one without leaving this thread there.
+//! Network namespaces: opening and comparing them, and running code in one on a thread of its own.
 
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ pub struct NetnsId {
     pub ino: u64,
 }
 
-/// An open network namespace; it lives at least as long as this value.
+/// An open network namespace; it exists at least as long as this value.
 #[derive(Debug)]
 pub struct Netns {
     fd: OwnedFd,
@@ -40,19 +40,19 @@ pub enum NetnsError {
     Open {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The path is something else.
+    /// The path is not a network namespace.
     #[error("`{}` is not a network namespace", path.display())]
     NotANamespace {
         /// The path.
         path: PathBuf,
     },
-    /// The kernel did not let this process in: it needs `CAP_SYS_ADMIN`.
+    /// The kernel refused to enter the namespace: this needs `CAP_SYS_ADMIN`.
     #[error("cannot enter the network namespace: this needs CAP_SYS_ADMIN")]
     Enter {
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// A kernel setting could not be written.
@@ -62,13 +62,13 @@ pub enum NetnsError {
         path: String,
         /// The value.
         value: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl NetnsError {
-    /// Whether the namespace is gone: nothing stands at its path, or no namespace is mounted there any more.
+    /// Whether the namespace is gone: its path is missing, or no namespace is mounted there any more.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -82,7 +82,7 @@ impl Netns {
     /// Opens the namespace at `path`.
     ///
     /// # Errors
-    /// [`NetnsError::Open`] when there is nothing to open, [`NetnsError::NotANamespace`] when it is something else: a file whose mount is gone.
+    /// [`NetnsError::Open`] if the path cannot be opened, [`NetnsError::NotANamespace`] if nothing is mounted on the file any more.
     pub fn open(path: &Path) -> Result<Self, NetnsError> {
         let open = |source| NetnsError::Open {
             path: path.to_owned(),
@@ -113,7 +113,7 @@ impl Netns {
         Self::open(Path::new("/proc/self/ns/net"))
     }
 
-    /// Which namespace it is.
+    /// Identity of the namespace.
     pub fn id(&self) -> NetnsId {
         self.id
     }
@@ -135,7 +135,7 @@ impl Netns {
         })
     }
 
-    /// Does `work` in the namespace, on a thread that ends there: no thread comes back from a namespace, so none can be left in one.
+    /// Runs `work` in the namespace, on a thread that ends there: no thread leaves a namespace, so none can be left in one.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         thread::scope(|scope| {
             let there = thread::Builder::new().spawn_scoped(scope, || {
@@ -154,7 +154,7 @@ impl Netns {
         })
     }
 
-    /// Writes kernel settings of the namespace, each independently, and gives back what could not be written;
+    /// Writes kernel settings of the namespace, each independently, and returns the failures;
     /// a path is below `/proc/sys`, for instance `net/ipv4/conf/net1/arp_notify`.
     ///
     /// # Errors
@@ -201,14 +201,14 @@ pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
 /// `include/uapi/asm-generic/socket.h`.
 const SO_NETNS_COOKIE: i32 = 71;
 
-/// Whether the namespace of the calling thread has a link of this name or alternative name; one cheap system call, no netlink.
+/// Whether the namespace of the calling thread has a link of this name or alternative name; one system call, no netlink.
 pub fn has_name(name: &IfName) -> bool {
     if_nametoindex(name.as_str()).is_ok()
 }
 
-/// Whether the namespace of the calling thread has a link of this index: a link that moves there keeps its index only when not.
+/// Whether the namespace of the calling thread has a link of this index; if not, a link that moves there keeps its index.
 pub fn has_index(index: u32) -> bool {
-    // nix gives an empty name where there is none.
+    // nix returns an empty name if there is no such link.
     if_indextoname(index).is_ok_and(|name| !name.is_empty())
 }
 
@@ -218,7 +218,7 @@ mod tests {
     use crate::ethtool::Ethtool;
 
     #[test]
-    fn a_file_is_not_a_namespace_and_nothing_is_gone() {
+    fn file_without_mount_is_a_gone_namespace() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = Netns::open(file.path()).unwrap_err();
         assert!(
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_has_neither_name_nor_index() {
+    fn missing_link_has_neither_name_nor_index() {
         assert!(!has_name(&"no-such-link".parse().unwrap()) && !has_index(0x7fff_fff0));
     }
 
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_itself() {
+    fn namespace_is_equal_to_itself() {
         let (a, b) = (Netns::current().unwrap(), Netns::current().unwrap());
         assert_eq!(a.id(), b.id());
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here fails: an attribute that is cut short ends the walk, and what came before it counts.
 
-/// Bits of an attribute's type that are no part of it: `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` (`include/uapi/linux/netlink.h`).
+/// Flags in the field of an attribute's type: `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` (`include/uapi/linux/netlink.h`).
 const FLAGS: u16 = 0xc000;
 /// Length and type.
 const HEADER: usize = 4;

@@ -1,7 +1,7 @@
-//! What the kernel tells by itself: devices and drivers (uevents), links and default routes (rtnetlink groups).
+//! Notifications of the kernel: devices and drivers (uevents), links and default routes (rtnetlink groups).
 //!
-//! Two sockets that are only read, and just enough parsing to know whether a look at sysfs is worth it: what has changed, sysfs says.
-//! No request is ever sent: those are `netlink`'s.
+//! Two sockets are only read, and messages are parsed just enough to decide whether a scan is necessary; the scan finds the change.
+//! No request is ever sent.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,7 +17,7 @@ use crate::nla::{attribute, number16, number32};
 const UEVENTS: u32 = 1;
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_ROUTE` (`include/uapi/linux/rtnetlink.h`).
 const LINKS_AND_ROUTES: u32 = 0x1 | 0x40 | 0x400;
-/// Longer than a message about one device or link; of one that is longer still the beginning does.
+/// Longer than a usual message about one device or link; the beginning of a longer message is enough.
 const MESSAGE: usize = 16 * 1024;
 /// Subsystems whose devices a scan reads.
 const SUBSYSTEMS: &[&[u8]] = &[
@@ -29,14 +29,14 @@ const SUBSYSTEMS: &[&[u8]] = &[
     b"vdpa",
 ];
 
-/// What a socket is about.
+/// Kind of notifications of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Devices,
     Links,
 }
 
-/// A socket on which the kernel tells of changes.
+/// A socket on which the kernel notifies of changes.
 #[derive(Debug)]
 pub struct Notices {
     socket: OwnedFd,
@@ -44,12 +44,12 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Devices that come, go, move, or get or lose a driver.
+    /// Opens a socket for devices that are added, removed, renamed, bound or unbound.
     pub fn of_devices() -> io::Result<Self> {
         Self::open(Source::Devices, SockProtocol::NetlinkKObjectUEvent, UEVENTS)
     }
 
-    /// Links of this network namespace that change their name, state or carrier, and default routes.
+    /// Opens a socket for links of this network namespace that change their name, state or carrier, and for default routes.
     pub fn of_links() -> io::Result<Self> {
         Self::open(Source::Links, SockProtocol::NetlinkRoute, LINKS_AND_ROUTES)
     }
@@ -71,7 +71,7 @@ impl Notices {
         Ok(())
     }
 
-    /// Takes one message; whether it matters.
+    /// Takes one message; returns whether it may change the result of a scan.
     fn take(&self, flags: MsgFlags) -> io::Result<bool> {
         let mut message = [0; MESSAGE];
         match recv(self.socket.as_raw_fd(), &mut message, flags) {
@@ -82,7 +82,7 @@ impl Notices {
                     Source::Links => is_of_link(message),
                 })
             }
-            // Some were lost: anything may have changed.
+            // Messages were lost: anything may have changed.
             Err(Errno::ENOBUFS) => Ok(true),
             Err(Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno.into()),
@@ -90,7 +90,7 @@ impl Notices {
     }
 }
 
-/// `ACTION@DEVPATH`, then `KEY=VALUE`, each with a zero behind it; virtual devices are pods' interfaces and the like.
+/// `ACTION@DEVPATH`, then `KEY=VALUE`, each with a zero behind it; virtual devices are interfaces of pods and similar ones.
 fn is_of_device(message: &[u8]) -> bool {
     let mut subsystem = None;
     for field in message.split(|byte| *byte == 0) {
@@ -127,7 +127,7 @@ fn is_of_link(mut messages: &[u8]) -> bool {
     false
 }
 
-/// Links that the kernel makes on demand say of which kind they are (`IFLA_LINKINFO`, in it `IFLA_INFO_KIND`); those of hardware do not.
+/// Links that are made on demand have a kind (`IFLA_INFO_KIND` in `IFLA_LINKINFO`); those of hardware do not.
 fn is_of_hardware(attributes: &[u8]) -> bool {
     const LINKINFO: u16 = 18;
     const INFO_KIND: u16 = 1;
@@ -191,7 +191,7 @@ mod tests {
     fn links_of_hardware_and_default_routes_count() {
         let link = |attributes: &[u8]| message(16, &[&[0; 16], attributes].concat());
         let veth = link(&[nested(3, b"veth1\0"), nested(18, &nested(1, b"veth\0"))].concat());
-        // A port of a bond says what it is a port of, and is hardware.
+        // A port of a bond has the kind of its bond, and is hardware.
         let port = link(&[nested(3, b"pf0\0"), nested(0x8012, &nested(4, b"bond\0"))].concat());
         let route = |length: u8| message(24, &[2, length, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
         assert!(is_of_link(&port) && is_of_link(&route(0)));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_lets_us_listen() {
+    fn kernel_accepts_both_sockets() {
         for notices in [Notices::of_devices().unwrap(), Notices::of_links().unwrap()] {
             let waiting = notices
                 .take(MsgFlags::MSG_DONTWAIT)
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_message_is_too_ugly(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_message_is_handled_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = (is_of_device(&bytes), is_of_link(&bytes));
         }
     }

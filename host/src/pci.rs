@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Address of a PCI function in the kernel's spelling `dddd:bb:dd.f` (lower-case hexadecimal).
 ///
-/// The domain may have more than four digits (VMD uses `10000:`), as the kernel's `%04x:%02x:%02x.%d` in `pci_setup_device` prints it.
+/// The domain may have more than four digits (VMD uses `10000:`), as in the kernel's format `%04x:%02x:%02x.%d` (`pci_setup_device`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PciAddress {
@@ -39,7 +39,7 @@ impl PciAddress {
     }
 }
 
-/// A text that is no PCI address.
+/// A text that is not a PCI address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a PCI address: expected `dddd:bb:dd.f` in hexadecimal, device at most 1f, function at most 7"
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_prints_the_kernels_spelling() {
+    fn address_is_read_and_printed_as_in_the_kernel() {
         for (text, printed) in [
             ("0000:01:10.0", "0000:01:10.0"),
             ("0000:AF:06.7", "0000:af:06.7"),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_everything_else() {
+    fn other_text_is_refused() {
         for text in [
             "",
             "01:10.0",

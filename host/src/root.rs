@@ -1,13 +1,13 @@
-//! Where the machine's files are: `/` in production, a captured tree in a test.
+//! The root of the machine's files: `/` in production, a captured tree in a test.
 
 use std::path::{Path, PathBuf};
 
-/// Root below which `sys`, `dev` and `proc` are looked up.
+/// Directory that contains `sys`, `dev` and `proc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRoot(PathBuf);
 
 impl HostRoot {
-    /// Takes the directory that holds `sys`, `dev` and `proc`.
+    /// Takes the directory that contains `sys`, `dev` and `proc`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
@@ -17,7 +17,7 @@ impl HostRoot {
         &self.0
     }
 
-    /// Whether this is the machine that the process runs on: only then the kernel can be asked as well.
+    /// Whether this is the machine of the process: only then the kernel can be queried, too.
     pub fn is_machine(&self) -> bool {
         self.0 == Path::new("/")
     }

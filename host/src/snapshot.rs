@@ -1,4 +1,4 @@
-//! What is there: the immutable picture of this machine's PCI functions that one scan gives; plain data, no I/O.
+//! The result of one scan: an immutable snapshot of this machine's PCI functions; plain data, no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,13 +14,13 @@ pub struct HostSnapshot {
     pub functions: BTreeMap<PciAddress, PciFunction>,
     /// Subfunctions of PFs, by the name of their auxiliary device.
     pub subfunctions: BTreeMap<String, Subfunction>,
-    /// PFs whose VFs were being made or removed at this moment: what is known of these VFs is half a truth.
+    /// PFs whose VFs were being created or removed at this moment: the list of these VFs may be incomplete.
     pub in_transition: BTreeMap<PciAddress, Transition>,
-    /// DDP profiles by the function that runs them, where they were asked for: sysfs does not show them.
+    /// DDP profiles by the function that runs them, if they were queried: sysfs does not show them.
     pub ddp_profiles: BTreeMap<PciAddress, String>,
-    /// What could not be read; the scan goes on without it.
+    /// Devices that could not be read; the scan continues without them.
     pub problems: Vec<ScanProblem>,
-    /// Files, links and directories that were looked up: what the scan cost.
+    /// Number of files, links and directories that were looked up: the cost of the scan.
     pub lookups: usize,
 }
 
@@ -30,7 +30,7 @@ impl HostSnapshot {
         self.functions.get(&address)
     }
 
-    /// The PF of the VF `function`, if it is one and the PF is there.
+    /// The PF of a function, if the function is a VF and its PF is in the snapshot.
     pub fn pf_of(&self, function: &PciFunction) -> Option<&PciFunction> {
         match &function.role {
             SriovRole::Vf { pf, .. } => self.functions.get(pf),
@@ -38,7 +38,7 @@ impl HostSnapshot {
         }
     }
 
-    /// Takes some PFs and their VFs from another picture, which has all of them or none.
+    /// Takes some PFs with all of their VFs from another snapshot.
     pub fn take_pfs(&mut self, pfs: &BTreeSet<PciAddress>, other: &Self) {
         let is_of = |function: &PciFunction| match &function.role {
             SriovRole::Vf { pf, .. } => pfs.contains(pf),
@@ -53,7 +53,7 @@ impl HostSnapshot {
             .extend(taken.map(|(address, function)| (*address, function.clone())));
     }
 
-    /// Keeps what another picture shows of the devices that are there and could not be read.
+    /// Keeps the devices of another snapshot that exist and could not be read.
     pub fn keep_unreadable(&mut self, before: &Self) {
         if self.problems.is_empty() {
             return;
@@ -71,7 +71,7 @@ impl HostSnapshot {
         self.index_vfs();
     }
 
-    /// Gives each VF the index that its PF's links say.
+    /// Sets the index of each VF from the links of its PF.
     pub fn index_vfs(&mut self) {
         let mut indices = BTreeMap::new();
         for function in self.functions.values() {
@@ -86,7 +86,7 @@ impl HostSnapshot {
         }
     }
 
-    /// Link type of a function: that of its PF while its own network device is away in a pod or a userspace driver is bound.
+    /// Link type of a function; that of its PF while its own network device is in a pod or a userspace driver is bound.
     pub fn link_type(&self, function: &PciFunction) -> Option<LinkType> {
         let own = function.netdevs.first();
         let netdev = own.or_else(|| self.pf_of(function)?.uplink());
@@ -94,12 +94,12 @@ impl HostSnapshot {
     }
 }
 
-/// How it shows that the VFs of a PF come or go.
+/// Evidence that the VFs of a PF are being created or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// Their number and their links disagree: the kernel makes or removes them, and will be done.
+    /// Their number and their links differ: the kernel is creating or removing them.
     Unfinished,
-    /// A link leads nowhere: one VF was taken away by hand, or the card is pulled and goes VF by VF.
+    /// A link has no target: one VF was removed by hand, or the card was unplugged and is removed VF by VF.
     Torn,
 }
 
@@ -108,7 +108,7 @@ pub enum Transition {
 pub struct PciFunction {
     /// Its address.
     pub address: PciAddress,
-    /// Another number when it was destroyed and made again at the same address, on the same boot.
+    /// Identity of the function on this boot: a function that was removed and created again at the same address has another.
     pub incarnation: u64,
     /// Vendor id.
     pub vendor: PciId,
@@ -118,7 +118,7 @@ pub struct PciFunction {
     pub class: PciClass,
     /// Name of the bound driver.
     pub driver: Option<String>,
-    /// NUMA node; `None` where the kernel says -1.
+    /// NUMA node; `None` if the kernel reports -1.
     pub numa_node: Option<u32>,
     /// IOMMU group and whether it is a no-IOMMU group of vfio.
     pub iommu_group: Option<IommuGroup>,
@@ -126,7 +126,7 @@ pub struct PciFunction {
     pub role: SriovRole,
     /// Network devices in this network namespace, sorted by name; empty while the netdev is in a pod or a userspace driver is bound.
     pub netdevs: Vec<Netdev>,
-    /// Index that the firmware gave to it (`acpi_index`).
+    /// Index from the firmware (`acpi_index`).
     pub acpi_index: Option<String>,
     /// Names of its RDMA devices, sorted.
     pub rdma: Vec<String>,
@@ -137,7 +137,7 @@ pub struct PciFunction {
 }
 
 impl PciFunction {
-    /// The network device of the function itself: in switchdev mode the uplink, with `p0` as port, and none of the representors.
+    /// The network device of the function itself: in switchdev mode the uplink with port `p0`, not a representor.
     ///
     /// The names of ports are those of `net/devlink/port.c`, `__devlink_port_phys_port_name_get`.
     pub fn uplink(&self) -> Option<&Netdev> {
@@ -148,7 +148,7 @@ impl PciFunction {
             .or_else(|| self.netdevs.first())
     }
 
-    /// The network devices of the function itself, one a port, without representors.
+    /// The network devices of the function itself, one for each port, without representors.
     pub fn ports(&self) -> impl Iterator<Item = &Netdev> {
         let netdevs = self.netdevs.iter();
         netdevs.filter(|netdev| netdev.phys_switch_id.is_none() || netdev.is_port())
@@ -214,7 +214,7 @@ impl fmt::Display for PciClass {
 pub struct IommuGroup {
     /// Its number: the N of `/dev/vfio/N`.
     pub number: u32,
-    /// Whether vfio made it without an IOMMU (`iommu_group/name` is `vfio-noiommu`).
+    /// Whether vfio created it without an IOMMU (`iommu_group/name` is `vfio-noiommu`).
     pub noiommu: bool,
 }
 
@@ -233,16 +233,16 @@ pub enum SriovRole {
     None,
     /// A function with the SR-IOV capability.
     Pf {
-        /// VFs it can have (`sriov_totalvfs`).
+        /// Largest number of VFs (`sriov_totalvfs`).
         total_vfs: u16,
-        /// VFs it has, from its `virtfnN` links.
+        /// Its VFs, from the `virtfnN` links.
         vfs: BTreeMap<VfIndex, PciAddress>,
     },
     /// A virtual function.
     Vf {
         /// Its PF (`physfn`).
         pf: PciAddress,
-        /// Its index there; `None` when the PF's `virtfnN` links do not name it (they come and go while VFs are made).
+        /// Index of the VF at its PF; `None` if no `virtfnN` link names the VF, as while VFs are created or removed.
         index: Option<VfIndex>,
     },
 }
@@ -256,20 +256,20 @@ pub struct Netdev {
     pub ifindex: u32,
     /// Its link type.
     pub link_type: LinkType,
-    /// Whether it was set up (`IFF_UP`), where the kernel tells.
+    /// Whether it is administratively up (`IFF_UP`), if the kernel reports it.
     pub is_up: Option<bool>,
-    /// Whether it has carrier; nobody knows while it is down.
+    /// Whether it has carrier; unknown while it is down.
     pub carrier: Option<bool>,
-    /// Its alternative names, up to 127 bytes each, where they were asked for: sysfs does not show them.
+    /// Its alternative names, up to 127 bytes each, if they were queried: sysfs does not show them.
     pub altnames: Vec<String>,
-    /// `phys_switch_id`, present in switchdev mode; not read of a VF.
+    /// `phys_switch_id`, present in switchdev mode; not read for a VF.
     pub phys_switch_id: Option<String>,
     /// `phys_port_name`, for instance `p0` for the uplink and `pf0vf3` for a representor.
     pub phys_port_name: Option<String>,
 }
 
 impl Netdev {
-    /// Whether it is called as a port of a switch is, `p0`, and not as what represents a function behind it.
+    /// Whether its port name is that of an uplink, `p0`, and not that of a representor.
     fn is_port(&self) -> bool {
         let port = self.phys_port_name.as_deref().unwrap_or_default();
         let number = port.strip_prefix('p').unwrap_or_default();
@@ -309,12 +309,12 @@ impl fmt::Display for LinkType {
     }
 }
 
-/// Something that a scan could not read.
+/// A device that a scan could not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanProblem {
-    /// The device, as its directory is called.
+    /// Name of the device's directory.
     pub device: String,
-    /// What was wrong, with the path.
+    /// The reason, with the path.
     pub reason: String,
 }
 
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn pfs_are_taken_with_all_of_their_vfs_or_with_none() {
+    fn pfs_are_taken_with_all_of_their_vfs() {
         let before = machine(&[
             ("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"]),
             ("0000:02:00.0", &["0000:02:10.0"]),
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_read_is_what_it_was_and_all_else_is_new() {
+    fn unreadable_device_is_kept_and_others_are_new() {
         let before = machine(&[("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"])]);
         let mut now = machine(&[("0000:01:00.0", &["0000:01:10.2"])]);
         let read = now.functions.values_mut().last().unwrap();
@@ -390,7 +390,7 @@ mod tests {
             device: device.to_owned(),
             reason: "torn".to_owned(),
         };
-        // The second was not there before, the third is nothing that was known.
+        // The second device is new, the third is not a PCI address.
         now.problems = ["0000:01:10.0", "0000:09:10.0", "x"].map(problem).into();
         let mut expected = before.clone();
         expected.problems.clone_from(&now.problems);
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vfs_of_a_pf_that_could_not_be_read_keep_their_index() {
+    fn vfs_of_an_unreadable_pf_keep_their_index() {
         let mut before = machine(&[("0000:01:00.0", &["0000:01:10.0"])]);
         let (pf, vf) = (
             "0000:01:00.0".parse().unwrap(),

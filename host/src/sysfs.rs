@@ -1,7 +1,7 @@
-//! Reads sysfs below a [`HostRoot`] into a [`HostSnapshot`]: one pass, each attribute once, cost linear in the number of functions.
+//! Reads sysfs below a [`HostRoot`] into a [`HostSnapshot`]: one pass, each attribute once, with a cost linear in the number of functions.
 //!
-//! A device that vanishes while it is read is simply not there; what is torn or unreadable is a [`ScanProblem`] and the scan goes on.
-//! Class codes are named by `pci-info`.
+//! A device that is removed while it is read is left out; a torn or unreadable one is a [`ScanProblem`], and the scan continues.
+//! `pci-info` names the class codes.
 
 mod attribute;
 mod buses;
@@ -33,7 +33,7 @@ pub enum ScanError {
     List {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// One attribute could not be read.
@@ -41,15 +41,15 @@ pub enum ScanError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// One attribute says something that the kernel never says.
+    /// One attribute has a value that the kernel never writes.
     #[error("`{}` holds `{text}`", path.display())]
     Torn {
         /// The file.
         path: PathBuf,
-        /// What it holds.
+        /// The value.
         text: String,
     },
 }
@@ -66,7 +66,7 @@ impl From<AttributeError> for ScanError {
 /// Scans all PCI functions.
 ///
 /// # Errors
-/// Only when the list of devices itself cannot be read.
+/// When the list of devices cannot be read.
 pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
     let path = devices(root);
     let list = |source| ScanError::List {
@@ -100,7 +100,7 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
             }
         }
     }
-    // A map that grows is half empty, one that is made of all at once is full.
+    // A map that grows is half empty, a map from a whole list is full.
     snapshot.functions = functions.into_iter().collect();
     snapshot.index_vfs();
     snapshot.in_transition = in_transition(root, &mut snapshot);
@@ -110,7 +110,7 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
     Ok(snapshot)
 }
 
-/// Reads one function, and its index when it is a VF, without its vDPA devices; nothing when it is not there.
+/// Reads one function, with its index if it is a VF, and without its vDPA devices; `None` if it does not exist.
 ///
 /// # Errors
 /// When an attribute that every function has is unreadable or torn.
@@ -125,14 +125,14 @@ pub fn function(root: &HostRoot, address: PciAddress) -> Result<Option<PciFuncti
     Ok(Some(function))
 }
 
-/// What must be known of a function in order to use it now: cheap, whatever the number of its PF's VFs.
+/// The facts about a function that an attachment needs; reading them costs the same for any number of VFs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// Its address.
     pub address: PciAddress,
     /// Name of the bound driver.
     pub driver: Option<String>,
-    /// Its PF and its index there, when it is a VF.
+    /// Its PF and its index at the PF, if it is a VF.
     pub vf_of: Option<(PciAddress, Option<VfIndex>)>,
     /// Whether it has the SR-IOV capability.
     pub is_pf: bool,
@@ -140,7 +140,7 @@ pub struct Presence {
     pub netdevs: Vec<Netdev>,
 }
 
-/// Looks at one function; nothing when it is not there.
+/// Reads one function; `None` if it does not exist.
 ///
 /// # Errors
 /// When an attribute is unreadable or torn.
@@ -158,7 +158,7 @@ pub fn presence(root: &HostRoot, address: PciAddress) -> Result<Option<Presence>
         })
     };
     match look() {
-        // A function without anything is one that is not there.
+        // All attributes of a missing function are absent.
         Ok(presence) if presence.driver.is_none() && !device.exists() => Ok(None),
         Ok(presence) => Ok(Some(presence)),
         Err(_) if !device.exists() => Ok(None),
@@ -166,7 +166,7 @@ pub fn presence(root: &HostRoot, address: PciAddress) -> Result<Option<Presence>
     }
 }
 
-/// Interface index of the network device of a function, when it is in this network namespace.
+/// Interface index of the network device of a function, if the device is in this network namespace.
 pub fn netdev_index(root: &HostRoot, address: PciAddress) -> Result<Option<u32>, ScanError> {
     let device = Device::new(device_path(root, address));
     Ok(first_index(&device)?)
@@ -180,21 +180,21 @@ pub fn upper_devices(root: &HostRoot, address: PciAddress) -> Result<Vec<RawName
     Ok(netdevs::uppers(&device)?)
 }
 
-/// The boot id: another one means that the kernel forgot all that was set before.
+/// The boot id; after a reboot it differs, and all settings are lost.
 pub fn boot_id(root: &HostRoot) -> Result<String, ScanError> {
     let path = root.join("proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(&path).map_err(|source| ScanError::Read { path, source })?;
     Ok(text.trim().to_owned())
 }
 
-/// Identity of a device on this boot: a VF that is destroyed and made again is another one at the same address.
+/// Identity of a device on this boot: a VF that was removed and created again has another one at the same address.
 ///
-/// It is the inode of its directory, which the kernel does not use twice (fs/kernfs/dir.c, `__kernfs_new_node`); `None` when the device is not there.
+/// The inode of the device's directory, which the kernel does not reuse (fs/kernfs/dir.c, `__kernfs_new_node`); `None` if there is no device.
 pub fn incarnation(root: &HostRoot, address: PciAddress) -> Option<u64> {
     Device::new(device_path(root, address)).inode()
 }
 
-/// The base class in words, for people; `pci-info` knows the list.
+/// The base class in words, from `pci-info`.
 pub fn class_name(class: PciClass) -> String {
     format!(
         "{:?}",
@@ -243,14 +243,14 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
                 None => None,
             },
             rdma,
-            // Known from their own bus.
+            // Read from their own bus.
             vdpa: Vec::new(),
             role,
         })
     };
     let read = attributes();
     match (device.inode(), read) {
-        // Gone, before or while it was read: what was read is no longer so, or only half of it.
+        // The function was removed before or while it was read: the result is outdated or incomplete.
         (None, _) => Ok(None),
         (Some(incarnation), Ok(function)) => Ok(Some(PciFunction {
             incarnation,
@@ -303,18 +303,18 @@ fn virtfns(
             .strip_prefix("virtfn")
             .and_then(|index| index.parse().ok());
         let Some(index) = index else { continue };
-        // A link that vanished meanwhile is a VF that vanished.
+        // A missing link is a VF that was removed meanwhile.
         let vf = device.link(name)?.and_then(|vf| vf.parse().ok());
         vfs.extend(vf.map(|vf| (VfIndex::new(index), vf)));
     }
     Ok(vfs)
 }
 
-/// Finds the PFs whose VFs come or go just now.
+/// Finds the PFs whose VFs are being created or removed.
 ///
-/// `sriov_numvfs` changes after the last VF came and after the last one went, a link `virtfnN` goes before its VF,
-/// and comes after it (drivers/pci/iov.c, `sriov_enable`, `sriov_disable`, `pci_iov_add_virtfn`, `pci_iov_remove_virtfn`).
-/// Of a card that is pulled each function goes by itself, the last one first, so that links of the PF lead nowhere until it goes as well
+/// `sriov_numvfs` changes after the last VF was added or removed; a link `virtfnN` is removed before its VF
+/// and added after it (drivers/pci/iov.c, `sriov_enable`, `sriov_disable`, `pci_iov_add_virtfn`, `pci_iov_remove_virtfn`).
+/// The functions of an unplugged card are removed one by one, the last one first, so that links of the PF have no target until it is removed
 /// (`drivers/pci/hotplug/pciehp_pci.c`, `pciehp_unconfigure_device`).
 fn in_transition(root: &HostRoot, snapshot: &mut HostSnapshot) -> BTreeMap<PciAddress, Transition> {
     let mut found = BTreeMap::new();
@@ -348,7 +348,7 @@ fn in_transition(root: &HostRoot, snapshot: &mut HostSnapshot) -> BTreeMap<PciAd
     found
 }
 
-/// Finds the index of one VF: by the arithmetic of the SR-IOV capability and one link to confirm it, or by all links.
+/// Finds the index of one VF: by the arithmetic of the SR-IOV capability, confirmed by one link, or by all links.
 fn vf_index(root: &HostRoot, pf: PciAddress, vf: PciAddress) -> Option<VfIndex> {
     let device = Device::new(devices(root).join(pf.to_string()));
     let points_here = |index: &u16| {
@@ -389,7 +389,7 @@ fn chain(error: &ScanError) -> String {
     format!("{error}{source}")
 }
 
-/// A path of the device, for messages.
+/// The directory of a device.
 pub fn device_path(root: &HostRoot, address: PciAddress) -> PathBuf {
     devices(root).join(address.to_string())
 }

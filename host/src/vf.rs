@@ -1,4 +1,4 @@
-//! VF vocabulary: its index at the PF, its settings there, and one change of one setting.
+//! VF vocabulary: index at the PF, settings at the PF, and one change of one setting.
 
 use std::fmt;
 
@@ -66,7 +66,6 @@ pub struct VfRate {
 /// Settings of a VF as its PF reports them.
 ///
 /// `None` means that the PF's driver does not report the setting; it then can neither be checked nor restored.
-/// spoof check and trust come as a boolean from the decoder, which reads the kernel's "not reported" (-1) as off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VfSettings {
     /// Administrative MAC address; zero when the PF never set one.
@@ -89,7 +88,7 @@ pub struct VfSettings {
     pub port_guid: Option<Guid>,
 }
 
-/// One change of one setting of a VF at its PF: one netlink request, so that a refusal has one culprit.
+/// One change of one setting of a VF at its PF: one netlink request, so that an error names one setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VfChange {
@@ -125,7 +124,7 @@ impl VfChange {
         }
     }
 
-    /// What `settings` say in the place of this change, as a change; `None` where the PF does not report it.
+    /// The present value of the same setting, as a change; `None` if the PF does not report it.
     pub fn found(&self, settings: &VfSettings) -> Option<Self> {
         match self {
             Self::Mac(_) => settings.mac.map(Self::Mac),
@@ -139,7 +138,7 @@ impl VfChange {
         }
     }
 
-    /// Whether `settings`, read back from the PF, show this change as done; `None` where the PF does not report it.
+    /// Whether the settings that the PF reports contain this change; `None` if the PF does not report the setting.
     pub fn is_done(&self, settings: &VfSettings) -> Option<bool> {
         self.found(settings).map(|found| found == *self)
     }
@@ -166,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_recognises_itself_in_what_was_read_back() {
+    fn change_is_recognised_in_the_reported_settings() {
         let settings = VfSettings {
             trust: Some(true),
             spoofchk: Some(false),

@@ -31,7 +31,7 @@ pub enum VlanProto {
     Dot1ad,
 }
 
-/// The port VLAN of a VF: what the NIC inserts on transmit and strips on receive.
+/// The port VLAN of a VF: the tag that the NIC inserts on transmit and strips on receive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Vlan {
     /// Identifier; 0 clears the port VLAN.
@@ -42,21 +42,21 @@ pub struct Vlan {
     pub proto: VlanProto,
 }
 
-/// A number that is no VLAN identifier.
+/// A number that is not a VLAN identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not a VLAN identifier: expected 0 to 4094")]
 pub struct InvalidVlanId {
     value: u16,
 }
 
-/// A number that is no VLAN priority.
+/// A number that is not a VLAN priority.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not a VLAN priority: expected 0 to 7")]
 pub struct InvalidVlanQos {
     value: u8,
 }
 
-/// A text that is no VLAN tag protocol.
+/// A text that is not a VLAN tag protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a VLAN protocol: expected `802.1q` or `802.1ad`")]
 pub struct InvalidVlanProto {
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_end_where_the_kernels_do() {
+    fn ranges_end_as_in_the_kernel() {
         assert_eq!(VlanId::try_from(4094).unwrap().get(), 4094);
         assert!(VlanId::try_from(4095).is_err());
         assert_eq!(VlanQos::try_from(7).unwrap().get(), 7);

@@ -1,10 +1,10 @@
-//! The addresses that a network configuration, the runtime or `CNI_ARGS` ask for.
+//! MAC address and GUID for the VF, from the network configuration, the runtime or `CNI_ARGS`.
 
 use sriov_host::{Guid, MacAddr};
 
 use crate::fields::{Fields, Findings};
 
-/// `runtimeConfig.mac` wins over `MAC=` of `CNI_ARGS`, which wins over `mac`; all that are there must be right.
+/// Reads the MAC address: `runtimeConfig.mac` takes precedence over `MAC=` of `CNI_ARGS`, and that over `mac`; each must be valid.
 pub(super) fn mac(
     fields: &Fields<'_>,
     runtime: Option<&Fields<'_>>,
@@ -34,7 +34,7 @@ pub(super) fn mac(
     chosen
 }
 
-/// `infinibandGUID` of the CNI conventions.
+/// Reads `infinibandGUID` of the CNI conventions.
 pub(super) fn guid(runtime: &Fields<'_>, findings: &mut Findings) -> Option<Guid> {
     let text = runtime
         .text("infinibandGUID", findings)

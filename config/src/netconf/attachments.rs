@@ -1,8 +1,8 @@
-//! Attachments that the runtime still has: the list that GC gets.
+//! Attachments that the runtime still has: the list in a GC request.
 
 use crate::fields::{Fields, Findings};
 
-/// An attachment that the runtime still knows.
+/// An attachment that the runtime still has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveAttachment {
     /// Container id.
@@ -11,7 +11,7 @@ pub struct LiveAttachment {
     pub ifname: String,
 }
 
-/// Both keys count, as the library sends both; `null` is what Go makes of a list that nobody filled, and so absent.
+/// Reads both keys, because the library sends both; Go writes `null` for a list that was never filled, which means absent.
 pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Vec<LiveAttachment>> {
     let mut all = None;
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
@@ -28,7 +28,7 @@ pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Vec<L
             let Some(item) = Fields::of(item, &path, findings) else {
                 continue;
             };
-            // An attachment that cannot be read must not pass for one that is not listed.
+            // An unreadable entry must not be mistaken for a missing one.
             let mut text = |key: &str| {
                 let text = item.text(key, findings).map(str::to_owned);
                 if text.is_none() && item.value(key).is_none() {

@@ -1,4 +1,4 @@
-//! Which device a network configuration names.
+//! The device that a network configuration names.
 
 use std::path::PathBuf;
 

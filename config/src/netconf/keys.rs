@@ -27,7 +27,7 @@ const OURS: &[&str] = &[
     "max_tx_rate",
     "mtu",
 ];
-/// Keys that this plugin reads and that are too short or too common to be what somebody meant by another key.
+/// Keys that this plugin reads, but never suggests in place of an unknown key.
 const COMMON: &[&str] = &["logFile", "logLevel"];
 /// Keys of the CNI specification, of the runtime and of Multus.
 const OTHERS: &[&str] = &[
@@ -44,7 +44,7 @@ const OTHERS: &[&str] = &[
     "cni.dev/valid-attachments",
     "comment",
 ];
-/// Keys of other plugins for VFs, and what there is instead.
+/// Keys of other plugins for VFs, with the alternative.
 const FOREIGN: &[(&str, &str)] = &[
     ("vlan_trunk", TRUNK),
     ("vlanTrunk", TRUNK),
@@ -85,7 +85,7 @@ fn hint(key: &str) -> Hint {
     if let Some((_, instead)) = FOREIGN.iter().find(|(other, _)| is(other)) {
         return Hint::Instead(instead);
     }
-    // Of short keys each edit makes another word.
+    // One edit turns a short key into another word.
     match nearest_within(key, OURS, 2.min(key.len() / 3)) {
         Some(known) => Hint::Nearest(known),
         None => Hint::Ignore,

@@ -1,6 +1,6 @@
-//! How much the CNI plugin logs.
+//! The log level of the CNI plugin.
 
-/// How much is logged; the names are those of `sriov-cni`, where a panic is our worst error.
+/// Log level, with the names of `sriov-cni`; its `panic` is `error` here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
     /// `panic` and `error`.

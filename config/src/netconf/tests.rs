@@ -44,7 +44,7 @@ fn all_fields_are_read() {
 }
 
 #[test]
-fn what_is_not_named_is_not_touched() {
+fn absent_setting_is_left_unchanged() {
     let conf = parse(r#""deviceID": "0000:01:10.0""#).unwrap();
     assert_eq!(conf.wanted, Wanted::default());
     let conf = parse(r#""max_tx_rate": 20"#).unwrap();
@@ -203,7 +203,7 @@ fn warnings_come_with_the_configuration() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let error = NetConf::parse(
         r#"{"name": "/", "vlan": 5000, "mac": "x", "trust": "maybe"}"#,
         Some("MAC"),
@@ -220,7 +220,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn the_mac_of_the_runtime_wins_over_that_of_the_arguments() {
+fn mac_of_the_runtime_takes_precedence() {
     let args = Some("IgnoreUnknown=true;K8S_POD_NAME=p;MAC=02:00:00:00:00:03");
     let conf = |fields: &str| {
         NetConf::parse(&format!(r#"{{"name": "n", {fields}}}"#), args)
@@ -238,7 +238,7 @@ fn the_mac_of_the_runtime_wins_over_that_of_the_arguments() {
 }
 
 #[test]
-fn arguments_that_nobody_knows_are_refused_unless_ignored() {
+fn unknown_arguments_are_refused_unless_ignored() {
     for (args, accepted) in [
         ("", true),
         ("K=v", false),
@@ -256,7 +256,7 @@ fn arguments_that_nobody_knows_are_refused_unless_ignored() {
 }
 
 #[test]
-fn versions_and_text_that_is_not_json() {
+fn unsupported_version_and_invalid_json_are_refused() {
     assert_eq!(
         NetConf::parse(r#"{"name": "n"}"#, None).unwrap().version,
         CniVersion::V0_1_0
@@ -296,7 +296,7 @@ fn absent_attachments_are_not_an_empty_list() {
 }
 
 #[test]
-fn an_attachment_that_cannot_be_read_does_not_pass_for_one_that_is_not_listed() {
+fn unreadable_attachment_is_a_mistake() {
     for (listed, path) in [
         (
             r#"[{"containerID": "c"}]"#,
@@ -323,7 +323,7 @@ fn an_attachment_that_cannot_be_read_does_not_pass_for_one_that_is_not_listed() 
 }
 
 #[test]
-fn what_could_not_be_attached_can_be_released() {
+fn configuration_that_add_refuses_can_be_released() {
     let (conf, mistakes) =
         NetConf::parse_for_release(r#"{"name": "n", "vlan": 5000, "deviceID": "0000:01:10.0"}"#)
             .unwrap();
@@ -339,7 +339,7 @@ fn what_could_not_be_attached_can_be_released() {
 }
 
 #[test]
-fn the_recipes_of_the_documentation_are_accepted() {
+fn recipes_of_the_documentation_are_accepted() {
     let text = include_str!("../../../docs/cni.md");
     let blocks = text.split("```json\n").skip(1);
     let mut recipes = 0;
@@ -361,7 +361,7 @@ fn the_recipes_of_the_documentation_are_accepted() {
 }
 
 #[test]
-fn log_levels_are_those_of_the_go_plugin() {
+fn log_levels_of_the_go_plugin_are_read() {
     for (text, level) in [
         ("panic", LogLevel::Error),
         ("ERROR", LogLevel::Error),

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::fields::Fields;
 
-/// A version of the CNI specification that this plugin speaks.
+/// A version of the CNI specification that this plugin supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CniVersion {
-    /// 0.1.0: one address a family, no interfaces.
+    /// 0.1.0: one address for each family, no interfaces.
     V0_1_0,
     /// 0.2.0: like 0.1.0.
     V0_2_0,
@@ -27,7 +27,7 @@ pub enum CniVersion {
 }
 
 impl CniVersion {
-    /// All of them, oldest first.
+    /// All supported versions, oldest first.
     pub const ALL: [Self; 7] = [
         Self::V0_1_0,
         Self::V0_2_0,
@@ -38,7 +38,7 @@ impl CniVersion {
         Self::V1_1_0,
     ];
 
-    /// The version as it is written.
+    /// The version as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V0_1_0 => "0.1.0",
@@ -51,7 +51,7 @@ impl CniVersion {
         }
     }
 
-    /// All of them as text, for messages.
+    /// All supported versions as text, for messages.
     pub fn list() -> String {
         Self::ALL.map(Self::as_str).join(", ")
     }
@@ -79,7 +79,7 @@ impl FromStr for CniVersion {
     }
 }
 
-/// An absent or empty version is 0.1.0, as for the CNI library.
+/// Reads the version; an absent or empty one is 0.1.0, as in the CNI library.
 pub(super) fn read(fields: &Fields<'_>) -> Result<CniVersion, UnsupportedVersion> {
     match fields.value("cniVersion") {
         None => Ok(CniVersion::V0_1_0),

@@ -1,4 +1,4 @@
-//! The port VLAN that a network configuration asks for.
+//! The port VLAN of a network configuration.
 
 use sriov_host::vlan::{Vlan, VlanId, VlanProto, VlanQos};
 
@@ -16,7 +16,7 @@ pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Vlan>
     } else {
         fields.parsed::<VlanProto>("vlanProto", findings)
     };
-    // Defaults are no wish for a VLAN: the Go plugin accepts them alone.
+    // The Go plugin accepts default values without `vlan`.
     if fields.value("vlan").is_none() {
         if qos.is_some_and(|qos| qos.get() != 0) {
             findings.mistake("vlanQoS", "it needs `vlan`, which is missing");

@@ -1,4 +1,4 @@
-//! What a network configuration asks of the VF.
+//! Settings of the VF in a network configuration.
 
 use serde_json::Value;
 use sriov_host::vf::{VfLinkState, VfRate};
@@ -8,7 +8,7 @@ use sriov_host::{Guid, MacAddr};
 use super::{address, vlan};
 use crate::fields::{Fields, Findings};
 
-/// What is asked of the VF; what is not named is not touched.
+/// Settings of the VF; an absent setting is left unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// MAC address.
@@ -32,7 +32,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Both rates, the one that is not named as it is now.
+    /// Both rates, if one is configured; the other keeps its present value.
     pub fn rate(&self, now: VfRate) -> Option<VfRate> {
         let named = self.min_tx_rate.is_some() || self.max_tx_rate.is_some();
         named.then(|| VfRate {
@@ -61,7 +61,7 @@ pub(super) fn read(
         link_state: link_state(fields, findings),
         min_tx_rate: rate("min_tx_rate", findings),
         max_tx_rate: rate("max_tx_rate", findings),
-        // The kernel's smallest Ethernet MTU is 68 (ETH_MIN_MTU); the largest is the driver's to tell.
+        // The kernel's smallest Ethernet MTU is 68 (ETH_MIN_MTU); the driver decides about the largest.
         mtu: fields
             .number("mtu", 68, 65535, findings)
             .and_then(|mtu| u32::try_from(mtu).ok()),
@@ -78,7 +78,7 @@ pub(super) fn read(
     wanted
 }
 
-/// `on` or `off`, in any case; anything else would switch spoof checking off by a typing error.
+/// Reads `on` or `off` in any case; other text is refused, because a typing error must not switch spoof checking off.
 fn switch(fields: &Fields<'_>, key: &str, findings: &mut Findings) -> Option<bool> {
     if let Some(value @ Value::Bool(_)) = fields.value(key) {
         findings.mistake(

@@ -1,4 +1,4 @@
-//! Every key of the resource list with its kind of value: what the parser knows, and what the JSON Schema is made of.
+//! All keys of the resource list with their kinds of value, for the parser and for the JSON Schema.
 
 use serde_json::{Value, json};
 
@@ -11,18 +11,18 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     kind: Kind,
     about: &'static str,
-    /// Kinds of resource for which it means something.
+    /// Device types for which the key has an effect.
     of: &'static [DeviceType],
 }
 
-/// What stands behind a key.
+/// Kind of value of a key.
 enum Kind {
     Text,
     Texts,
     Flag,
     OneOf(&'static [&'static str]),
     Ref(&'static str),
-    /// It is accepted and means nothing.
+    /// Any value; it has no effect.
     Any,
 }
 
@@ -48,7 +48,7 @@ impl Key {
 pub(super) const TOP: &[Key] = &[key(
     "resourceList",
     Kind::Ref("resources"),
-    "The resources; a device goes to the first that matches it.",
+    "The resources; a device belongs to the first resource that it matches.",
 )];
 
 /// Keys of a resource.
@@ -61,7 +61,7 @@ pub(super) const RESOURCE: &[Key] = &[
     key(
         "resourcePrefix",
         Kind::Text,
-        "Prefix in place of --resource-prefix: a DNS subdomain.",
+        "Prefix, replaces --resource-prefix: a DNS subdomain.",
     ),
     key(
         "deviceType",
@@ -71,29 +71,29 @@ pub(super) const RESOURCE: &[Key] = &[
     key(
         "excludeTopology",
         Kind::Flag,
-        "Whether kubelet is not told of NUMA nodes.",
+        "Whether NUMA nodes are withheld from the kubelet.",
     ),
     key(
         "allocationPolicy",
         Kind::OneOf(&["packed", "spread", "distinct-pf"]),
-        "Which devices a container gets first, after those of one NUMA node; packed when absent.",
+        "Which devices a container is preferably given, after those of one NUMA node; packed when absent.",
     ),
     key(
         "pfHealth",
         Kind::OneOf(&["carrier", "up", "ignore"]),
-        "What a healthy VF needs of its PF: carrier (when absent), only to be up, or nothing.",
+        "Condition of the PF for a healthy VF: carrier (when absent), up, or none.",
     )
     .only(NET),
     key(
         "pciClasses",
         Kind::Texts,
-        "Classes of PCI device in place of 02 (netDevice) and 12 (accelerator): two, four or six lower-case hexadecimal digits.",
+        "PCI classes, replace 02 (netDevice) and 12 (accelerator): two, four or six lower-case hexadecimal digits.",
     )
     .only(&[NetDevice, Accelerator]),
     key(
         "selectors",
         Kind::Ref("selectors"),
-        "A selector or a list of them; a device is meant when one matches.",
+        "A selector or a list of selectors; a device is selected if one matches.",
     ),
     key(
         "selectorObj",
@@ -158,7 +158,7 @@ pub(super) const SELECTOR: &[Key] = &[
     key(
         "auxTypes",
         Kind::Texts,
-        "Kinds of auxiliary device: only `sf`; must be there for auxNetDevice.",
+        "Kinds of auxiliary device: only `sf`; required for auxNetDevice.",
     )
     .only(&[AuxNetDevice]),
     key(
@@ -222,7 +222,7 @@ fn nearest(key: &str, keys: &[Key]) -> Hint {
     nearest_within(key, &names(keys), MOST).map_or(Hint::None, Hint::Nearest)
 }
 
-/// Names of the keys of a selector that mean nothing for a kind of resource.
+/// Names of the keys of a selector that have no effect for a device type.
 pub(super) fn idle(device_type: DeviceType) -> impl Iterator<Item = &'static str> {
     let idle = SELECTOR.iter();
     idle.filter(move |key| !key.of.contains(&device_type))
@@ -231,7 +231,7 @@ pub(super) fn idle(device_type: DeviceType) -> impl Iterator<Item = &'static str
 
 /// The JSON Schema (draft 2020-12) of a resource list, as `docs/resource-list.schema.json` has it.
 ///
-/// It has the usual spelling of each key; the parser takes them in any case and ignores others with a warning.
+/// It has the usual spelling of each key; the parser accepts keys in any case, and warns of unknown keys.
 pub fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -9,7 +9,7 @@ pub struct ResourceName {
     name: String,
 }
 
-/// A prefix or a name that a resource cannot have.
+/// A prefix or name that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResourceName {
     /// The prefix.
@@ -25,7 +25,7 @@ pub enum InvalidResourceName {
 }
 
 impl InvalidResourceName {
-    /// The key of the configuration that is wrong.
+    /// The key of the configuration that has the mistake.
     pub fn field(&self) -> &'static str {
         match self {
             Self::Prefix(_) => "resourcePrefix",
@@ -35,10 +35,10 @@ impl InvalidResourceName {
 }
 
 impl ResourceName {
-    /// Takes a prefix and a name; the rules are kubelet's (pkg/apis/core/v1/helper, `IsExtendedResourceName`), which also judges `requests.PREFIX/NAME`.
+    /// Validates a prefix and a name by the kubelet's rules (pkg/apis/core/v1/helper, `IsExtendedResourceName`), which also apply to `requests.PREFIX/NAME`.
     ///
     /// # Errors
-    /// Each of the two that is wrong.
+    /// The invalid part, or both.
     pub fn new(prefix: &str, name: &str) -> Result<Self, Vec<InvalidResourceName>> {
         let mut errors = Vec::new();
         let end = |text: &str| {
@@ -54,7 +54,7 @@ impl ResourceName {
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
-        // `mykubernetes.io/` is kubelet's own for it, too.
+        // The kubelet also takes `mykubernetes.io/` for its own.
         let is_taken = prefix.ends_with("kubernetes.io") || prefix.starts_with("requests.");
         if prefix.len() > 244 || is_taken || !prefix.split('.').all(label) {
             errors.push(InvalidResourceName::Prefix(prefix.to_owned()));
@@ -81,12 +81,12 @@ impl ResourceName {
             .replace('.', "_")
     }
 
-    /// The environment variable that tells more of each device.
+    /// The environment variable with details of each device.
     pub fn info_variable(&self) -> String {
         format!("{}_INFO", self.variable())
     }
 
-    /// The name of its socket, without ending.
+    /// The name of the resource's socket, without extension.
     pub fn socket_stem(&self) -> String {
         format!("{}_{}", self.prefix, self.name)
     }
@@ -103,14 +103,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_users_programs_read_is_derived() {
+    fn variables_are_derived_from_the_name() {
         let name = ResourceName::new("intel.com", "vf-a_1").unwrap();
         assert_eq!(name.to_string(), "intel.com/vf-a_1");
         assert_eq!(name.variable(), "PCIDEVICE_INTEL_COM_VF-A_1");
     }
 
     #[test]
-    fn what_kubelet_refuses_is_refused() {
+    fn name_that_the_kubelet_refuses_is_refused() {
         for (prefix, name) in [
             ("", "a"),
             ("Bad", "a"),

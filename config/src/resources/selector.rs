@@ -1,4 +1,4 @@
-//! One selector: AND across its fields, OR within a list, an absent field is no filter.
+//! One selector: all of its fields must match, and one entry of each list; an absent field matches everything.
 
 use std::fmt;
 
@@ -22,11 +22,11 @@ pub struct Selector {
     pub pci_addresses: Vec<PciAddress>,
     /// ACPI indices.
     pub acpi_indexes: Vec<String>,
-    /// What only network devices have; nothing for accelerators.
+    /// Conditions for network devices only; empty for accelerators.
     pub net: NetSelector,
 }
 
-/// The fields that only network devices have.
+/// Conditions for network devices only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetSelector {
     /// PFs by name; several entries for one PF add up.
@@ -41,9 +41,9 @@ pub struct NetSelector {
     pub pkeys: Vec<String>,
     /// Kinds of auxiliary device; only `sf`.
     pub aux_types: Vec<String>,
-    /// Only devices with RDMA, whose character devices the pod gets.
+    /// Only devices with RDMA; the pod is given their character devices.
     pub is_rdma: bool,
-    /// Whether the pod gets `/dev/vhost-net` and `/dev/net/tun`.
+    /// Whether the pod is given `/dev/vhost-net` and `/dev/net/tun`.
     pub need_vhost_net: bool,
     /// Only devices with this kind of vDPA.
     pub vdpa_type: Option<VdpaType>,
@@ -109,7 +109,7 @@ impl Selector {
         {
             findings.mistake(
                 &fields.path("auxTypes"),
-                "an auxNetDevice resource needs auxTypes, and the only one is `sf`",
+                "an auxNetDevice resource needs `auxTypes` with the only kind, `sf`",
             );
         }
         if selector.net.is_rdma && selector.net.vdpa_type.is_some() {
@@ -125,7 +125,7 @@ impl Selector {
         is_right.then_some(selector)
     }
 
-    /// Whether it matches everything because it has no condition; `needVhostNet` is none.
+    /// Whether the selector has no condition and matches everything; `needVhostNet` is not a condition.
     pub fn is_empty(&self) -> bool {
         let mut conditions = self.clone();
         conditions.net.need_vhost_net = false;
@@ -212,7 +212,7 @@ fn link_types(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {
     link_types
 }
 
-/// Partition keys, as the kernel prints them: `0x` and four digits (drivers/infiniband/core/sysfs.c, `show_port_pkey`).
+/// Reads partition keys, as the kernel prints them: `0x` and four digits (drivers/infiniband/core/sysfs.c, `show_port_pkey`).
 fn pkeys(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {
     let mut pkeys = Vec::new();
     for (path, text) in fields.texts("pKeys", findings) {
@@ -237,7 +237,7 @@ fn strings(fields: &Fields<'_>, key: &str, findings: &mut Findings) -> Vec<Strin
         .collect()
 }
 
-/// Ids that could never match are mistakes: the kernel prints four lower-case digits without `0x`.
+/// Reads PCI ids; the kernel prints four lower-case digits without `0x`, and other texts would never match.
 fn ids(fields: &Fields<'_>, key: &str, findings: &mut Findings) -> Vec<String> {
     let mut ids = Vec::new();
     for (path, text) in fields.texts(key, findings) {

@@ -32,7 +32,7 @@ fn check(text: &str, expected: &Expect) {
 }
 
 #[test]
-fn object_and_list_of_selectors_and_the_operators_form() {
+fn each_form_of_selectors_is_read() {
     check(
         r#"{"resourceList": [
             {"resourceName": "a", "selectors": {"vendors": ["8086"], "rootDevices": ["0000:3b:00.1"], "IsRdma": false, "NeedVhostNet": false}, "SelectorObj": null},
@@ -46,7 +46,7 @@ fn object_and_list_of_selectors_and_the_operators_form() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     check(
         r#"{"resourceList": [
             {"resourceName": "a/b", "selectors": [{"vendors": ["0x8086", 5], "pfNames": ["pf0#3-1"], "pciAddresses": ["01:00.0"]}]},
@@ -62,7 +62,7 @@ fn all_mistakes_are_told_at_once() {
             mistake resourceList[0].selectors[0].pfNames[0] at line 2 column 90: `pf0#3-1` is not a PF selector: the range `3-1` is reversed
             mistake resourceList[0].selectors[0].pciAddresses[0] at line 2 column 119: `01:00.0` is not a PCI address: expected `dddd:bb:dd.f` in hexadecimal, device at most 1f, function at most 7
             mistake resourceList[1].deviceType at line 3 column 49: `gpu` is not one of netDevice, accelerator, auxNetDevice
-            mistake resourceList[2].selectors at line 4 column 13: there must be at least one selector: without one no device is meant
+            mistake resourceList[2].selectors at line 4 column 13: there must be at least one selector: without one no device is selected
             mistake resourceList[3].resourceName at line 5 column 13: there must be a name
             mistake resourceList[3].selectors at line 5 column 27: isRdma and vdpaType exclude each other
         "]],
@@ -70,7 +70,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn a_misspelt_key_and_an_empty_selector_are_warnings() {
+fn misspelt_key_and_empty_selector_are_warnings() {
     check(
         r#"{"resourceList": [{"resourceName": "a", "selectors": [{"pfName": ["pf0"]}]}]}"#,
         &expect![[r"
@@ -82,7 +82,7 @@ fn a_misspelt_key_and_an_empty_selector_are_warnings() {
 }
 
 #[test]
-fn text_that_is_not_json_is_refused_with_line_and_column() {
+fn invalid_json_is_refused_with_line_and_column() {
     check(
         "{\"resourceList\": [\n  {\"resourceName\": \"a\",}\n]}",
         &expect![[r"
@@ -123,7 +123,7 @@ fn two_resources_cannot_share_name_or_variable() {
 }
 
 #[test]
-fn a_resource_with_a_mistake_does_not_take_the_others_down() {
+fn resource_with_a_mistake_leaves_the_others_served() {
     check(
         r#"{"resourceList": [
             {"resourceName": "a", "selectors": {"vendors": "8086"}},
@@ -135,15 +135,15 @@ fn a_resource_with_a_mistake_does_not_take_the_others_down() {
         &expect![[r#"
             intel.com/b 1
             mistake resourceList[0].selectors.vendors at line 2 column 60: `"8086"` is not a list of strings
-            mistake resourceList[2].resourceName at line 4 column 30: there is another resource `intel.com/a`
-            mistake resourceList[3].selectors.auxTypes at line 5 column 78: an auxNetDevice resource needs auxTypes, and the only one is `sf`
+            mistake resourceList[2].resourceName at line 4 column 30: another resource has the name `intel.com/a`
+            mistake resourceList[3].selectors.auxTypes at line 5 column 78: an auxNetDevice resource needs `auxTypes` with the only kind, `sf`
             mistake resourceList[4] at line 6 column 13: `7` is not an object
         "#]],
     );
 }
 
 #[test]
-fn prefix_and_name_are_told_and_what_is_suspicious_besides() {
+fn mistakes_of_name_and_prefix_come_with_warnings() {
     check(
         r#"{"resourceList": [{"resourceName": "a b", "resourcePrefix": "X y", "selectors": {"pfName": ["pf0"]}}]}"#,
         &expect![[r"
@@ -157,7 +157,7 @@ fn prefix_and_name_are_told_and_what_is_suspicious_besides() {
 }
 
 #[test]
-fn nothing_of_additional_info_is_told_whatever_its_form() {
+fn mistake_in_additional_info_shows_no_value() {
     for info in [
         r#""secret""#,
         r#"{"*": "secret"}"#,
@@ -172,7 +172,7 @@ fn nothing_of_additional_info_is_told_whatever_its_form() {
 }
 
 #[test]
-fn additional_info_knows_an_address_by_its_number_and_null_as_absence() {
+fn additional_info_normalises_addresses() {
     let text = r#"{"resourceList": [{"resourceName": "a", "selectors": {"drivers": ["x"]}, "additionalInfo":
         {"*": null, "0000:3B:0A.1": {"k": "upper", "null": null}, "0000:3b:0a.1": {"port": "0"}, "mlx5_core.sf.4": {"k": "sf"}}}]}"#;
     let list = ResourceList::parse(text, "x.y").unwrap();
@@ -181,7 +181,7 @@ fn additional_info_knows_an_address_by_its_number_and_null_as_absence() {
 }
 
 #[test]
-fn what_can_never_match_is_told() {
+fn condition_without_effect_is_a_warning() {
     check(
         r#"{"resourceList": [
             {"resourceName": "a", "deviceType": "accelerator", "additionalInfo": {"*": {"k": "v"}, "mlx5_core.sf.4": {}, "01:00.0": {}},
@@ -194,7 +194,7 @@ fn what_can_never_match_is_told() {
             warning resourceList[0].additionalInfo.01:00.0 at line 2 column 133: this is neither `*` nor a PCI address nor an auxiliary device, it has no effect
             warning resourceList[0].selectors.pfNames at line 3 column 60: it has no effect for accelerator
             warning resourceList[1].selectors.linkTypes[1] at line 4 column 72: no device has the link type `ethernet`: there are ether, infiniband
-            warning resourceList[1].selectors.PKEYS at line 4 column 122: this key is there more than once, the last one counts
+            warning resourceList[1].selectors.PKEYS at line 4 column 122: this key is repeated, the last one applies
         "]],
     );
 }
@@ -221,7 +221,7 @@ fn empty_list_is_a_warning() {
             "there is no resource: no device is advertised"
         );
     }
-    // Without the key it may be misspelt: what is advertised must not disappear.
+    // An absent key may be misspelt: the advertised devices must stay.
     check(
         r#"{"resourcelst": []}"#,
         &expect![[r"
@@ -268,7 +268,7 @@ fn condition_that_no_device_meets_is_a_warning() {
     );
 }
 
-/// Keys and values that are nearly right: each seed gives a document that has some mistakes.
+/// A document of nearly valid keys and values, with some mistakes.
 fn any_document() -> impl Strategy<Value = String> {
     let key = prop_oneof![
         Just("resourceName"),
@@ -332,7 +332,7 @@ fn any_document() -> impl Strategy<Value = String> {
     })
 }
 
-/// The value at a path of ours, or the object that lacks it.
+/// Whether the document has the value at the path, or the object that lacks it.
 fn exists(document: &Value, path: &str) -> bool {
     let mut here = document;
     for (position, step) in path.split('.').enumerate() {
@@ -383,7 +383,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_is_all_resources_or_their_mistakes(text in any_document()) {
+    fn each_resource_is_read_or_has_mistakes(text in any_document()) {
         let document: Value = serde_json::from_str(&text).unwrap();
         if let Ok(list) = ResourceList::parse(&text, "intel.com") {
             let count = document["resourceList"].as_array().unwrap().len();

@@ -1,8 +1,8 @@
-//! Warnings for conditions that no device can meet: another spelling, or a pattern where names are compared.
+//! Warnings for conditions that no device can meet: a misspelt driver, a pattern in place of a name.
 
 /// Length of an alternative name with its zero (`ALTIFNAMSIZ`, `include/uapi/linux/if.h`).
 const ALTIFNAMSIZ: usize = 128;
-/// PCI drivers whose names are written in several ways: the kernel's module has another spelling, or a sibling of the name.
+/// PCI drivers with names that are mistaken for them: the kernel module, or a related driver.
 const DRIVERS: [(&str, &[&str]); 14] = [
     ("vfio-pci", &["vfio"]),
     ("uio_pci_generic", &["uio"]),
@@ -22,7 +22,7 @@ const DRIVERS: [(&str, &[&str]); 14] = [
 /// Drivers of the vDPA bus.
 const VDPA: [&str; 2] = ["vhost_vdpa", "virtio_vdpa"];
 
-/// Why no PF can have this name, or why it probably is not meant like this; `pf` is the part in front of `#`.
+/// Explains why no PF can have this name, or why the name is probably a mistake; `pf` is the part in front of `#`.
 pub(super) fn pf_name(pf: &str) -> Option<String> {
     let none = |why: &str| Some(format!("no PF has the name `{pf}`: {why}"));
     if pf.parse::<sriov_host::PciAddress>().is_ok() {
@@ -46,7 +46,7 @@ pub(super) fn pf_name(pf: &str) -> Option<String> {
     })
 }
 
-/// Why no PCI device can have a driver of this name; `all` are the drivers of the condition.
+/// Explains why no PCI device can have this driver; `all` are the drivers of the condition.
 pub(super) fn driver(driver: &str, all: &[&str]) -> Option<String> {
     let none = |what: String| Some(format!("no PCI device has the driver `{driver}`: {what}"));
     if VDPA.contains(&driver) {
@@ -60,7 +60,7 @@ pub(super) fn driver(driver: &str, all: &[&str]) -> Option<String> {
     let (right, _) = DRIVERS
         .iter()
         .find(|(right, others)| is(right) || others.iter().any(|other| is(other)))?;
-    // For a kernel that has the other name.
+    // The list covers kernels with the old name, too.
     if all.contains(right) {
         return None;
     }

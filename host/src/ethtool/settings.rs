@@ -43,7 +43,7 @@ const RULES: (usize, usize) = (48, 46);
 pub(super) fn read(
     mut ask: impl FnMut(u32, usize) -> io::Result<Option<Vec<u32>>>,
 ) -> io::Result<EthtoolSettings> {
-    // The command itself is no setting.
+    // The first word is the command.
     let mut plain = |command, words| {
         let answer = ask(command, words)?;
         Ok::<_, io::Error>(answer.map(|words| words.into_iter().skip(1).collect()))
@@ -60,7 +60,7 @@ pub(super) fn read(
     })
 }
 
-/// Of `struct ethtool_gfeatures` the words of what was requested: what is active follows from it and from the driver.
+/// The requested features of `struct ethtool_gfeatures`; the active ones follow from them and from the driver.
 fn requested(words: &[u32]) -> Vec<u32> {
     let blocks = words.get(1).copied().unwrap_or_default();
     let blocks = usize::try_from(blocks).unwrap_or_default();

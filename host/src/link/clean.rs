@@ -1,4 +1,4 @@
-//! What "clean" means for a link that goes from one pod to the next: the expectation as data, and the differences from it.
+//! The expectation of a clean link as data, and the differences of a link from it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,7 +138,7 @@ impl CleanLink {
         }
     }
 
-    /// All that is not as expected; what the kernel does not report is not compared.
+    /// Lists all differences; properties that the kernel does not report are not compared.
     pub fn differences(&self, link: &Link) -> Vec<Difference> {
         let Self {
             name,
@@ -184,7 +184,7 @@ impl CleanLink {
 }
 
 impl LinkProperties {
-    /// All that is not as expected; what the kernel does not report is not compared.
+    /// Lists all differences; properties that the kernel does not report are not compared.
     pub fn differences(&self, found: &Self) -> Vec<Difference> {
         let Self {
             flags,
@@ -206,7 +206,7 @@ impl LinkProperties {
             flags,
             Some(LinkChange::Flags(*flags)),
         ));
-        // A user that has gone since then is no trace of a pod.
+        // Fewer users than before are not a trace of a pod.
         all.extend(
             (found.promiscuity > *promiscuity)
                 .then(|| Difference::without_remedy("promiscuity", found.promiscuity, promiscuity)),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::mac::MacAddr;
 use crate::raw_name::RawName;
 
-/// Properties of a link besides its name, address, MTU and state.
+/// Properties of a link in addition to its name, address, MTU and state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LinkProperties {

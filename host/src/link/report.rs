@@ -41,9 +41,9 @@ pub struct Link {
     pub mtu_range: Option<(u32, u32)>,
     /// Transmit and receive queues that the device was created with.
     pub queues: Option<(u32, u32)>,
-    /// What the driver can segment: bytes and segments of one packet (`IFLA_TSO_MAX_SIZE`, `IFLA_TSO_MAX_SEGS`, Linux 5.19).
+    /// Limits of the driver's segmentation offload, in bytes and in segments of one packet (`IFLA_TSO_MAX_SIZE`, `IFLA_TSO_MAX_SEGS`, Linux 5.19).
     pub tso_max: Option<(u32, u32)>,
-    /// What anybody with `CAP_NET_ADMIN` in the namespace can change, and what survives a move to another namespace.
+    /// Properties that `CAP_NET_ADMIN` in the namespace is enough to change, and that survive a move to another namespace.
     pub properties: Box<LinkProperties>,
 }
 

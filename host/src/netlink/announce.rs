@@ -1,6 +1,6 @@
 //! Announces an IPv4 address to the segment of one link, and to no other.
 //!
-//! IPv6 needs nothing here: with `ndisc_notify` the kernel itself sends the unsolicited neighbour advertisement
+//! For IPv6 nothing is necessary: with `ndisc_notify` the kernel itself sends the unsolicited neighbour advertisement
 //! through the link of the address, when duplicate address detection has ended (net/ipv6/addrconf.c, `addrconf_dad_completed`).
 
 use std::io;
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announcement_names_its_sender_twice() {
+    fn announcement_has_its_sender_twice() {
         let packet = arp_announcement(
             "02:00:00:00:00:07".parse().unwrap(),
             "192.0.2.1".parse().unwrap(),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_broadcast_address_is_behind_one_link() {
+    fn broadcast_address_belongs_to_one_link() {
         let address = broadcast(7).unwrap();
         assert_eq!((address.ifindex(), address.halen()), (7, 6));
         assert_eq!(address.protocol(), 0x0806_u16.to_be());

@@ -106,7 +106,7 @@ impl Netlink {
     /// Whether anything is stacked on a link, in whatever namespace; only for a socket of the host.
     ///
     /// # Errors
-    /// When the kernel cannot say it ([`crate::uppers::exist`]).
+    /// When the kernel cannot report it ([`crate::uppers::exist`]).
     pub fn has_upper_devices(&self, link: u32) -> io::Result<bool> {
         self.devices.has_uppers(link)
     }

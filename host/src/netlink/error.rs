@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_words_are_found_behind_the_request() {
+    fn text_of_the_kernel_is_found_behind_the_request() {
         let mut capped = vec![0; 16];
         capped.extend([9, 0, 1, 0]);
         capped.extend(b"busy\0\0\0\0");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_busy_driver_is_asked_again() {
+    fn only_a_busy_driver_gets_a_second_request() {
         let error = |errno| NetlinkError::new("x", NetlinkErrorKind::Kernel { errno, text: None });
         for (errno, passing) in [
             (Errno::EBUSY, true),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_capability_is_named() {
+    fn missing_capability_is_named() {
         let kind = NetlinkErrorKind::Kernel {
             errno: Errno::EPERM,
             text: None,

@@ -1,7 +1,7 @@
 //! A kernel in memory behind the real encoder and decoder, for tests of what uses [`Netlink`]; it needs no privileges.
 //!
-//! It knows links, VFs, addresses and routes as far as [`Netlink`] asks for them, and fails where a test tells it to.
-//! It accepts every setting: what a driver refuses is for [`FakeKernel::fail_when`] and for the emulated node to say.
+//! It has links, VFs, addresses and routes, supports the requests of [`Netlink`], and fails on demand.
+//! It accepts every setting: tests with [`FakeKernel::fail_when`] and on the emulated node cover the refusals of drivers.
 
 mod decode;
 mod emit;
@@ -34,7 +34,7 @@ use crate::vf::{VfChange, VfIndex, VfSettings};
 #[derive(Clone, Default)]
 pub struct FakeKernel(pub(super) Arc<Mutex<State>>);
 
-/// What was asked, as the kernel decoded it.
+/// A request, as the kernel decoded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// One link by its index.
@@ -74,7 +74,7 @@ pub enum Request {
     },
     /// All addresses.
     ListAddresses,
-    /// One address more.
+    /// A new address.
     AddAddress {
         /// The link.
         link: u32,
@@ -87,7 +87,7 @@ pub enum Request {
     ListQdiscs,
     /// All routes.
     ListRoutes,
-    /// One route more.
+    /// A new route.
     AddRoute {
         /// The link.
         link: u32,
@@ -96,17 +96,17 @@ pub enum Request {
     },
 }
 
-/// How a request fails; nothing of it is done.
+/// A failure of a request, which then has no effect, except for a cut answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It is refused.
+    /// The kernel refuses the request.
     Refuse {
-        /// With this error.
+        /// The error.
         errno: Errno,
-        /// And with these words, sent as an extended acknowledgement.
+        /// The text for it, sent as an extended acknowledgement.
         text: Option<String>,
     },
-    /// Nothing answers.
+    /// There is no answer.
     Silence,
     /// The first datagram of the answer is cut to this many bytes.
     Cut(usize),
@@ -117,14 +117,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A refusal without words: what igb gives.
+    /// A refusal without text, as from igb.
     pub fn errno(errno: Errno) -> Self {
         Self::Refuse { errno, text: None }
     }
 }
 
 impl FakeKernel {
-    /// Adds a link; one with a GUID instead of a MAC address is an InfiniBand one.
+    /// Adds a link; with a GUID instead of a MAC address it is an InfiniBand link.
     pub fn add_link(&self, link: Link) {
         self.state().add_link(link);
     }
@@ -158,7 +158,7 @@ impl FakeKernel {
         }
     }
 
-    /// Sets whether something is stacked on a link, in whatever namespace; `None` for a kernel that cannot say it.
+    /// Sets whether something is stacked on a link, in whatever namespace; `None` for a kernel that cannot report it.
     pub fn set_uppers(&self, index: u32, has_uppers: Option<bool>) {
         if let Some(held) = self.state().links.get_mut(&index) {
             held.has_uppers = has_uppers;
@@ -193,7 +193,7 @@ impl FakeKernel {
         }
     }
 
-    /// Lets a PF take the setting of this name ([`VfChange::setting`]) and not tell it, as most drivers do with GUIDs.
+    /// Makes a PF accept the setting of this name ([`VfChange::setting`]) without reporting it, as most drivers do with GUIDs.
     pub fn hide(&self, pf: u32, setting: &'static str) {
         if let Some(pf) = self.state().links.get_mut(&pf) {
             pf.hidden.push(setting);
@@ -205,7 +205,7 @@ impl FakeKernel {
         self.state().namespaces.push((id, kernel.clone()));
     }
 
-    /// Lets requests fail for which `holds` says so; it gets their number, from 0, and what they ask.
+    /// Makes requests fail for which `holds` returns true; its arguments are the number of the request, from 0, and the request.
     pub fn fail_when(
         &self,
         holds: impl FnMut(usize, &Request) -> bool + Send + 'static,
@@ -243,7 +243,7 @@ impl FakeKernel {
         held.map(|held| held.routes.clone()).unwrap_or_default()
     }
 
-    /// All that was asked until now, also what failed.
+    /// All requests until now, also those that failed.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
     }
@@ -291,7 +291,7 @@ impl Devices for FakeKernel {
 }
 
 impl Netlink {
-    /// Talks to a kernel in memory instead of the real one, through the same encoder, decoder and deadline.
+    /// Connects to a kernel in memory instead of the real one, with the same encoder, decoder and deadline.
     pub fn fake(kernel: &FakeKernel, deadline: Duration) -> Result<Self, OpenError> {
         let socket = FakeSocket::open(kernel.clone()).map_err(OpenError::Socket)?;
         Ok(Self::over(socket, Box::new(kernel.clone()), deadline))

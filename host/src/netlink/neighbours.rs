@@ -1,4 +1,4 @@
-//! Neighbours of a link: what the kernel knows or was told of other stations on its segment.
+//! Neighbours of a link: the kernel's table of other stations on the segment.
 
 use std::net::IpAddr;
 

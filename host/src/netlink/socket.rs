@@ -1,6 +1,6 @@
 //! A netlink socket that reads whole datagrams.
 //!
-//! The stock socket reads into a buffer of 64 KiB and drops what is longer: the list of some 220 VFs is.
+//! The stock socket reads into a buffer of 64 KiB and drops longer messages, as the list of about 220 VFs.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -11,15 +11,15 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 use tokio::io::unix::AsyncFd;
 
-/// More than a message can be: each of its lists has 16 bits for its length. Pages that no message reaches are never there.
+/// Longer than any message: each of its lists has 16 bits for its length. Pages that no message reaches are never allocated.
 const LONGEST: usize = 512 * 1024;
-/// `MSG_TRUNC`: the length is told whole when the buffer was too short (recv(2)).
+/// `MSG_TRUNC`: the call returns the whole length even if the buffer was too short (recv(2)).
 const TELL_LENGTH: i32 = 0x20;
 
 #[derive(Debug)]
 pub(super) struct DatagramSocket {
     socket: AsyncFd<Socket>,
-    /// One for all messages: to ask for the length of each first would be a second system call.
+    /// One buffer for all messages: a query for the length of each would be a second system call.
     buffer: Mutex<Vec<u8>>,
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     /// Two sockets of this process, as no kernel answers that long without real VFs.
     #[test]
-    fn a_datagram_is_read_whole_whatever_its_length() {
+    fn datagram_of_any_length_is_read_whole() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

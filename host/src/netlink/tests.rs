@@ -83,7 +83,7 @@ fn answer_that_was_cut_is_requested_again() {
 }
 
 #[test]
-fn a_list_that_changed_while_it_was_written_is_asked_again() {
+fn list_that_changed_meanwhile_is_requested_again() {
     let device: crate::PciAddress = "0000:01:10.4".parse().unwrap();
     run(async {
         let kernel = kernel();
@@ -100,7 +100,7 @@ fn a_list_that_changed_while_it_was_written_is_asked_again() {
 }
 
 #[test]
-fn a_busy_driver_is_asked_again_until_it_has_time() {
+fn request_to_a_busy_driver_is_repeated() {
     for errno in [Errno::EBUSY, Errno::EAGAIN] {
         run(async {
             let kernel = kernel();
@@ -115,7 +115,7 @@ fn a_busy_driver_is_asked_again_until_it_has_time() {
 }
 
 #[test]
-fn a_request_is_repeated_within_a_bound_and_only_where_that_may_help() {
+fn request_is_repeated_only_if_that_may_help() {
     let bound = usize::try_from(TRIES).unwrap();
     let words = || Some("out of VLAN filters".to_owned());
     for (failure, tries) in [
@@ -145,7 +145,7 @@ fn a_request_is_repeated_within_a_bound_and_only_where_that_may_help() {
 }
 
 #[test]
-fn a_list_that_the_kernel_cannot_finish_is_an_error() {
+fn unfinished_list_is_an_error() {
     run(async {
         let kernel = kernel();
         kernel.fail_when(|_, _| true, Failure::Unfinished(Errno::EMSGSIZE));
@@ -156,7 +156,7 @@ fn a_list_that_the_kernel_cannot_finish_is_an_error() {
 }
 
 #[test]
-fn the_connection_ends_with_its_owner() {
+fn connection_ends_with_its_owner() {
     let kernel = kernel();
     run(async {
         let netlink = Netlink::fake(&kernel, PATIENT).unwrap();

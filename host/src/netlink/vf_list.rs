@@ -18,7 +18,7 @@ pub(super) const NODE_GUID: u16 = 10;
 pub(super) const PORT_GUID: u16 = 11;
 pub(super) const VLAN_LIST: u16 = 12;
 const VLAN_INFO: u16 = 1;
-/// What the kernel reports for a setting that the driver does not report: -1.
+/// The kernel's value for a setting that the driver does not report: -1.
 const UNREPORTED: u32 = u32::MAX;
 
 /// Finds a VF by the number in its attributes, not by its position: the kernel leaves out a VF that the driver does not describe.

@@ -1,4 +1,4 @@
-//! What went through the VFs of a PF, as the PF's driver counts it: also while a VF is in a pod or has a driver for user space.
+//! Traffic counters of the VFs of a PF, from the PF's driver: also for a VF in a pod or with a userspace driver.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,10 +32,10 @@ pub type VfCounters = BTreeMap<VfIndex, BTreeMap<&'static str, u64>>;
 
 /// The counters of the VFs of the PF with this link.
 ///
-/// Nothing when all are zero: of a driver that does not count the kernel says the same (`rtnl_fill_vfinfo`, net/core/rtnetlink.c).
+/// Empty if all counters are zero: the kernel reports the same for a driver that does not count (`rtnl_fill_vfinfo`, net/core/rtnetlink.c).
 ///
 /// # Errors
-/// When the kernel refuses to answer; it cannot for a PF with more than some 221 VFs.
+/// When the kernel refuses to answer; not available for a PF with more than about 221 VFs.
 pub fn vf_counters(link: u32) -> io::Result<VfCounters> {
     let mut body = [0; 16].to_vec();
     if let Some(index) = body.get_mut(4..8) {
@@ -59,7 +59,7 @@ fn of_link(link: &[u8]) -> VfCounters {
     let vfs = attribute(parts, VF_LIST).unwrap_or_default();
     let vfs = attributes(vfs).filter(|(kind, _)| *kind == VF);
     vfs.filter_map(|(_, vf)| {
-        // `ifla_vf_mac` begins with the index, as all that is said of a VF.
+        // `ifla_vf_mac` begins with the index, as all attributes of a VF.
         let index = u16::try_from(number32(attribute(vf, VF_MAC)?, 0)?).ok()?;
         let stats = attribute(vf, VF_STATS)?;
         let counter = |(kind, name)| {
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_without_vfs_counts_nothing_and_one_that_is_not_there_is_an_error() {
+    fn link_without_vfs_has_no_counters() {
         assert_eq!(vf_counters(1).unwrap(), VfCounters::new());
         assert!(vf_counters(u32::MAX).is_err());
     }
 
     proptest! {
         #[test]
-        fn no_link_is_too_ugly(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_link_is_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = of_link(&bytes);
         }
     }

@@ -1,4 +1,4 @@
-//! What a device tells of its firmware by devlink: the DDP package that an E810 runs.
+//! Firmware of a device from devlink: the DDP package that an E810 runs.
 
 use std::io;
 
@@ -24,14 +24,14 @@ const VERSION_VALUE: u16 = 104;
 /// `genlmsghdr`.
 const HEADER: usize = 4;
 
-/// Name of the DDP profile that a device runs (`fw.app.name`, Documentation/networking/devlink/ice.rst); nothing when it has none or knows no devlink.
+/// Name of the DDP profile that a device runs (`fw.app.name`, Documentation/networking/devlink/ice.rst); `None` if it has none or does not support devlink.
 ///
 /// # Errors
 /// When the kernel refuses to answer.
 pub fn ddp_profile(device: PciAddress) -> io::Result<Option<String>> {
     let known = |answer: io::Result<Vec<Vec<u8>>>| match answer {
         Ok(answers) => Ok(answers.into_iter().next()),
-        // No devlink in this kernel, no such device in it, nothing to tell.
+        // The kernel has no devlink, no such device in it, or no information.
         Err(error)
             if matches!(
                 error.raw_os_error().map(Errno::from_raw),
@@ -64,7 +64,7 @@ fn family_id(answer: &[u8]) -> Option<u16> {
     number16(attribute(answer.get(HEADER..)?, FAMILY_ID)?, 0)
 }
 
-/// Of the versions that run, each a pair of name and value, the one of the DDP profile.
+/// Finds the DDP profile among the running versions, which are pairs of name and value.
 fn profile(answer: &[u8]) -> Option<String> {
     let running = attributes(answer.get(HEADER..)?).filter(|(kind, _)| *kind == RUNNING);
     let text = |version, kind| {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_package_that_runs_is_found_among_all_versions() {
+    fn running_package_is_found_among_all_versions() {
         const STORED: u16 = 102;
         let answer =
             |versions: &[Vec<u8>]| [&[INFO_GET, 1, 0, 0], versions.concat().as_slice()].concat();
@@ -112,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_there_runs_nothing() {
+    fn missing_device_has_no_profile() {
         let nowhere = "ffff:ff:1f.7".parse().unwrap();
         assert_eq!(ddp_profile(nowhere).unwrap(), None);
     }
 
     proptest! {
         #[test]
-        fn no_answer_is_too_ugly(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_answer_is_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = (profile(&bytes), family_id(&bytes));
         }
     }

@@ -1,6 +1,6 @@
 //! One request to the kernel on a socket of its own, and the bodies of the messages that answer it.
 //!
-//! Nothing waits: the kernel has the answer ready when the request returns.
+//! No call blocks: the kernel has the answer ready when the request returns.
 
 use std::io;
 use std::os::fd::AsRawFd;

@@ -1,4 +1,4 @@
-//! One device directory of sysfs and its attribute files: three system calls an attribute, one a link.
+//! One device directory of sysfs and its attribute files: three system calls for an attribute, one for a link.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// An attribute is at most a page long and comes whole with the first read (Documentation/filesystems/sysfs.rst).
+/// An attribute is at most a page long, and the first read returns it whole (Documentation/filesystems/sysfs.rst).
 const PAGE: usize = 4096;
 /// Most names of attributes below a device, with those of a network device, are shorter.
 const NAME: usize = 64;
@@ -17,7 +17,7 @@ const NAME: usize = 64;
 #[derive(Debug)]
 pub(super) struct Device {
     path: PathBuf,
-    /// The path of the attribute that is looked up: one made anew for each would be a third of a scan's allocations.
+    /// The path of the present attribute: a new path for each would be a third of a scan's allocations.
     scratch: RefCell<PathBuf>,
     lookups: Cell<usize>,
 }
@@ -38,7 +38,7 @@ impl Device {
         }
     }
 
-    /// How often something was looked up here.
+    /// Number of lookups.
     pub(super) fn lookups(&self) -> usize {
         self.lookups.get()
     }
@@ -47,7 +47,7 @@ impl Device {
         self.inode().is_some()
     }
 
-    /// Inode of its directory; nothing when it is not there.
+    /// Inode of its directory; `None` if there is no directory.
     pub(super) fn inode(&self) -> Option<u64> {
         let metadata = fs::metadata(&self.path).ok()?;
         Some(metadata.ino())
@@ -57,7 +57,7 @@ impl Device {
         self.path.join(attribute)
     }
 
-    /// The text of an attribute without white space at its ends; nothing when the kernel has no such attribute or cannot tell it now.
+    /// The text of an attribute without white space at its ends; `None` if the kernel has no such attribute or no value for it now.
     pub(super) fn text(
         &self,
         attribute: impl AsRef<Path>,
@@ -100,7 +100,7 @@ impl Device {
             .map_err(|text| self.torn(attribute, text))
     }
 
-    /// The last part of what a link points to.
+    /// The last part of a link's target.
     pub(super) fn link(&self, name: &str) -> Result<Option<String>, AttributeError> {
         let name = Path::new(name);
         let target = self.optional(name, fs::read_link(&*self.at(name)))?;
@@ -146,7 +146,7 @@ impl Device {
         }
     }
 
-    /// The path of an attribute, until the next one is asked for.
+    /// The path of an attribute, valid until the next call.
     fn at(&self, attribute: &Path) -> RefMut<'_, PathBuf> {
         let mut path = self.scratch.borrow_mut();
         path.clear();
@@ -155,7 +155,7 @@ impl Device {
         path
     }
 
-    /// Reads an attribute and makes something of its text.
+    /// Reads an attribute and converts its text.
     fn read<T>(&self, attribute: &Path, make: impl FnOnce(&str) -> T) -> io::Result<T> {
         let mut page = [0; PAGE];
         let length = File::open(&*self.at(attribute))?.read(&mut page)?;
@@ -167,7 +167,7 @@ impl Device {
         self.lookups.update(|lookups| lookups + 1);
         match read {
             Ok(value) => Ok(Some(value)),
-            // EOPNOTSUPP and EINVAL: a netdev without switch id; its driver or its state has nothing to say.
+            // EOPNOTSUPP and EINVAL: a netdev without switch id, or a driver or state without a value.
             Err(error) if matches!(error.raw_os_error(), Some(95 | 22)) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(AttributeError::Read {

@@ -1,4 +1,4 @@
-//! What hangs below PCI functions on other buses: vDPA devices and subfunctions; the bus lists them, and each link says where it hangs.
+//! Devices below PCI functions on other buses: vDPA devices and subfunctions; the link of each has the path of its function.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::snapshot::{HostSnapshot, ScanProblem, Subfunction, VdpaDevice};
 
-/// Gives each function its vDPA devices.
+/// Adds the vDPA devices to their functions.
 pub(super) fn vdpa(root: &HostRoot, snapshot: &mut HostSnapshot) {
     each(root, "vdpa", snapshot, |snapshot, name, parent, device| {
         if let Some(function) = snapshot.functions.get_mut(&parent) {
@@ -28,7 +28,7 @@ pub(super) fn subfunctions(root: &HostRoot, snapshot: &mut HostSnapshot) {
         if name.rsplit('.').nth(1) != Some("sf") {
             return Ok(());
         }
-        // One that is being made has no number yet.
+        // A subfunction that is being created has no number yet.
         let Some(sfnum) = device.decimal("sfnum")? else {
             return Ok(());
         };

@@ -21,7 +21,7 @@ pub(super) fn netdevs(device: &Device, is_vf: bool) -> Result<Vec<Netdev>, Attri
     Ok(netdevs)
 }
 
-/// The same when the names in the device's directory are known.
+/// Reads the network devices when the names in the device's directory are known.
 pub(super) fn among(
     device: &Device,
     names: &[String],
@@ -37,7 +37,7 @@ pub(super) fn among(
         }
     }
     netdevs.sort_by(|a, b| a.name.cmp(&b.name));
-    // It grew to room for four, most functions have one, and there are thousands of them.
+    // A list grows to a capacity of four, most functions have one, and there are thousands of functions.
     netdevs.shrink_to_fit();
     Ok(netdevs)
 }
@@ -84,7 +84,7 @@ pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError
 fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
     let names = device.raw_names(dir)?;
     let mut netdevs = Vec::with_capacity(names.len());
-    // One alone represents nobody: ports need be told apart only where there are several.
+    // A single network device is not a representor: port names are needed only if there are several.
     let has_ports = !is_vf && names.len() > 1;
     for name in names {
         let below = |attribute| below(dir, &name, attribute);

@@ -1,6 +1,6 @@
-//! The character devices that the kernel shows for one function at this moment: uio, vfio, RDMA, vDPA; names only, nothing below `/dev` is read.
+//! Names of the character devices of one function: uio, vfio, RDMA, vDPA.
 //!
-//! A container's `/dev` is a snapshot of its own, so sysfs is asked and not `/dev`.
+//! They are read from sysfs, because the `/dev` of a container is separate from that of the host.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ use crate::snapshot::IommuGroup;
 pub struct DeviceNodes {
     /// Names of its UIO devices: the `uio0` of `/dev/uio0`.
     pub uio: Vec<String>,
-    /// Its vfio device: the `vfio0` of `/dev/vfio/devices/vfio0`; nothing when the kernel makes no node for it.
+    /// Its vfio device: the `vfio0` of `/dev/vfio/devices/vfio0`; `None` if the kernel creates no node for it.
     pub vfio_cdev: Option<String>,
     /// Whether its IOMMU group has a node in `/dev/vfio`.
     pub has_vfio_group: bool,
@@ -58,16 +58,16 @@ pub struct VdpaNode {
     pub vhost: Option<String>,
 }
 
-/// Kinds of character device that cost more to find, and whether somebody wants them.
+/// Kinds of character device that are expensive to find, and whether they are needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Those of RDMA.
+    /// Character devices of RDMA.
     pub rdma: bool,
-    /// Those of vDPA.
+    /// Character devices of vDPA.
     pub vdpa: bool,
 }
 
-/// What can change of a device while it is in use, at one moment.
+/// Facts about a device that can change while it is in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceNow {
     /// Name of the bound driver.
@@ -78,10 +78,10 @@ pub struct DeviceNow {
     pub nodes: DeviceNodes,
 }
 
-/// Looks at a function now, and at nothing else of the machine; nothing when it is not there.
+/// Reads one function and nothing else of the machine; `None` if it does not exist.
 ///
 /// # Errors
-/// When something that is there cannot be read.
+/// When an existing attribute cannot be read.
 pub fn function_now(
     root: &HostRoot,
     address: PciAddress,
@@ -105,10 +105,10 @@ pub fn function_now(
     if_there(&device, now())
 }
 
-/// The same of a subfunction, by the name of its auxiliary device.
+/// Reads a subfunction, by the name of its auxiliary device; `None` if it does not exist.
 ///
 /// # Errors
-/// When something that is there cannot be read.
+/// When an existing attribute cannot be read.
 pub fn subfunction_now(
     root: &HostRoot,
     name: &str,
@@ -125,7 +125,7 @@ pub fn subfunction_now(
     if_there(&device, now())
 }
 
-/// What was read of a device that went meanwhile is no longer so.
+/// Discards the result if the device was removed meanwhile.
 fn if_there(
     device: &Device,
     now: Result<DeviceNow, AttributeError>,
@@ -158,7 +158,7 @@ pub fn has_misc(root: &HostRoot, name: &str) -> bool {
     root.join("sys/class/misc").join(name).exists()
 }
 
-/// The children of a function in the classes of RDMA; each class device says in `ibdev` whose it is.
+/// The children of a function in the classes of RDMA; the attribute `ibdev` of each names its RDMA device.
 fn rdma(device: &Device) -> Result<Vec<RdmaNodes>, AttributeError> {
     let mut all: Vec<RdmaNodes> = device
         .sorted("infiniband")?
@@ -201,7 +201,7 @@ impl RdmaKind {
     }
 }
 
-/// The devices on the bus `vdpa` that hang below the function; `vhost_vdpa` gives each a child of its own.
+/// The devices on the bus `vdpa` below the function; with `vhost_vdpa` each has a child for its character device.
 fn vdpa(root: &HostRoot, address: PciAddress) -> Result<Vec<VdpaNode>, AttributeError> {
     let bus = Device::new(root.join("sys/bus/vdpa/devices"));
     let mut found = Vec::new();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_without_any_has_none() {
+    fn function_without_character_devices_has_none() {
         assert_eq!(read(&[], &[], &[]), DeviceNodes::default());
     }
 
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_rdma_device_has_what_names_it() {
+    fn rdma_device_has_the_nodes_with_its_name() {
         let found = read(
             &["infiniband/mlx5_2"],
             &[
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vdpa_device_hangs_below_whatever_it_is_called() {
+    fn vdpa_device_of_any_name_is_found() {
         let other = "../../../devices/pci0000:00/0000:01:10.2/other";
         let found = read(
             &[
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subfunction_has_rdma_of_its_own_and_one_that_is_gone_is_nothing() {
+    fn subfunction_has_its_own_rdma_device() {
         let dir = tempfile::tempdir().unwrap();
         let root = HostRoot::new(dir.path());
         let device = root.join("sys/bus/auxiliary/devices/mlx5_core.sf.4");

@@ -9,7 +9,7 @@ use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::vf::VfIndex;
 
-/// The counters of a VF by its PF: `sriov/N/stats`, which i40e and ice make a directory and mlx5 a file of their out-of-tree drivers.
+/// The counters of a VF from its PF: `sriov/N/stats`, a directory of the out-of-tree i40e and ice drivers, and a file of the out-of-tree mlx5 driver.
 pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex) -> BTreeMap<String, u64> {
     let stats = device_path(root, pf).join(format!("sriov/{}/stats", index.get()));
     if stats.is_dir() {
@@ -19,7 +19,7 @@ pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex) -> BTreeMap<String
     }
 }
 
-/// The counters of its own network device, while that is on the host.
+/// The counters of the VF's own network device, while that is on the host.
 pub fn own(root: &HostRoot, vf: PciAddress) -> BTreeMap<String, u64> {
     let net = fs::read_dir(device_path(root, vf).join("net"));
     let mut own = net.into_iter().flatten().flatten();
@@ -28,7 +28,7 @@ pub fn own(root: &HostRoot, vf: PciAddress) -> BTreeMap<String, u64> {
     })
 }
 
-/// One file a counter.
+/// Reads a directory with one file for each counter.
 fn directory(dir: &Path) -> BTreeMap<String, u64> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let counter = |entry: fs::DirEntry| {
@@ -41,7 +41,7 @@ fn directory(dir: &Path) -> BTreeMap<String, u64> {
     entries.filter_map(counter).collect()
 }
 
-/// One line a counter: `tx_packets    : 5011`.
+/// Reads a file with one line for each counter: `tx_packets    : 5011`.
 fn lines(text: &str) -> BTreeMap<String, u64> {
     let counter = |line: &str| {
         let (name, value) = line.split_once(':')?;
@@ -56,7 +56,7 @@ mod tests {
 
     type Counters = Vec<(String, u64)>;
 
-    /// By the PF, and its own.
+    /// The counters from the PF, and the VF's own.
     fn read(files: &[(&str, &str)]) -> (Counters, Counters) {
         let dir = tempfile::tempdir().unwrap();
         let root = HostRoot::new(dir.path());
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_is_read() {
+    fn counters_of_each_place_are_read() {
         let own = ("0000:01:10.0/net/eth3/statistics/rx_bytes", "7\n");
         let file = (
             "0000:01:00.0/sriov/3/stats",

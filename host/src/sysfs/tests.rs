@@ -67,7 +67,7 @@ fn address(text: &str) -> PciAddress {
 }
 
 #[test]
-fn a_pf_and_its_vfs_know_each_other() {
+fn pf_and_vfs_refer_to_each_other() {
     let snapshot = scan(&igb().root()).unwrap();
     assert_eq!(snapshot.problems, []);
     let vf = snapshot.function(address("0000:01:10.2")).unwrap();
@@ -88,7 +88,7 @@ fn a_pf_and_its_vfs_know_each_other() {
 }
 
 #[test]
-fn one_function_is_what_the_scan_says_of_it() {
+fn single_function_agrees_with_the_scan() {
     let tree = igb();
     let snapshot = scan(&tree.root()).unwrap();
     for (address, scanned) in &snapshot.functions {
@@ -104,7 +104,7 @@ fn one_function_is_what_the_scan_says_of_it() {
 }
 
 #[test]
-fn the_index_is_found_without_offset_and_stride() {
+fn index_is_found_without_offset_and_stride() {
     let tree = igb();
     fs::write(
         devices(&tree.root()).join("0000:01:00.0/sriov_stride"),
@@ -118,7 +118,7 @@ fn the_index_is_found_without_offset_and_stride() {
 }
 
 #[test]
-fn what_is_torn_is_a_problem_of_that_device_alone() {
+fn torn_attribute_is_a_problem_of_one_device() {
     let tree = igb();
     tree.add("0000:02:00.0/vendor=0x");
     tree.add("not-a-device/vendor=0x8086");
@@ -133,13 +133,13 @@ fn what_is_torn_is_a_problem_of_that_device_alone() {
 }
 
 #[test]
-fn without_sysfs_there_is_one_sentence() {
+fn missing_sysfs_is_an_error_with_a_hint() {
     let error = scan(&HostRoot::new("/nowhere")).unwrap_err();
     assert!(error.to_string().contains("is sysfs mounted?"), "{error}");
 }
 
 #[test]
-fn no_numa_node_is_none_and_a_group_has_a_number() {
+fn numa_node_and_iommu_group_are_read() {
     let tree = igb();
     fs::write(devices(&tree.root()).join("0000:01:10.0/numa_node"), "-1\n").unwrap();
     let vf = function(&tree.root(), address("0000:01:10.0"))
@@ -181,7 +181,7 @@ fn thousands_of_functions_are_scanned() {
         .values()
         .filter(|function| matches!(function.role, SriovRole::Vf { index: Some(_), .. }));
     assert_eq!((indexed.count(), snapshot.functions.len()), (2048, 2056));
-    // Each attribute is read once, whatever the number of its neighbours.
+    // Each attribute is read once, for any number of functions.
     let functions = snapshot.functions.len();
     assert!(
         snapshot.lookups <= 16 * functions,
@@ -191,7 +191,7 @@ fn thousands_of_functions_are_scanned() {
 }
 
 #[test]
-fn a_presence_says_the_same_as_a_scan() {
+fn presence_agrees_with_the_scan() {
     let tree = igb();
     let scanned = scan(&tree.root()).unwrap();
     for (address, function) in &scanned.functions {
@@ -212,7 +212,7 @@ fn a_presence_says_the_same_as_a_scan() {
 }
 
 #[test]
-fn a_virtio_function_has_its_netdev_one_level_deeper() {
+fn netdev_of_a_virtio_function_is_found() {
     let tree = Tree::new(
         "0000:02:00.0/driver>virtio-pci 0000:02:00.0/virtio3/net/eth9/ifindex=9 0000:02:00.0/virtio3/net/eth9/type=1",
     );
@@ -258,7 +258,7 @@ fn upper_devices_are_named_in_bytes() {
 }
 
 #[test]
-fn a_device_that_is_made_again_is_another_incarnation() {
+fn recreated_device_has_another_incarnation() {
     let tree = igb();
     let vf = "0000:01:10.0".parse().unwrap();
     let first = incarnation(&tree.root(), vf);
@@ -271,11 +271,11 @@ fn a_device_that_is_made_again_is_another_incarnation() {
 }
 
 #[test]
-fn a_device_that_vanishes_while_it_is_read_is_not_there() {
+fn device_that_vanishes_during_the_scan_is_absent() {
     let tree = igb();
     let gone = devices(&tree.root()).join("0000:05:00.0");
     symlink("../0000:00:1c.0/0000:05:00.0", gone).unwrap();
-    // The PF still names a VF that is gone.
+    // The PF still has the link of a removed VF.
     fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.2")).unwrap();
     let snapshot = scan(&tree.root()).unwrap();
     assert_eq!(snapshot.problems, []);
@@ -287,7 +287,7 @@ fn a_device_that_vanishes_while_it_is_read_is_not_there() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_with_its_path() {
+fn unreadable_attribute_is_reported_with_its_path() {
     for (line, reason) in [
         ("0000:01:10.0/vendor/x=1", "vendor`: Is a directory"),
         ("0000:01:10.0/numa_node=one", "numa_node` holds `one`"),
@@ -320,7 +320,7 @@ fn what_cannot_be_read_is_named_with_its_path() {
     }
 }
 
-/// A `ConnectX` in switchdev mode with a subfunction and vDPA: names and numbers are constructed, the shape is that of mlx5.
+/// A `ConnectX` in switchdev mode with a subfunction and vDPA: names and numbers are constructed, the structure is that of mlx5.
 fn mlx5() -> Tree {
     let tree = igb();
     for line in "0000:01:00.0/net/a_rep/ifindex=9 0000:01:00.0/net/a_rep/type=1 0000:01:00.0/net/a_rep/phys_switch_id=b8 0000:01:00.0/net/a_rep/phys_port_name=pf0vf0
@@ -354,7 +354,7 @@ fn mlx5() -> Tree {
 }
 
 #[test]
-fn what_only_some_functions_have_is_told() {
+fn optional_attributes_are_read() {
     let snapshot = scan(&mlx5().root()).unwrap();
     let [pf, first, second] = ["0000:01:00.0", "0000:01:10.0", "0000:01:10.2"]
         .map(|name| snapshot.function(address(name)).unwrap());
@@ -399,7 +399,7 @@ fn what_only_some_functions_have_is_told() {
 }
 
 #[test]
-fn a_pf_whose_vfs_come_or_go_is_in_transition() {
+fn pf_with_changing_vfs_is_in_transition() {
     let check = |change: fn(&Tree), expected: Option<Transition>| {
         let tree = igb();
         change(&tree);
@@ -409,9 +409,9 @@ fn a_pf_whose_vfs_come_or_go_is_in_transition() {
     };
     let unfinished = Some(Transition::Unfinished);
     check(|_| {}, None);
-    // Both are there, their number is not yet.
+    // Both VFs exist, `sriov_numvfs` is not set yet.
     check(|tree| tree.add("0000:01:00.0/sriov_numvfs=0"), unfinished);
-    // One went, its link before it.
+    // One VF was removed, its link first.
     check(
         |tree| {
             fs::remove_file(devices(&tree.root()).join("0000:01:00.0/virtfn0")).unwrap();
@@ -419,7 +419,7 @@ fn a_pf_whose_vfs_come_or_go_is_in_transition() {
         },
         unfinished,
     );
-    // The first one came, and has no link yet.
+    // The first VF was added, its link is missing yet.
     check(
         |tree| {
             tree.add("0000:01:00.0/sriov_numvfs=0");
@@ -429,12 +429,12 @@ fn a_pf_whose_vfs_come_or_go_is_in_transition() {
         },
         unfinished,
     );
-    // One went alone.
+    // One VF was removed by hand.
     check(
         |tree| fs::remove_dir_all(devices(&tree.root()).join("0000:01:10.2")).unwrap(),
         Some(Transition::Torn),
     );
-    // What is there and cannot be read did not go.
+    // An unreadable VF was not removed.
     check(|tree| tree.add("0000:01:10.2/numa_node=one"), None);
     check(|tree| tree.add("0000:01:00.0/vendor=0x"), None);
 }

@@ -1,4 +1,4 @@
-//! The keys agree with the parser, and the documented schema with the keys.
+//! Compares the keys with the parser, and the documented schema with the keys.
 
 use expect_test::expect_file;
 
@@ -7,12 +7,12 @@ use crate::ResourceList;
 use crate::resources::{AllocationPolicy, NetSelector, PfHealth, Resource, Selector};
 
 #[test]
-fn the_documented_schema_is_that_of_the_keys() {
+fn documented_schema_is_up_to_date() {
     let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
     expect_file!["../../../../docs/resource-list.schema.json"].assert_eq(&text);
 }
 
-/// What the schema says of one value; only the words that `properties` uses.
+/// Whether the schema allows a value; only the keywords that `properties` uses.
 fn allows(schema: &Value, value: &Value) -> bool {
     if let Some(values) = schema.get("enum") {
         return values.as_array().unwrap().contains(value);
@@ -34,9 +34,9 @@ fn allows(schema: &Value, value: &Value) -> bool {
         && all.all(|item| item.is_string() || items.is_none())
 }
 
-/// A key that the parser does not read could hold anything; one that it reads is judged as by the schema.
+/// Each key that the parser reads must be judged like the schema; a key that the parser ignored could hold anything.
 #[test]
-fn the_parser_judges_each_key_as_the_schema_does() {
+fn parser_and_schema_agree_on_each_key() {
     let ours = [
         "resourceName",
         "resourcePrefix",
@@ -90,7 +90,7 @@ fn the_parser_judges_each_key_as_the_schema_does() {
                     };
                     let properties = properties(std::slice::from_ref(key));
                     let mut is_allowed = allows(&properties[key.name], &value);
-                    // Of an item the parser says more than the schema, under the item's own path.
+                    // The parser reports an item under the item's own path.
                     is_allowed |= value == json!([1]) && matches!(key.kind, Kind::Texts);
                     assert_eq!(refused, !is_allowed, "{} {value}", key.name);
                 }
@@ -99,7 +99,7 @@ fn the_parser_judges_each_key_as_the_schema_does() {
     }
 }
 
-/// All that the parser reads has a key: with all keys set, no field of a resource has its default.
+/// With all keys set, no field of a resource has its default: the parser reads no key that is missing in the list.
 #[test]
 fn each_field_has_its_key() {
     let text = r#"{"resourceList": [

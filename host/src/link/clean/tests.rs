@@ -162,7 +162,7 @@ fn probed_link_is_clean_whatever_its_name() {
     link.altnames.clear();
     link.mtu = 9000;
     assert_eq!(CleanLink::probed(&link).differences(&link), []);
-    // What the device can segment limits what is expected.
+    // The limits of the device apply.
     link.properties.limits.insert(LinkLimit::GsoMaxSegs, 65535);
     let differences = CleanLink::probed(&link).differences(&link);
     assert_eq!(

@@ -14,7 +14,7 @@ use super::FakeKernel;
 #[derive(Debug)]
 pub(super) struct FakeSocket {
     kernel: FakeKernel,
-    /// Never written to: the trait wants one to show.
+    /// Unused: the trait requires a socket.
     idle: Socket,
     inbox: Mutex<Inbox>,
 }

@@ -1,4 +1,4 @@
-//! What a kernel in memory holds, and what a request makes of it; nothing here knows the wire.
+//! The state of a kernel in memory, and the effect of a request on it, independent of the encoding.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +35,7 @@ pub(super) struct HeldLink {
     /// The device that ethtool reports.
     pub(super) bus_info: Option<String>,
     pub(super) ethtool: EthtoolSettings,
-    /// Whether something is stacked on it; `None` if the kernel cannot say it.
+    /// Whether something is stacked on it; `None` if the kernel cannot report it.
     pub(super) has_uppers: Option<bool>,
     /// Whether a program of tcx is attached to it.
     pub(super) has_programs: bool,
@@ -50,7 +50,7 @@ pub(super) struct HeldLink {
     pub(super) qdiscs: Vec<Qdisc>,
 }
 
-/// What the kernel says to a request that it does.
+/// Answer to a request that succeeds.
 #[derive(Debug)]
 pub(super) enum Answer {
     Done,
@@ -94,7 +94,7 @@ impl State {
         self.links.insert(held.link.index, held);
     }
 
-    /// Notes the request, and whether a test wants it to fail.
+    /// Records the request; returns the failure that a test wants.
     pub(super) fn note(&mut self, request: &Request) -> Option<Failure> {
         let number = self.requests.len();
         self.requests.push(request.clone());
@@ -149,7 +149,7 @@ impl State {
         }
     }
 
-    /// Of all links, each with its index.
+    /// The items of all links, each with the index of its link.
     fn all<T: Clone>(&self, of: impl Fn(&HeldLink) -> &Vec<T>) -> Vec<(u32, T)> {
         let links = self.links.iter();
         let pairs =
@@ -161,7 +161,7 @@ impl State {
         self.links.get_mut(&index).ok_or(Errno::ENODEV)
     }
 
-    /// By name or alternative name, which share one space (`netdev_name_node_lookup`, `net/core/dev.c`).
+    /// Finds a link by name or alternative name, which share one space (`netdev_name_node_lookup`, `net/core/dev.c`).
     fn named(&self, name: &RawName) -> Option<u32> {
         let is = |link: &Link| link.name == *name || link.altnames.contains(name);
         let held = self.links.values().find(|held| is(&held.link))?;
@@ -212,9 +212,9 @@ impl State {
         Ok(Answer::Done)
     }
 
-    /// A link that moves goes down and loses its addresses; it keeps its index where that is free.
+    /// Moves a link: it is set down, loses its addresses, and keeps its index if that is free.
     ///
-    /// It moves under its own name where that is free, and is renamed there: a refusal of the new name does not bring it back.
+    /// It moves under its own name if that is free, and is renamed afterwards: if the new name is refused, the link stays in the target.
     fn move_link(&mut self, index: u32, target: NetnsId, name: &str) -> Result<Answer, Errno> {
         let known = self.namespaces.iter().find(|(id, _)| *id == target);
         let there = known

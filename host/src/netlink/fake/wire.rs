@@ -1,4 +1,4 @@
-//! The kernel's end of the wire: frames, acknowledgements, and answers encoded as the kernel lays them out.
+//! The encoding of the kernel in memory: frames, acknowledgements, and answers as the kernel encodes them.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -28,7 +28,7 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_NEWQDISC: u16 = 36;
-/// Request of which the answer is framed: a capped acknowledgement repeats its header.
+/// A request to be answered; a capped acknowledgement repeats its header.
 struct Asked<'a> {
     header: &'a [u8],
     kind: u16,
@@ -47,7 +47,7 @@ impl FakeKernel {
         let Some(request) = request else {
             return vec![asked.error(
                 Errno::EOPNOTSUPP,
-                Some("the fake kernel knows no such request"),
+                Some("the kernel in memory has no such request"),
             )];
         };
         let mut state = self.state();

@@ -234,7 +234,7 @@ fn promiscuity_of_an_upper_device_stays_without_remedy() {
 }
 
 #[test]
-fn a_move_is_one_message_and_the_device_is_found_there_under_any_name() {
+fn move_is_one_message_and_keeps_the_device() {
     let device: crate::PciAddress = "0000:01:10.4".parse().unwrap();
     run(async {
         let (host, pod) = (kernel(), FakeKernel::default());
@@ -274,7 +274,7 @@ fn a_move_is_one_message_and_the_device_is_found_there_under_any_name() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_refused_after_the_move_unless_the_old_one_is_taken_too() {
+fn taken_name_is_refused_after_the_move() {
     for (taken, moves) in [(&["net1"][..], true), (&["net1", "pf0"], false)] {
         run(async {
             let (host, pod) = (kernel(), FakeKernel::default());
@@ -325,7 +325,7 @@ fn route(dst: &str, gw: Option<&str>) -> Route {
 }
 
 #[test]
-fn a_route_arrives_with_all_its_attributes_and_is_read_back() {
+fn route_is_added_and_read_with_all_attributes() {
     let full = Route {
         mtu: Some(1400),
         advmss: Some(1360),
@@ -334,7 +334,7 @@ fn a_route_arrives_with_all_its_attributes_and_is_read_back() {
         scope: Some(200),
         ..route("203.0.113.0/24", Some("192.0.2.1"))
     };
-    // Each as it is asked, with the table and the scope that the kernel then gives it.
+    // Each route with the table and the scope that the kernel gives to it.
     let cases = [
         (route("0.0.0.0/0", Some("192.0.2.1")), 254, 0),
         (route("10.0.0.0/8", None), 254, 253),
@@ -378,7 +378,7 @@ fn a_route_arrives_with_all_its_attributes_and_is_read_back() {
 }
 
 #[test]
-fn a_probe_changes_nothing() {
+fn probe_changes_nothing() {
     run(async {
         let kernel = kernel();
         kernel.add_link(link(1, "lo"));

@@ -81,7 +81,7 @@ fn each_setting_of_a_vf_is_one_request_and_is_read_back() {
 }
 
 #[test]
-fn a_failure_of_any_one_request_fails_that_request_alone() {
+fn failure_of_one_request_leaves_the_others_alone() {
     let wanted = changes();
     for failing in 0..wanted.len() {
         run(async {
@@ -102,7 +102,7 @@ fn a_failure_of_any_one_request_fails_that_request_alone() {
 }
 
 #[test]
-fn a_guid_that_is_not_told_is_taken_all_the_same() {
+fn guid_that_is_not_reported_is_accepted() {
     let guid = VfChange::PortGuid("02:00:00:00:00:00:00:08".parse().unwrap());
     run(async {
         let kernel = FakeKernel::default();
@@ -124,7 +124,7 @@ fn a_guid_that_is_not_told_is_taken_all_the_same() {
 }
 
 #[test]
-fn what_a_driver_does_not_report_is_none() {
+fn unreported_setting_is_none() {
     run(async {
         let netlink = Netlink::fake(&kernel(), PATIENT).unwrap();
         let beyond = netlink.vf_settings(PF, VfIndex::new(9)).await.unwrap();
@@ -134,7 +134,7 @@ fn what_a_driver_does_not_report_is_none() {
 }
 
 #[test]
-fn a_refusal_names_the_operation_and_has_the_kernels_words() {
+fn refusal_has_the_operation_and_the_kernels_text() {
     let change = VfChange::LinkState(VfLinkState::Enable);
     for (text, expected) in [
         (
@@ -172,7 +172,7 @@ fn a_refusal_names_the_operation_and_has_the_kernels_words() {
 }
 
 #[test]
-fn an_answer_longer_than_64_kib_is_read() {
+fn answer_longer_than_64_kib_is_read() {
     run(async {
         let kernel = FakeKernel::default();
         // Alternative names have up to 127 bytes: 490 of them fill one attribute, the VFs come on top.
@@ -201,7 +201,7 @@ fn an_answer_longer_than_64_kib_is_read() {
 
 proptest! {
     #[test]
-    fn a_damaged_answer_is_read_or_refused_and_never_a_panic(
+    fn damaged_answer_causes_no_panic(
         place in any::<Index>(),
         byte in any::<u8>(),
         length in any::<Index>(),
@@ -236,7 +236,7 @@ proptest! {
 }
 
 #[test]
-fn a_list_of_vfs_that_the_kernel_cannot_express_hides_the_settings_and_not_the_pf() {
+fn vf_list_that_is_too_long_hides_only_the_settings() {
     run(async {
         let kernel = kernel();
         let too_long = |_, request: &Request| matches!(request, Request::ReadVfs(_));
