@@ -62,7 +62,7 @@ fn check_repaired(name: &str, refusal: &Expect, (from, to): (&str, &str), expect
 fn deployments() {
     check(
         "deployments.json",
-        &expect![[r#"
+        &expect![[r"
             4 usable resources, 0 mistakes, 0 warnings
             intel.com/intel_sriov_netdevice: 4 devices
             0000:3b:02.0
@@ -76,7 +76,7 @@ fn deployments() {
             0000:af:01.0
             intel.com/bcm_sriov_bnxt: 1 device
             0000:86:02.0
-        "#]],
+        "]],
     );
 }
 
@@ -172,14 +172,14 @@ fn dpdk() {
 fn rdma() {
     check(
         "rdma.json",
-        &expect![[r#"
+        &expect![[r"
             2 usable resources, 0 mistakes, 0 warnings
             intel.com/intel_rdma: 1 device
             0000:3b:0a.1
             intel.com/mlnx_rdma: 2 devices
             0000:af:01.0
             0000:af:01.2
-        "#]],
+        "]],
     );
 }
 
@@ -246,7 +246,7 @@ fn everything() {
             0 usable resources, 1 mistake, 0 warnings
         "]],
         (from, to),
-        &expect![[r#"
+        &expect![[r"
             8 usable resources, 0 mistakes, 0 warnings
             intel.com/intel_sriov_netdevice: 3 devices
             0000:3b:02.0
@@ -268,7 +268,7 @@ fn everything() {
             mlx5_core.sf.4
             intel.com/with_info: 1 device
             0000:86:02.0
-        "#]],
+        "]],
     );
 }
 

@@ -97,7 +97,7 @@ impl Pod {
         let mut command = Command::new(format!("/usr/sbin/{program}"));
         command.args(["-n", &self.place]).args(args);
         let output = command.output().unwrap();
-        self.note(&format!("{:?}", command), &output)
+        self.note(&format!("{command:?}"), &output)
     }
 
     fn note(&mut self, what: &str, output: &Output) -> bool {
@@ -206,7 +206,7 @@ fn odd_name(pod: &mut Pod) {
         "ip",
         &[&words[..], &[&name, OsStr::new("name"), new]].concat(),
     ) {
-        pod.name = new.to_owned();
+        new.clone_into(&mut pod.name);
     }
 }
 
