@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::error::JournalError;
 use crate::model::{FORMAT, SavedAttachmentV1};
 
+/// Bytes that a file seldom exceeds.
+const USUAL: usize = 8 << 10;
 /// Most bytes of a file that are read; none of ours is nearly as long.
 const MOST: u64 = 16 << 20;
 
@@ -121,7 +123,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 /// Reads an open file.
 pub(super) fn content(file: &File) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
+    // Room for the whole file: an empty buffer would grow by small reads.
+    let mut text = Vec::with_capacity(USUAL);
     file.take(MOST).read_to_end(&mut text)?;
     Ok(text)
 }
