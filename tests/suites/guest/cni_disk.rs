@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::json;
-use sriov_testkit::cni::{STATE, assert_nothing_left, attachment, run, succeed};
-use sriov_testkit::node::{Netns, Pf};
+use serde_json::{Value, json};
+use sriov_testkit::cni::{STATE, assert_nothing_left, at_pf, attachment, in_pod, run, succeed};
+use sriov_testkit::node::{Netns, Pf, ip, netdev_of};
 
 fn mount(options: &str) {
     let done = Command::new("/bin/busybox")
@@ -34,6 +34,8 @@ fn fill() {
 #[test]
 fn vf_leaves_its_pod_whatever_the_disk_does() {
     let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let name = netdev_of(&vf).unwrap();
     let before = pf.baseline().unwrap();
     let fields = json!({ "cniVersion": "1.1.0", "vlan": 100, "trust": "on" });
     fs::create_dir_all(STATE).unwrap();
@@ -46,7 +48,7 @@ fn vf_leaves_its_pod_whatever_the_disk_does() {
     .enumerate()
     {
         let pod = Netns::new(&format!("disk{number}")).unwrap();
-        let attachment = attachment(&pod, &pf.vf(0).unwrap());
+        let attachment = attachment(&pod, &vf);
         mount(options);
         // Never attached, on an empty disk that is spoiled.
         fill();
@@ -81,7 +83,18 @@ fn vf_leaves_its_pod_whatever_the_disk_does() {
             mount(options);
         }
         succeed("DEL", &fields, &attachment);
-        assert_eq!(pf.baseline().unwrap(), before, "{options}");
+        assert_eq!(in_pod(&pod), Value::Null, "{options}");
+        let now = at_pf(&pf, 0);
+        assert_eq!(
+            (&now["vlan_list"][0]["vlan"], &now["trust"]),
+            (&Value::Null, &json!(false)),
+            "{options}: {now}"
+        );
+        // Its earlier name was only in the journal.
+        let here = netdev_of(&vf).unwrap();
+        if here != name {
+            ip(&["link", "set", &here, "name", &name]).unwrap();
+        }
         unmount();
     }
     assert_nothing_left();
