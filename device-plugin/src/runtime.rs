@@ -3,6 +3,7 @@
 mod config_file;
 pub(crate) mod error;
 mod holders;
+mod last_good;
 mod log;
 mod pools;
 mod preflight;

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) cni_dir: PathBuf,
     /// Where metrics and probes are served; absent when they are not.
     pub(crate) metrics_address: Option<SocketAddr>,
+    /// Whether the names of `sriov-network-metrics-exporter` are exported as well.
+    pub(crate) has_exporter_names: bool,
     /// The machine.
     pub(crate) host: HostRoot,
     pub(crate) registration: Registration,
@@ -49,6 +51,7 @@ impl Default for Settings {
             devinfo_dir: "/var/run/k8s.cni.cncf.io/devinfo/dp".into(),
             cdi_dir: None,
             metrics_address: None,
+            has_exporter_names: true,
             cni_dir: "/var/lib/cni/sriov".into(),
             host: HostRoot::default(),
             registration: Registration::Auto,

@@ -127,3 +127,16 @@ pub enum LeftOut {
     #[error("no selector matches it")]
     NoSelector,
 }
+
+impl LeftOut {
+    /// The reason as one word, for metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Uplink => "uplink",
+            Self::PfWithVfs => "pf_with_vfs",
+            Self::NoPf => "no_pf",
+            Self::NoDriver => "no_driver",
+            Self::NoSelector => "no_selector",
+        }
+    }
+}

@@ -27,10 +27,21 @@ pub struct Counts {
     pub failed_scans: u64,
     /// Whether the scan in progress should have finished.
     pub is_scan_overdue: bool,
-    /// Whether the configuration that was read last is in use.
-    pub is_config_valid: bool,
+    /// Whether the devices were seen, and all PFs were settled.
+    pub are_devices_known: bool,
+    /// The configuration in use.
+    pub config: ConfigState,
     /// Its resources with a mistake, by name, or by path where the name is wrong.
     pub unusable: BTreeSet<String>,
+}
+
+/// How the configuration in use relates to its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigState {
+    /// Whether the configuration that was read last has no mistake.
+    pub is_valid: bool,
+    /// Whether the configuration in use is older than the file.
+    pub is_outdated: bool,
 }
 
 /// The counts of one resource.
@@ -90,7 +101,7 @@ impl Counts {
             name.or_else(|| path(&unusable.mistakes))
         };
         self.unusable = unusable.filter_map(named).collect();
-        self.is_config_valid = config.is_some() && self.unusable.is_empty();
+        self.config.is_valid = config.is_some() && self.unusable.is_empty();
     }
 }
 
@@ -109,6 +120,16 @@ impl Metrics {
                 .insert(resource.clone(), ResourceCounts::default());
         }
         counts.resources.get_mut(resource).map(change);
+    }
+
+    /// Changes the counts of a resource, unless they were removed.
+    pub fn of_existing(&self, resource: &ResourceName, change: impl FnOnce(&mut ResourceCounts)) {
+        self.lock().resources.get_mut(resource).map(change);
+    }
+
+    /// Removes the counts of a resource that left the configuration.
+    pub fn remove(&self, resource: &ResourceName) {
+        self.lock().resources.remove(resource);
     }
 
     /// The counts as they are.

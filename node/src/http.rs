@@ -2,6 +2,7 @@
 
 pub mod exposition;
 pub mod page;
+pub mod process;
 pub mod readiness;
 pub mod server;
 mod shared_page;

@@ -38,6 +38,7 @@ usage: sriov-device-plugin [FLAGS]
   --cdi-dir DIR             CDI specifications (default /var/run/cdi)
   --cni-dir DIR             the CNI plugin's state, only read (default /var/lib/cni/sriov)
   --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: off)
+  --exporter-metrics BOOL   also export the names of sriov-network-metrics-exporter (default true)
   --host-root DIR           root below which sys, proc and dev are read (default /)
   --registration MODE       auto, watcher or legacy (default auto)
   --log-level LEVEL         error, warn, info, debug, trace, or a number as the Go program takes it
@@ -115,6 +116,10 @@ impl Line {
             "use-cdi" => {
                 let value = parser.optional_value().map(ValueExt::string).transpose()?;
                 self.use_cdi = is_true("use-cdi", value.as_deref())?;
+            }
+            "exporter-metrics" => {
+                let value = parser.value()?.string()?;
+                settings.has_exporter_names = is_true("exporter-metrics", Some(&value))?;
             }
             "cdi-dir" => self.cdi_dir = Some(parser.value()?.into()),
             _ => return Ok(false),
@@ -265,6 +270,7 @@ mod tests {
             ("--log-level=x", "`x`"),
             ("--metrics-address=somewhere", "`somewhere`"),
             ("--use-cdi=maybe", "`maybe`"),
+            ("--exporter-metrics=maybe", "`maybe`"),
             ("word", "word"),
         ] {
             assert!(read(line).unwrap_err().to_string().contains(word), "{line}");

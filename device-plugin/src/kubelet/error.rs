@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A pool could not be served or registered.
 #[derive(Debug, thiserror::Error)]
@@ -15,4 +16,8 @@ pub(super) enum ServeError {
     },
     #[error("the kubelet refused the registration: {0}")]
     Refused(String),
+    #[error("the kubelet did not answer the registration within {} s", after.as_secs())]
+    NoAnswer { after: Duration },
+    #[error("the connection to the kubelet broke during the registration: {0}")]
+    Broken(String),
 }

@@ -84,8 +84,10 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.metrics
-            .of(&self.resource, |counts| counts.streams -= 1);
+        // A stream may end after its resource has left the configuration.
+        self.metrics.of_existing(&self.resource, |counts| {
+            counts.streams = counts.streams.saturating_sub(1);
+        });
         self.streams.send_modify(|open| *open -= 1);
     }
 }

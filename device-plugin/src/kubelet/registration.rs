@@ -1,5 +1,6 @@
 //! Keeps a pool registered with the kubelet, in either registration mode, across restarts of the kubelet.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use sriov_node::watch_dir::DirEvents;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 
 use super::error::ServeError;
 use super::listener::{Inode, Listening, inode};
@@ -25,6 +27,8 @@ const GRACE: Duration = Duration::from_millis(300);
 const REGISTER_DEADLINE: Duration = Duration::from_secs(20);
 /// The kubelet opens ListAndWatch right after a registration; without an open stream for this long it has deregistered the resource.
 const DEREGISTERED: Duration = Duration::from_secs(3);
+/// A kubelet that is slow to open the stream is registered with again after twice the time, up to this.
+const LAST_DEREGISTERED: Duration = Duration::from_mins(1);
 
 /// Serves one pool and keeps it registered.
 #[derive(Debug)]
@@ -91,10 +95,11 @@ impl Registrar {
             self.register("registered with the kubelet").await?;
         }
         let mut streams = self.server.streams.subscribe();
+        let mut patience = DEREGISTERED;
         loop {
             tokio::select! {
                 () = self.events.changed() => {}
-                () = deregistered(&mut streams), if !self.place.is_watched => self.register_again().await,
+                () = deregistered(&mut streams, &mut patience), if !self.place.is_watched => self.register_again().await,
                 Some(reason) = self.refused.recv() => return Err(ServeError::Refused(reason)),
             }
             if inode(&self.path) != listening.inode {
@@ -128,14 +133,20 @@ impl Registrar {
     }
 }
 
-/// Returns when no ListAndWatch stream has been open for a while. When another plugin's socket of the same resource in `plugins_registry`
+/// Returns when no ListAndWatch stream has been open for a while, each time after a longer one until a stream is open. When another plugin's socket of the same resource in `plugins_registry`
 /// is removed, the kubelet deregisters the resource, whoever serves it (`pkg/kubelet/cm/devicemanager/plugin/v1beta1/handler.go`,
 /// `DeRegisterPlugin`).
-async fn deregistered(streams: &mut watch::Receiver<usize>) {
+async fn deregistered(streams: &mut watch::Receiver<usize>, patience: &mut Duration) {
     loop {
-        let _ = streams.wait_for(|open| *open == 0).await;
+        if *streams.borrow() > 0 {
+            *patience = DEREGISTERED;
+        }
+        if streams.wait_for(|open| *open == 0).await.is_err() {
+            return std::future::pending().await;
+        }
         let opened = streams.wait_for(|open| *open > 0);
-        if tokio::time::timeout(DEREGISTERED, opened).await.is_err() {
+        if tokio::time::timeout(*patience, opened).await.is_err() {
+            *patience = (*patience * 2).min(LAST_DEREGISTERED);
             return;
         }
     }
@@ -165,9 +176,22 @@ async fn register(kubelet: &Path, socket: &Path, name: &ResourceName) -> Result<
         options: Some(options()),
     };
     let answer = RegistrationClient::new(channel).register(request).await;
-    answer
-        .map(|_| ())
-        .map_err(|status| ServeError::Refused(status.message().to_owned()))
+    answer.map(|_| ()).map_err(|status| failure(&status))
+}
+
+/// What happened to a Register call. The kubelet returns its own errors as UNKNOWN; without an answer, the code is the client's.
+fn failure(status: &Status) -> ServeError {
+    let text = status.message().to_owned();
+    let code = status.code();
+    if [Code::Cancelled, Code::DeadlineExceeded].contains(&code) {
+        ServeError::NoAnswer {
+            after: REGISTER_DEADLINE,
+        }
+    } else if code == Code::Unavailable || status.source().is_some() {
+        ServeError::Broken(text)
+    } else {
+        ServeError::Refused(text)
+    }
 }
 
 /// Up to a quarter of the delay, different for each resource, so that many resources do not retry at the same time.
@@ -176,4 +200,57 @@ fn jitter(name: &ResourceName, backoff: Duration) -> Duration {
         sum.wrapping_mul(31).wrapping_add(u32::from(byte))
     }) % 256;
     backoff * spread / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_happened_to_a_registration_is_named() {
+        for (status, words) in [
+            (
+                Status::unknown("invalid resource name"),
+                "refused the registration: invalid",
+            ),
+            (
+                Status::cancelled("Timeout expired"),
+                "did not answer the registration within 20 s",
+            ),
+            (
+                Status::deadline_exceeded(""),
+                "did not answer the registration within 20 s",
+            ),
+            (
+                Status::unavailable("broken pipe"),
+                "broke during the registration: broken pipe",
+            ),
+        ] {
+            let text = failure(&status).to_string();
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_kubelet_is_registered_with_less_and_less_often() {
+        let (streams, mut open) = watch::channel(0);
+        let (mut patience, start) = (DEREGISTERED, Instant::now());
+        let mut seconds = Vec::new();
+        for _ in 0..7 {
+            deregistered(&mut open, &mut patience).await;
+            seconds.push(start.elapsed().as_secs());
+        }
+        assert_eq!(seconds, [3, 9, 21, 45, 93, 153, 213]);
+        // An open stream ends the waiting.
+        streams.send_replace(1);
+        let closed = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            streams.send_replace(0);
+            Instant::now()
+        };
+        let ((), closed) = tokio::join!(deregistered(&mut open, &mut patience), closed);
+        assert_eq!(closed.elapsed().as_secs(), 3);
+    }
 }

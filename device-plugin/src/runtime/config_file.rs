@@ -9,6 +9,7 @@ use sriov_config::{Finding, Mistakes, ResourceList};
 use sriov_host::chain;
 use sriov_node::counts::Metrics;
 
+use super::last_good::LastGood;
 use crate::settings::Settings;
 
 /// The configuration cannot be used.
@@ -25,6 +26,7 @@ pub(crate) enum ConfigError {
 pub(super) struct ConfigFile {
     path: PathBuf,
     resource_prefix: String,
+    last_good: LastGood,
     /// The content of the newest file, good or not.
     text: String,
     /// The last good configuration.
@@ -32,17 +34,39 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the file for the first time.
+    /// Reads the file for the first time. If it has a mistake, the last good configuration of an earlier process is used.
     ///
     /// # Errors
-    /// When it cannot be read, or no resource of it can be used.
-    pub(super) fn load(settings: &Settings) -> Result<Self, ConfigError> {
+    /// When it cannot be read, or no resource of it can be used and there is no good one.
+    pub(super) fn load(settings: &Settings, metrics: &Metrics) -> Result<Self, ConfigError> {
         let path = settings.config_file.clone();
+        let prefix = settings.resource_prefix.clone();
+        let last_good = LastGood::of(&path, &settings.devinfo_dir);
         let text = read(&path)?;
-        let resources = parse(&path, &text, &settings.resource_prefix)?;
+        let parsed = parse(&path, &text, &prefix);
+        metrics.count(|counts| counts.read_config(parsed.as_ref().ok()));
+        let resources = match parsed {
+            Ok(resources) if resources.unusable.is_empty() => {
+                save(&last_good, &text);
+                resources
+            }
+            wrong => match last_good.read(&prefix) {
+                Some(resources) => {
+                    if let Err(error) = &wrong {
+                        tracing::error!(error = %chain(error), "the configuration is not used");
+                    }
+                    let saved = last_good.path().display();
+                    tracing::error!(%saved, "using the last good configuration, which is older than the file");
+                    metrics.count(|counts| counts.config.is_outdated = true);
+                    resources
+                }
+                None => wrong?,
+            },
+        };
         Ok(Self {
             path,
-            resource_prefix: settings.resource_prefix.clone(),
+            resource_prefix: prefix,
+            last_good,
             text,
             resources: Arc::new(resources),
         })
@@ -61,10 +85,14 @@ impl ConfigFile {
         };
         let parsed = parse(&self.path, &text, &self.resource_prefix);
         self.text = text;
-        metrics.count(|counts| counts.read_config(parsed.as_ref().ok()));
+        metrics.count(|counts| {
+            counts.read_config(parsed.as_ref().ok());
+            counts.config.is_outdated = !counts.config.is_valid;
+        });
         match parsed {
             Ok(resources) if resources.unusable.is_empty() => {
                 tracing::info!("the configuration changed");
+                save(&self.last_good, &self.text);
                 self.resources = Arc::new(resources);
             }
             Ok(_) => tracing::error!("keeping the last good configuration"),
@@ -72,6 +100,14 @@ impl ConfigFile {
                 tracing::error!(error = %chain(&error), "keeping the last good configuration");
             }
         }
+    }
+}
+
+/// The copy is for a later start only: this process works without it.
+fn save(last_good: &LastGood, text: &str) {
+    if let Err(error) = last_good.save(text) {
+        let path = last_good.path().display();
+        tracing::warn!(%path, %error, "cannot save the configuration for a later start");
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct HoldersTask {
     pub(super) pools: watch::Receiver<Arc<Pools>>,
     /// Events of the front end.
     pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// Why the journal could not be read the last time.
+    pub(super) journal_error: Option<String>,
     /// The result.
     pub(super) owners: watch::Sender<Arc<Owners>>,
 }
@@ -61,7 +63,7 @@ impl Default for Follower {
 
 impl HoldersTask {
     /// Refreshes the owners for the first time; a kubelet that does not answer in time is queried again by [`Self::run`].
-    pub(super) async fn learn(&self) {
+    pub(super) async fn learn(&mut self) {
         self.refresh(FIRST_DEADLINE).await;
     }
 
@@ -96,12 +98,14 @@ impl HoldersTask {
             follower = self.follow(follower).await;
             // Memory that a scan, a list or a burst of calls has freed.
             heap::give_back();
+            // The CNI plugin makes the directory with its first attachment.
+            journal = journal.or_else(|| DirEvents::of(&self.cni_dir).ok());
             let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));
             (due, later) = (Instant::now() + *next, rest);
         }
     }
 
-    /// Acts on the refreshed owners, beside the core loop: files of devices, and advice about unattached VFs.
+    /// Acts on the refreshed owners, on another thread than the core loop: files of devices, and advice about unattached VFs.
     async fn follow(&mut self, mut follower: Follower) -> Follower {
         let pools = self.pools.borrow_and_update().clone();
         let owners = self.owners.borrow().clone();
@@ -119,7 +123,7 @@ impl HoldersTask {
         work.await.unwrap_or_default()
     }
 
-    async fn refresh(&self, deadline: Duration) {
+    async fn refresh(&mut self, deadline: Duration) {
         let pods = pod_resources::query(&self.socket, deadline).await;
         let (host, cni_dir) = (self.host.clone(), self.cni_dir.clone());
         // sysfs may block: the core loop shares this task's thread.
@@ -127,6 +131,7 @@ impl HoldersTask {
         let attachments = read
             .await
             .unwrap_or_else(|ended| Err(io::Error::other(ended)));
+        let attachments = self.report_journal(attachments);
         self.owners.send_if_modified(|owners| {
             let mut now = Owners::clone(owners);
             if let Err(error) = pods.and_then(|answer| answer.update(&mut now)) {
@@ -136,17 +141,30 @@ impl HoldersTask {
                 }
                 now.is_stale = true;
             }
-            match attachments {
-                Ok(attachments) => now.attachments = attachments,
-                Err(error) => {
-                    let dir = self.cni_dir.display();
-                    tracing::warn!(%dir, %error, "cannot read the CNI plugin's journal");
-                }
+            if let Some(attachments) = attachments {
+                now.attachments = attachments;
             }
             let is_changed = **owners != now;
             *owners = Arc::new(now);
             is_changed
         });
+    }
+}
+
+impl HoldersTask {
+    /// Logs why the journal cannot be read, once for each reason, and that it can be read again.
+    fn report_journal<T>(&mut self, read: io::Result<T>) -> Option<T> {
+        let error = read.as_ref().err().map(ToString::to_string);
+        if self.journal_error != error {
+            let dir = self.cni_dir.display();
+            if let Some(error) = &error {
+                tracing::warn!(%dir, %error, "cannot read the CNI plugin's journal");
+            } else {
+                tracing::info!(%dir, "the CNI plugin's journal can be read again");
+            }
+            self.journal_error = error;
+        }
+        read.ok()
     }
 }
 

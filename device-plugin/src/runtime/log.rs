@@ -3,6 +3,11 @@
 use std::io;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::settings::Settings;
 
 /// Logs to standard error, without colours: kubectl shows them as they are.
 pub(super) fn init(level: LevelFilter) {
@@ -10,5 +15,55 @@ pub(super) fn init(level: LevelFilter) {
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_max_level(level)
+        .finish()
+        .with(targets(level))
         .init();
+}
+
+/// This program at the level, and warnings of its libraries: a library's frames say nothing about devices.
+fn targets(level: LevelFilter) -> Targets {
+    let libraries = level.min(LevelFilter::WARN);
+    Targets::new()
+        .with_target("sriov_", level)
+        .with_default(libraries)
+}
+
+/// The first line of the log: what runs, and how.
+pub(super) fn first_line(settings: &Settings) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %settings.config_file.display(),
+        prefix = settings.resource_prefix,
+        kubelet = %settings.kubelet_dir.display(),
+        registration = ?settings.registration,
+        cdi = settings.cdi_dir.is_some(),
+        "sriov-device-plugin starts"
+    );
+    if settings.cdi_dir.is_some() {
+        tracing::warn!(
+            "--use-cdi needs Kubernetes 1.29, or 1.28 with the feature gate DevicePluginCDIDevices: an older kubelet starts pods without their device nodes"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn libraries_log_warnings_at_most() {
+        for (target, level, is_logged) in [
+            ("sriov_device_plugin::runtime", Level::DEBUG, true),
+            ("sriov_node::discover", Level::DEBUG, true),
+            ("h2::codec", Level::DEBUG, false),
+            ("hyper", Level::INFO, false),
+            ("tower", Level::WARN, true),
+        ] {
+            let enabled = targets(LevelFilter::DEBUG).would_enable(target, &level);
+            assert_eq!(enabled, is_logged, "{target} {level}");
+        }
+        assert!(!targets(LevelFilter::ERROR).would_enable("h2", &Level::WARN));
+    }
 }

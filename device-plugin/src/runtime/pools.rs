@@ -103,6 +103,9 @@ impl PoolsTask {
     }
 
     async fn take(&mut self, seen: Seen) {
+        let is_settled = seen.is_settled();
+        self.metrics
+            .count(|counts| counts.are_devices_known |= is_settled);
         let config = &self.config.resources;
         self.timers.scan_again = self.pipeline.take(seen, config);
         self.servers.configure(config);

@@ -11,6 +11,9 @@ pub(crate) enum NotWritable {
     /// Its user may not (capabilities(7), `CAP_DAC_OVERRIDE`).
     #[error("user {user} may not write to `{}`: run as its owner or with CAP_DAC_OVERRIDE", dir.display())]
     Refused { user: u32, dir: PathBuf },
+    /// Root may not, whose writes no owner restricts.
+    #[error("root may not write to `{}`: probably SELinux or another security module forbids it (its audit log shows the refusal), or the container lacks CAP_DAC_OVERRIDE", dir.display())]
+    Forbidden { dir: PathBuf },
     /// Nobody may.
     #[error("`{}` is read-only: mount it from the host, writable", dir.display())]
     ReadOnly { dir: PathBuf },
@@ -35,6 +38,7 @@ pub(crate) fn ensure_writable(dir: &Path) -> Result<(), NotWritable> {
 
 fn judge(answer: Result<(), Errno>, user: u32, dir: PathBuf) -> Result<(), NotWritable> {
     match answer {
+        Err(Errno::EACCES | Errno::EPERM) if user == 0 => Err(NotWritable::Forbidden { dir }),
         Err(Errno::EACCES | Errno::EPERM) => Err(NotWritable::Refused { user, dir }),
         Err(Errno::EROFS) => Err(NotWritable::ReadOnly { dir }),
         Ok(()) | Err(_) => Ok(()),
@@ -66,10 +70,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_user_directory_and_capability() {
-        let refusal = |errno| {
-            let judged = judge(Err(errno), 7, "/d".into());
+        let refusal_of = |user, errno| {
+            let judged = judge(Err(errno), user, "/d".into());
             judged.err().map(|error| error.to_string())
         };
+        let refusal = |errno| refusal_of(7, errno);
+        let of_root = refusal_of(0, Errno::EACCES).unwrap_or_default();
+        assert!(of_root.contains("SELinux"), "{of_root}");
         let refused = "user 7 may not write to `/d`: run as its owner or with CAP_DAC_OVERRIDE";
         assert_eq!(refusal(Errno::EACCES).as_deref(), Some(refused));
         let read_only = "`/d` is read-only: mount it from the host, writable";

@@ -40,27 +40,28 @@ use crate::settings::Settings;
 /// Only at the start: later the last good configuration stays in use.
 pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     log::init(settings.log_level);
+    log::first_line(&settings);
     // Before the first thread: the thread that scans and the one that answers would have a heap each.
     heap::share_one_arena();
     // Before the first scan, or a change right after it would be missed.
     let (heartbeat, pulse) = heartbeat();
     let mut wakeups = subscribe(&settings, pulse)?;
-    let config = ConfigFile::load(&settings)?;
-    let (place, events) = kubelet_dir(&settings)?;
     let metrics = Arc::new(Metrics::default());
-    metrics.count(|counts| counts.read_config(Some(&config.resources)));
+    let config = ConfigFile::load(&settings, &metrics)?;
+    let (place, events) = kubelet_dir(&settings)?;
 
     let channels = Channels::new();
     let mut tasks = JoinSet::new();
     serve_http(&settings, &channels, &metrics, heartbeat, &mut tasks);
     let granter = granter(&settings, channels.send_events);
-    let holders = HoldersTask {
+    let mut holders = HoldersTask {
         host: settings.host.clone(),
         socket: pod_resources::socket(&settings.kubelet_dir),
         cni_dir: settings.cni_dir.clone(),
         files: granter.files.clone(),
         pools: channels.pools,
         events: channels.events,
+        journal_error: None,
         owners: channels.send_owners,
     };
     // Before the first device is advertised: one that the CNI plugin withholds must not be offered for a moment.
@@ -145,6 +146,7 @@ fn serve_http(
         pools: channels.pools.clone(),
         owners: channels.owners.clone(),
         metrics: Arc::clone(metrics),
+        has_exporter_names: settings.has_exporter_names,
         heartbeat,
         missing: readiness::missing,
     };

@@ -88,6 +88,7 @@ impl PoolServers {
         for (name, server) in removed {
             tracing::info!(pool = %name, "no longer in the configuration");
             server.end().await;
+            self.metrics.remove(&name);
         }
     }
 

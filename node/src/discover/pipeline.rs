@@ -39,6 +39,13 @@ pub struct Seen {
     scan_again: Option<Instant>,
 }
 
+impl Seen {
+    /// Whether the devices are known, because all PFs were settled once.
+    pub fn is_settled(&self) -> bool {
+        self.machine.is_some()
+    }
+}
+
 impl Discovery {
     /// For many looks: while VFs are being created or removed their PF stays as it was.
     pub fn continuous() -> Self {

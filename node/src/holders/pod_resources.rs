@@ -39,12 +39,12 @@ pub fn socket(kubelet_dir: &Path) -> PathBuf {
     kubelet_dir.join("pod-resources/kubelet.sock")
 }
 
-/// What the kubelet answered; each call may fail alone.
+/// The answer of the kubelet; each call may fail alone.
 #[derive(Debug)]
 pub struct Answer {
     /// Who holds which device.
     pub holders: Result<Holders, PodResourcesError>,
-    /// What the kubelet can allocate; old kubelets lack the call.
+    /// The devices that the kubelet can allocate; old kubelets lack the call.
     pub allocatable: Result<Allocatable, PodResourcesError>,
 }
 

@@ -1,6 +1,7 @@
 //! The page of `/metrics`; [`FAMILIES`] lists every family.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use sriov_config::resources::ResourceName;
@@ -9,6 +10,7 @@ use sriov_inventory::owners::{Finding, Holder, Owners, PodHolder};
 use sriov_inventory::pool::Pools;
 
 use super::exposition::{Family, Kind, Text};
+use super::process::Process;
 use super::traffic::VfTraffic;
 use crate::counts::{BUCKETS, Counts, Histogram, ResourceCounts};
 
@@ -25,6 +27,10 @@ pub struct State<'a> {
     pub traffic: &'a [VfTraffic],
     /// Running tasks.
     pub tasks: usize,
+    /// The process.
+    pub process: Process,
+    /// Whether the names of `sriov-network-metrics-exporter` are exported as well.
+    pub has_exporter_names: bool,
     /// Whether `/readyz` answers 200.
     pub is_ready: bool,
 }
@@ -40,6 +46,7 @@ macro_rules! families {
 families! {
     BUILD = Gauge "sriov_device_plugin_build_info" "Version of the device plugin, always 1.";
     READY = Gauge "sriov_device_plugin_ready" "1 when /readyz answers 200.";
+    OUTDATED = Gauge "sriov_device_plugin_config_outdated" "1 when the configuration in use is older than the file.";
     CONFIG = Gauge "sriov_device_plugin_config_valid" "1 when the configuration that was read last is in use, all of it.";
     UNUSABLE = Gauge "sriov_device_plugin_resource_unusable" "1 for each resource of the configuration that was read last that has a mistake.";
     KUBELET = Gauge "sriov_device_plugin_pod_resources_up" "1 when the kubelet's pod resources answer.";
@@ -57,6 +64,13 @@ families! {
     SCAN_TIME = Histogram "sriov_device_plugin_scan_duration_seconds" "Time that scans of all devices took.";
     TASKS = Gauge "sriov_device_plugin_tasks" "Tasks that run in the process.";
     FAILED_SCANS = Counter "sriov_device_plugin_scan_failures_total" "Scans of all devices that failed.";
+    CPU_TIME = Counter "process_cpu_seconds_total" "CPU time of the process in seconds.";
+    MEMORY = Gauge "process_resident_memory_bytes" "Resident memory of the process.";
+    VIRTUAL = Gauge "process_virtual_memory_bytes" "Virtual memory of the process.";
+    THREADS = Gauge "process_threads" "Threads of the process.";
+    DESCRIPTORS = Gauge "process_open_fds" "Open file descriptors of the process.";
+    MAX_DESCRIPTORS = Gauge "process_max_fds" "Limit of open file descriptors.";
+    STARTED = Gauge "process_start_time_seconds" "Start of the process, in seconds since 1970.";
     VF_INFO = Gauge "sriov_vf_info" "A VF and the pool that it is in, always 1.";
     POD_DEVICE = Gauge "sriov_kubepoddevice" "A device and the container that holds it, always 1; the name is that of sriov-network-metrics-exporter.";
 }
@@ -121,7 +135,8 @@ pub fn page(state: &State<'_>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     text.sample(BUILD.name, &[("version", version)], 1);
     flag(&mut text, &READY, state.is_ready);
-    flag(&mut text, &CONFIG, state.counts.is_config_valid);
+    flag(&mut text, &OUTDATED, state.counts.config.is_outdated);
+    flag(&mut text, &CONFIG, state.counts.config.is_valid);
     text.family(&UNUSABLE);
     for resource in &state.counts.unusable {
         text.sample(UNUSABLE.name, &[("resource", resource)], 1);
@@ -136,6 +151,7 @@ pub fn page(state: &State<'_>) -> String {
     text.sample(TASKS.name, &[], state.tasks);
     text.family(&FAILED_SCANS);
     text.sample(FAILED_SCANS.name, &[], state.counts.failed_scans);
+    process(&mut text, &state.process);
     vfs(&mut text, state);
     text.into_string()
 }
@@ -168,12 +184,12 @@ fn devices(text: &mut Text, state: &State<'_>) {
         }
     }
     text.family(&LEFT_OUT);
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for why in state.pools.left_out.values() {
-        *reasons.entry(why.to_string()).or_default() += 1;
+        *reasons.entry(why.word()).or_default() += 1;
     }
     for (reason, count) in reasons {
-        text.sample(LEFT_OUT.name, &[("reason", &reason)], count);
+        text.sample(LEFT_OUT.name, &[("reason", reason)], count);
     }
     text.family(&FINDING);
     let devices = each().flat_map(|pool| pool.devices.iter());
@@ -229,6 +245,24 @@ fn resources(text: &mut Text, counts: &Counts) {
     }
 }
 
+fn process(text: &mut Text, process: &Process) {
+    single(text, &CPU_TIME, process.cpu_seconds);
+    single(text, &MEMORY, process.resident);
+    single(text, &VIRTUAL, process.virtual_memory);
+    single(text, &THREADS, process.threads);
+    single(text, &DESCRIPTORS, process.descriptors);
+    single(text, &MAX_DESCRIPTORS, process.max_descriptors);
+    single(text, &STARTED, process.started);
+}
+
+/// A family with one sample, or none while its value is not known.
+fn single(text: &mut Text, family: &Family, value: Option<impl Display>) {
+    text.family(family);
+    if let Some(value) = value {
+        text.sample(family.name, &[], value);
+    }
+}
+
 /// A VF of a pool.
 struct Place<'a> {
     id: &'a DeviceId,
@@ -264,8 +298,10 @@ fn vfs(text: &mut Text, state: &State<'_>) {
         ];
         text.sample(VF_INFO.name, &labels, 1);
     }
-    text.family(&POD_DEVICE);
-    for (address, place) in &places {
+    if state.has_exporter_names {
+        text.family(&POD_DEVICE);
+    }
+    for (address, place) in places.iter().filter(|_| state.has_exporter_names) {
         for holder in pods(state.owners, place.id) {
             let labels = [
                 ("pciAddr", address.as_str()),
@@ -311,6 +347,9 @@ fn traffic(
             ("container", label(|holder| &holder.container)),
         ];
         text.sample(name, &labels, value);
+    }
+    if !state.has_exporter_names {
+        return;
     }
     text.family(&of_vf(
         alias,

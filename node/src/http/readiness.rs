@@ -12,8 +12,7 @@ use crate::counts::Counts;
 /// Pod resources that do not answer are not required: their directory may not be mounted.
 pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
     let mut missing = Vec::new();
-    // Each resource has a pool, possibly empty, as soon as the first scan is settled.
-    if counts.scans.count == 0 || pools.pools.is_empty() {
+    if !counts.are_devices_known {
         missing.push("the devices are not known yet".to_owned());
     }
     if counts.is_scan_overdue {
@@ -57,7 +56,6 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use sriov_config::resources::{PfHealth, ResourceName};
     use sriov_host::snapshot::PciId;
@@ -102,7 +100,7 @@ mod tests {
                 let pools = pools(ids);
                 let metrics = Metrics::default();
                 if scans {
-                    metrics.count(|counts| counts.scans.observe(Duration::ZERO));
+                    metrics.count(|counts| counts.are_devices_known = true);
                 }
                 metrics.of(&pools.pools[0].name, |counts| {
                     counts.streams = streams;
@@ -129,9 +127,10 @@ mod tests {
             };
         check(&[ID], false, 0, None, Some("not known yet"));
         let metrics = Metrics::default();
-        metrics.count(|counts| counts.scans.observe(Duration::ZERO));
+        metrics.count(|counts| counts.are_devices_known = true);
+        // No resource in the configuration.
         let missing = missing(&Pools::default(), &Owners::default(), &metrics.now());
-        assert_eq!(missing, ["the devices are not known yet"]);
+        assert_eq!(missing, Vec::<String>::new());
         check(&[ID], true, 0, None, Some("no open ListAndWatch"));
         check(
             &[ID],

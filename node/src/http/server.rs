@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tower::ServiceBuilder;
 
 use super::page::{self, State};
+use super::process::Process;
 use super::shared_page::SharedPage;
 use super::traffic;
 use crate::counts::{Counts, Metrics};
@@ -54,6 +55,8 @@ pub struct HttpState {
     pub owners: watch::Receiver<Arc<Owners>>,
     /// The counts of this process.
     pub metrics: Arc<Metrics>,
+    /// Whether the names of `sriov-network-metrics-exporter` are exported as well.
+    pub has_exporter_names: bool,
     /// The core loop.
     pub heartbeat: Heartbeat,
     /// Lists what the daemon lacks to be ready, in sentences.
@@ -197,6 +200,8 @@ impl HttpState {
             counts: &self.metrics.now(),
             traffic: &traffic::read(&self.host, &pfs),
             tasks: Handle::current().metrics().num_alive_tasks(),
+            process: Process::read(),
+            has_exporter_names: self.has_exporter_names,
             is_ready: self.missing().is_empty(),
         })
     }

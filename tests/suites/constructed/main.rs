@@ -11,6 +11,7 @@
 
 mod allocate;
 mod blocked;
+mod config_file;
 mod corpus;
 mod device_plugin;
 mod health;

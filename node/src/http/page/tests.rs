@@ -17,6 +17,10 @@ use crate::counts::Metrics;
 const ID: &str = "0000:01:10.0";
 
 fn page_of_a_small_machine() -> String {
+    page_with(true)
+}
+
+fn page_with(has_exporter_names: bool) -> String {
     let name = ResourceName::new("x.y", "vf").unwrap();
     let pf = Pf {
         address: "0000:01:00.0".parse().unwrap(),
@@ -83,6 +87,11 @@ fn page_of_a_small_machine() -> String {
         counts: &metrics.now(),
         traffic: &traffic,
         tasks: 7,
+        process: Process {
+            resident: Some(4096),
+            ..Process::default()
+        },
+        has_exporter_names,
         is_ready: false,
     })
 }
@@ -97,6 +106,7 @@ fn samples_of_a_small_machine() {
     expect![[r#"
         sriov_device_plugin_build_info{version="0.1.0"} 1
         sriov_device_plugin_ready 0
+        sriov_device_plugin_config_outdated 0
         sriov_device_plugin_config_valid 0
         sriov_device_plugin_resource_unusable{resource="resourceList[2]"} 1
         sriov_device_plugin_resource_unusable{resource="x.y/bad"} 1
@@ -104,7 +114,7 @@ fn samples_of_a_small_machine() {
         sriov_device_plugin_devices{resource="x.y/vf"} 2
         sriov_device_plugin_devices_held{resource="x.y/vf"} 1
         sriov_device_plugin_device_unhealthy{resource="x.y/vf",device="0000:01:10.1",reason="gone"} 1
-        sriov_device_plugin_devices_left_out{reason="it is a PF with VFs"} 1
+        sriov_device_plugin_devices_left_out{reason="pf_with_vfs"} 1
         sriov_device_plugin_device_finding{pci_address="0000:01:10.0",finding="held_twice"} 1
         sriov_device_plugin_list_streams{resource="x.y/vf"} 1
         sriov_device_plugin_lists_sent_total{resource="x.y/vf"} 0
@@ -118,11 +128,21 @@ fn samples_of_a_small_machine() {
         sriov_device_plugin_scan_duration_seconds_count 0
         sriov_device_plugin_tasks 7
         sriov_device_plugin_scan_failures_total 0
+        process_resident_memory_bytes 4096
         sriov_vf_info{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",driver="igbvf",resource="x.y/vf"} 1
         sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="a",container="app"} 1
         sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="b",container="app"} 1
         sriov_vf_receive_bytes_total{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",namespace="default",pod="a",container="app"} 9
         sriov_vf_rx_bytes{pf="pf0",vf="3",pciAddr="0000:01:10.0",numa_node=""} 9"#]].assert_eq(&samples.join("\n"));
+}
+
+#[test]
+fn names_of_the_exporter_can_be_left_out() {
+    let page = page_with(false);
+    assert!(page.contains("sriov_vf_receive_bytes_total"));
+    for name in ["sriov_vf_rx_bytes", "sriov_kubepoddevice"] {
+        assert!(!page.contains(name), "{page}");
+    }
 }
 
 #[test]
