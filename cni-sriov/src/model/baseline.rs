@@ -100,7 +100,7 @@ impl SavedLink {
         })
     }
 
-    /// What the device must be like before another pod gets it: as it was, or as its driver makes it where that is not known.
+    /// The state that the device must have before another pod gets it: its earlier state, or the defaults of its driver if that is unknown.
     ///
     /// `found` is the device as it came back: some values of a new device depend on its kind.
     pub(crate) fn clean(&self, found: &Link) -> CleanLink {

@@ -63,7 +63,7 @@ impl Driver {
         self.0.contains("vfio") || self.is_uio()
     }
 
-    /// Whether this is a driver of UIO, which does not reset its device; vfio does, and does not let go of a device that is open.
+    /// Whether this is a driver of UIO, which does not reset its device; vfio does, and keeps a device while it is open.
     pub(crate) fn is_uio(&self) -> bool {
         matches!(self.0.as_str(), "uio_pci_generic" | "igb_uio")
     }

@@ -105,7 +105,7 @@ impl HoldersTask {
         }
     }
 
-    /// Acts on the refreshed owners, on another thread than the core loop: files of devices, and advice about unattached VFs.
+    /// Acts on the refreshed owners, outside the core loop: files of devices, and advice about unattached VFs.
     async fn follow(&mut self, mut follower: Follower) -> Follower {
         let pools = self.pools.borrow_and_update().clone();
         let owners = self.owners.borrow().clone();

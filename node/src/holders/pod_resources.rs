@@ -39,12 +39,12 @@ pub fn socket(kubelet_dir: &Path) -> PathBuf {
     kubelet_dir.join("pod-resources/kubelet.sock")
 }
 
-/// The answer of the kubelet; each call may fail alone.
+/// The answers of the kubelet; each call can fail separately.
 #[derive(Debug)]
 pub struct Answer {
-    /// Who holds which device.
+    /// The holder of each device.
     pub holders: Result<Holders, PodResourcesError>,
-    /// The devices that the kubelet can allocate; old kubelets lack the call.
+    /// The allocatable devices; old kubelets lack the call.
     pub allocatable: Result<Allocatable, PodResourcesError>,
 }
 

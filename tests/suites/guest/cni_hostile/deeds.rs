@@ -1,4 +1,4 @@
-//! What a pod can do to its VF with the rights of root in its network namespace. A deed may be refused: the story says so.
+//! What a pod can do to its VF with the rights of root in its network namespace. A deed may be refused, which its result shows.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;

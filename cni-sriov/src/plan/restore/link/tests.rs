@@ -8,7 +8,7 @@ use sriov_host::link::{LinkFlags, LinkProperties, XdpMode};
 use super::*;
 use crate::model::examples::{self, saved_link as was};
 
-/// A device as its driver makes it, but for its name, address and MTU.
+/// A device with the defaults of its driver, except for name, address and MTU.
 fn link() -> Link {
     let mut link = examples::link();
     link.properties.flags = LinkFlags::MULTICAST;
@@ -172,7 +172,7 @@ fn difference_is_named() {
     );
 }
 
-/// What a pod can do to the device besides names, address, MTU and state.
+/// Changes of a pod in addition to names, address, MTU and state.
 fn spoilt() -> Link {
     Link {
         properties: Box::new(LinkProperties {
@@ -227,7 +227,7 @@ fn properties_of_before_are_restored_where_they_are_saved() {
 }
 
 #[test]
-fn name_that_became_an_alternative_name_is_free_before_it_is_used() {
+fn name_used_as_alternative_name_is_freed_first() {
     let swapped = Link {
         name: "a".into(),
         altnames: vec!["eth2".into()],
@@ -246,7 +246,7 @@ fn name_that_became_an_alternative_name_is_free_before_it_is_used() {
 }
 
 #[test]
-fn what_no_change_restores_counts_until_the_driver_started_again() {
+fn unrestorable_settings_count_until_a_driver_restart() {
     let features = |word| {
         Some(EthtoolSettings {
             features: Some(vec![word]),
