@@ -134,6 +134,7 @@ impl LeftOut {
         match self {
             Self::Uplink => "uplink",
             Self::PfWithVfs => "pf_with_vfs",
+            Self::PfWithoutVfs => "pf_without_vfs",
             Self::NoPf => "no_pf",
             Self::NoDriver => "no_driver",
             Self::NoSelector => "no_selector",
