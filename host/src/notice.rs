@@ -1,4 +1,4 @@
-//! Notifications of the kernel: devices and drivers (uevents), links and default routes (rtnetlink groups).
+//! Notifications of the kernel: devices and drivers (uevents), links, default routes and addresses (rtnetlink groups).
 //!
 //! Two sockets are only read, and messages are parsed just enough to decide whether a scan is necessary; the scan finds the change.
 //! No request is ever sent.
@@ -15,8 +15,8 @@ use crate::nla::{attribute, number16, number32};
 
 /// Group of the kernel's own uevents; udev's is another (`lib/kobject_uevent.c`).
 const UEVENTS: u32 = 1;
-/// `RTMGRP_LINK`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_ROUTE` (`include/uapi/linux/rtnetlink.h`).
-const LINKS_AND_ROUTES: u32 = 0x1 | 0x40 | 0x400;
+/// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_ROUTE` (`include/uapi/linux/rtnetlink.h`).
+const LINKS_AND_ROUTES: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Longer than a usual message about one device or link; the beginning of a longer message is enough.
 const MESSAGE: usize = 16 * 1024;
 /// Subsystems whose devices a scan reads.
@@ -49,7 +49,7 @@ impl Notices {
         Self::open(Source::Devices, SockProtocol::NetlinkKObjectUEvent, UEVENTS)
     }
 
-    /// Opens a socket for links of this network namespace that change their name, state or carrier, and for default routes.
+    /// Opens a socket for links of this network namespace that change their name, state or carrier, for default routes, and for addresses.
     pub fn of_links() -> io::Result<Self> {
         Self::open(Source::Links, SockProtocol::NetlinkRoute, LINKS_AND_ROUTES)
     }
@@ -102,10 +102,14 @@ fn is_of_device(message: &[u8]) -> bool {
     subsystem.is_some_and(|subsystem| SUBSYSTEMS.contains(&subsystem))
 }
 
-/// One or more `nlmsghdr`, each with `ifinfomsg` or `rtmsg` and attributes.
+/// One or more `nlmsghdr`, each with `ifinfomsg`, `ifaddrmsg` or `rtmsg` and attributes.
 fn is_of_link(mut messages: &[u8]) -> bool {
     const NEWLINK: u16 = 16;
     const DELLINK: u16 = 17;
+    const NEWADDR: u16 = 20;
+    const DELADDR: u16 = 21;
+    /// `RT_SCOPE_LINK`: each interface of a pod gets an address of IPv6 of this scope.
+    const SCOPE_LINK: u8 = 253;
     const NEWROUTE: u16 = 24;
     const DELROUTE: u16 = 25;
     while let (Some(length), Some(kind)) = (number32(messages, 0), number16(messages, 4)) {
@@ -113,6 +117,8 @@ fn is_of_link(mut messages: &[u8]) -> bool {
         let body = messages.get(16..length.min(messages.len())).unwrap_or(&[]);
         let matters = match kind {
             NEWLINK | DELLINK => body.get(16..).is_some_and(is_of_hardware),
+            // `ifa_scope`.
+            NEWADDR | DELADDR => body.get(3).is_some_and(|scope| *scope < SCOPE_LINK),
             // `rtm_dst_len`.
             NEWROUTE | DELROUTE => body.get(1) == Some(&0),
             _ => false,
@@ -188,17 +194,27 @@ mod tests {
     }
 
     #[test]
-    fn links_of_hardware_and_default_routes_count() {
+    fn links_of_hardware_default_routes_and_addresses_count() {
         let link = |attributes: &[u8]| message(16, &[&[0; 16], attributes].concat());
         let veth = link(&[nested(3, b"veth1\0"), nested(18, &nested(1, b"veth\0"))].concat());
         // A port of a bond has the kind of its bond, and is hardware.
         let port = link(&[nested(3, b"pf0\0"), nested(0x8012, &nested(4, b"bond\0"))].concat());
         let route = |length: u8| message(24, &[2, length, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
-        assert!(is_of_link(&port) && is_of_link(&route(0)));
-        assert!(
-            !is_of_link(&veth) && !is_of_link(&route(24)) && !is_of_link(&message(20, &[0; 8]))
-        );
-        assert!(is_of_link(&[veth, route(24), port].concat()));
+        let address = |scope: u8| message(20, &[10, 64, 0, scope, 7, 0, 0, 0]);
+        // A neighbour.
+        let other = message(28, &[0; 12]);
+        for (message, expected) in [
+            (&port, true),
+            (&route(0), true),
+            (&address(0), true),
+            (&veth, false),
+            (&route(24), false),
+            (&address(253), false),
+            (&other, false),
+            (&[veth.clone(), route(24), port.clone()].concat(), true),
+        ] {
+            assert_eq!(is_of_link(message), expected, "{message:?}");
+        }
     }
 
     #[test]

@@ -11,23 +11,21 @@ use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, SriovRole, Subfunc
 use crate::candidate::{Candidate, is_of_class, vf_index};
 use crate::condition::{Condition, conditions};
 use crate::id::DeviceId;
+use crate::node_use::{NodeUse, NodeUses};
 use crate::pool::{Extras, LeftOut, Pf, Pool, PoolDevice, Pools};
 use crate::representor::representor;
 
 /// Assigns each device to the first resource with a selector that matches it.
 ///
-/// A function whose network device is in `uplinks` is in no pool.
-pub fn plan_pools(
-    snapshot: &HostSnapshot,
-    config: &ResourceList,
-    uplinks: &BTreeSet<String>,
-) -> Pools {
+/// A function whose network device is in `uplinks` is in no pool, unless a selector names its address.
+pub fn plan_pools(snapshot: &HostSnapshot, config: &ResourceList, uplinks: &NodeUses) -> Pools {
     let mut plan = Plan {
         snapshot,
         uplinks,
         drafts: config.resources.iter().map(Draft::of).collect(),
         drivers: BTreeSet::new(),
         pfs: BTreeMap::new(),
+        in_use: BTreeMap::new(),
     };
     let mut left_out = BTreeMap::new();
     for function in snapshot.functions.values() {
@@ -45,18 +43,21 @@ pub fn plan_pools(
     Pools {
         pools: plan.drafts.into_iter().map(Draft::into_pool).collect(),
         left_out,
+        in_use: plan.in_use,
     }
 }
 
 /// The assignment in progress.
 struct Plan<'a> {
     snapshot: &'a HostSnapshot,
-    uplinks: &'a BTreeSet<String>,
+    uplinks: &'a NodeUses,
     drafts: Vec<Draft<'a>>,
     /// Each driver's name once, whatever the number of its devices.
     drivers: BTreeSet<Arc<str>>,
     /// The PFs of the devices so far.
     pfs: BTreeMap<PciAddress, Arc<Pf>>,
+    /// Devices in a draft that the node itself uses.
+    in_use: BTreeMap<DeviceId, NodeUse>,
 }
 
 /// A pool in progress, with the selectors of its resource.
@@ -78,9 +79,9 @@ impl Plan<'_> {
     }
 
     fn place(&mut self, function: &PciFunction) -> Result<(), LeftOut> {
-        self.ensure_no_uplink(&function.netdevs)?;
+        let node_use = self.node_use(&function.netdevs);
         if matches!(&function.role, SriovRole::Pf { vfs, .. } if !vfs.is_empty()) {
-            return Err(LeftOut::PfWithVfs);
+            return Err(node_use.map_or(LeftOut::PfWithVfs, LeftOut::Uplink));
         }
         let driver = function.driver.as_deref().ok_or(LeftOut::NoDriver)?;
         let candidate = Candidate::function(self.snapshot, function);
@@ -100,12 +101,14 @@ impl Plan<'_> {
             representor: port.and_then(|(pf, vf)| representor(pf, &format!("vf{}", vf.get()))),
             extras: Extras::default(),
         };
-        self.assign(&candidate, device)
+        self.assign(&candidate, device, node_use)
     }
 
     /// Places a subfunction; unlike its PF it can be offered when the PF has VFs or carries the default route.
     fn place_subfunction(&mut self, subfunction: &Subfunction) -> Result<(), LeftOut> {
-        self.ensure_no_uplink(&subfunction.netdevs)?;
+        if let Some(node_use) = self.node_use(&subfunction.netdevs) {
+            return Err(LeftOut::Uplink(node_use));
+        }
         let driver = subfunction.driver.as_deref().ok_or(LeftOut::NoDriver)?;
         let candidate = Candidate::subfunction(self.snapshot, subfunction).ok_or(LeftOut::NoPf)?;
         let pf = candidate.pf;
@@ -122,15 +125,13 @@ impl Plan<'_> {
             representor: representor(pf, &format!("sf{}", subfunction.sfnum)),
             extras: Extras::default(),
         };
-        self.assign(&candidate, device)
+        self.assign(&candidate, device, None)
     }
 
-    fn ensure_no_uplink(&self, netdevs: &[Netdev]) -> Result<(), LeftOut> {
+    /// What the node uses one of these network devices for.
+    fn node_use(&self, netdevs: &[Netdev]) -> Option<NodeUse> {
         let mut names = netdevs.iter().map(|netdev| netdev.name.as_str());
-        if names.any(|name| self.uplinks.contains(name)) {
-            return Err(LeftOut::Uplink);
-        }
-        Ok(())
+        names.find_map(|name| self.uplinks.get(name)).cloned()
     }
 
     fn shared_driver(&mut self, name: &str) -> Arc<str> {
@@ -152,26 +153,37 @@ impl Plan<'_> {
     }
 
     /// Adds a device to the first draft with a selector that matches; the selector determines the extras.
-    fn assign(&mut self, candidate: &Candidate<'_>, mut device: PoolDevice) -> Result<(), LeftOut> {
+    ///
+    /// A device that the node uses needs a selector that names its address.
+    fn assign(
+        &mut self,
+        candidate: &Candidate<'_>,
+        mut device: PoolDevice,
+        node_use: Option<NodeUse>,
+    ) -> Result<(), LeftOut> {
         let as_vf = candidate.as_if_a_vf();
         let mut is_wanted_for_vfs = false;
         let drafts = self.drafts.iter_mut();
         for draft in drafts.filter(|draft| candidate.is_for(draft.resource)) {
-            if let Some(selector) = draft.selector_for(candidate) {
+            let named_only = node_use.is_some();
+            if let Some(selector) = draft.selector_for(candidate, named_only) {
                 device.extras = Extras {
                     vhost_net: selector.net.need_vhost_net,
                     rdma: selector.net.is_rdma,
                     vdpa: selector.net.vdpa_type,
                 };
+                let used = node_use.map(|node_use| (device.id.clone(), node_use));
+                self.in_use.extend(used);
                 draft.devices.push(device);
                 return Ok(());
             }
-            is_wanted_for_vfs |= candidate.can_have_vfs && draft.selector_for(&as_vf).is_some();
+            is_wanted_for_vfs |=
+                candidate.can_have_vfs && draft.selector_for(&as_vf, false).is_some();
         }
-        Err(if is_wanted_for_vfs {
-            LeftOut::PfWithoutVfs
-        } else {
-            LeftOut::NoSelector
+        Err(match node_use {
+            Some(node_use) => LeftOut::Uplink(node_use),
+            None if is_wanted_for_vfs => LeftOut::PfWithoutVfs,
+            None => LeftOut::NoSelector,
         })
     }
 }
@@ -188,9 +200,11 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The first selector of which all conditions hold.
-    fn selector_for(&self, candidate: &Candidate<'_>) -> Option<&'a Selector> {
-        let mut selectors = self.selectors.iter();
+    /// The first selector of which all conditions hold; with `named_only` the first that has `pciAddresses`.
+    fn selector_for(&self, candidate: &Candidate<'_>, named_only: bool) -> Option<&'a Selector> {
+        let selectors = self.selectors.iter();
+        let mut selectors =
+            selectors.filter(|(selector, _)| !named_only || !selector.pci_addresses.is_empty());
         let holds = |condition: &Condition<'_>| condition.matches(candidate);
         let found = selectors.find(|(_, conditions)| conditions.iter().all(holds));
         found.map(|(selector, _)| *selector)

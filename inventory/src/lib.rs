@@ -14,6 +14,7 @@ pub mod health_changes;
 pub mod held;
 pub mod id;
 pub mod judge;
+pub mod node_use;
 pub mod offer;
 pub mod owners;
 pub mod pool;

@@ -8,6 +8,7 @@ use sriov_host::snapshot::{LinkType, PciId};
 use sriov_host::{IfName, PciAddress, VfIndex};
 
 use crate::id::DeviceId;
+use crate::node_use::NodeUse;
 use crate::unhealthy::Unhealthy;
 
 /// The pools of a configuration on a machine, in the order of the configuration.
@@ -17,6 +18,8 @@ pub struct Pools {
     pub pools: Vec<Pool>,
     /// Devices that match the class of some resource and are in no pool.
     pub left_out: BTreeMap<DeviceId, LeftOut>,
+    /// Devices of a pool that the node itself uses: a resource names them by their address.
+    pub in_use: BTreeMap<DeviceId, NodeUse>,
 }
 
 /// The texts of `additionalInfo`, by PCI address or `*`, then by key.
@@ -106,11 +109,11 @@ pub struct Extras {
 }
 
 /// Why a device is in no pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeftOut {
-    /// It carries a default route, or is the lower device of one that does.
-    #[error("it carries a default route")]
-    Uplink,
+    /// The node itself uses it.
+    #[error("{0}")]
+    Uplink(NodeUse),
     /// It is a PF that has VFs.
     #[error("it is a PF with VFs")]
     PfWithVfs,
@@ -130,9 +133,9 @@ pub enum LeftOut {
 
 impl LeftOut {
     /// The reason as one word, for metrics.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
-            Self::Uplink => "uplink",
+            Self::Uplink(node_use) => node_use.word(),
             Self::PfWithVfs => "pf_with_vfs",
             Self::PfWithoutVfs => "pf_without_vfs",
             Self::NoPf => "no_pf",

@@ -16,6 +16,7 @@ use sriov_host::snapshot::{
     HostSnapshot, LinkType, Netdev, PciClass, PciFunction, PciId, SriovRole,
 };
 use sriov_inventory::assign::plan_pools;
+use sriov_inventory::node_use::{NodeUse, NodeUses, Purpose};
 
 type Ids = BTreeSet<String>;
 
@@ -137,7 +138,12 @@ fn pools(machine: &HostSnapshot, resources: &[Value]) -> Vec<Ids> {
         .collect();
     let text = json!({ "resourceList": resources }).to_string();
     let list = ResourceList::parse(&text, "x.y").unwrap();
-    let plan = plan_pools(machine, &list, &BTreeSet::from(["eth9".to_owned()]));
+    let node_use = NodeUse {
+        purpose: Purpose::DefaultRoute,
+        through: None,
+    };
+    let uplinks = NodeUses::from([("eth9".to_owned(), node_use)]);
+    let plan = plan_pools(machine, &list, &uplinks);
     let ids = plan.pools.iter().map(|pool| {
         let ids: Vec<String> = pool
             .devices
@@ -152,24 +158,6 @@ fn pools(machine: &HostSnapshot, resources: &[Value]) -> Vec<Ids> {
 
 fn alone(machine: &HostSnapshot, selectors: &Value) -> Ids {
     pools(machine, std::slice::from_ref(selectors)).remove(0)
-}
-
-#[test]
-fn a_pf_without_vfs_is_selected_by_its_own_name() {
-    let mut machine = HostSnapshot::default();
-    let role = SriovRole::Pf {
-        total_vfs: 7,
-        vfs: BTreeMap::new(),
-    };
-    let pf = function("0000:01:00.0", u16::MAX, role, Some("pf1".to_owned()));
-    machine.functions.insert(pf.address, pf);
-    for (names, count) in [
-        (json!(["PF1"]), 1),
-        (json!(["pf1#0"]), 0),
-        (json!(["pf2"]), 0),
-    ] {
-        assert_eq!(alone(&machine, &json!({ "pfNames": names })).len(), count);
-    }
 }
 
 proptest! {
@@ -206,6 +194,17 @@ proptest! {
         let (first, second) = (alone(&machine, &json!({ key: [a] })), alone(&machine, &json!({ key: [b] })));
         let both = alone(&machine, &json!({ key: [a, b] }));
         prop_assert_eq!(both, first.union(&second).cloned().collect::<Ids>());
+    }
+
+    #[test]
+    fn keys_that_name_a_pf_select_no_pf(
+        machine in any_machine(), (key, values) in any_condition().prop_filter("names a PF", |(key, _)| key.starts_with("pf") || *key == "rootDevices")
+    ) {
+        for id in alone(&machine, &json!({ key: values })) {
+            let function = &machine.functions[&id.parse().unwrap()];
+            let is_pf = matches!(&function.role, SriovRole::Pf { .. });
+            prop_assert!(!is_pf, "{id}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod background;
 pub mod changes;
 mod enrich;
 pub mod pipeline;
+mod proc_net;
 pub mod scan;
 mod settle;
 mod uplinks;

@@ -10,7 +10,6 @@
 #![cfg(test)]
 
 use std::alloc::System;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +17,7 @@ use sriov_config::ResourceList;
 use sriov_host::HostRoot;
 use sriov_host::sysfs;
 use sriov_inventory::assign::plan_pools;
+use sriov_inventory::node_use::NodeUses;
 use sriov_inventory::offer::Offer;
 use sriov_inventory::owners::Owners;
 use sriov_testkit::sized_tree::{self as tree, Size};
@@ -59,7 +59,7 @@ fn cost(size: Size) -> [f64; 6] {
     let root = HostRoot::new(dir.path());
     let (snapshot, scanned, kept) = on_heap(|| sysfs::scan(&root).unwrap());
     let (functions, lookups) = (snapshot.functions.len() as f64, snapshot.lookups);
-    let uplinks = BTreeSet::new();
+    let uplinks = NodeUses::new();
     let (pools, planned, placed) = on_heap(|| plan_pools(&snapshot, &config, &uplinks));
     let (offered, _, told) = on_heap(|| {
         let mut offer = Offer::default();

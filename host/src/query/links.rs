@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 
 use nix::errno::Errno;
-use nix::net::if_::if_indextoname;
 
-use super::request::{DUMP, rtnetlink};
-use crate::ifname::IfName;
+use super::request::{linked_names, rtnetlink, rtnetlink_list};
 use crate::nla::{attribute, number16, number32, push};
 
 // include/uapi/linux/rtnetlink.h, if_link.h
@@ -16,8 +14,6 @@ const GET_ROUTE: u16 = 26;
 const EXT_MASK: u16 = 29;
 const ALT_IFNAME: u16 = 53;
 const SKIP_STATS: u32 = 1 << 3;
-/// Tries of a list that changes while the kernel writes it.
-const TRIES: usize = 5;
 
 /// Interface index of the link with this name or alternative name; `None` if there is no such link.
 ///
@@ -39,24 +35,9 @@ pub fn link_named(name: &str) -> io::Result<Option<u32>> {
 /// # Errors
 /// When the kernel refuses to answer.
 pub fn default_route_links() -> io::Result<BTreeSet<String>> {
-    let mut tries = 0;
-    let routes = loop {
-        match rtnetlink(GET_ROUTE, DUMP, &[0; 12]) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted && tries < TRIES => tries += 1,
-            answer => break answer?,
-        }
-    };
-    let indices: BTreeSet<u32> = routes
-        .iter()
-        .flat_map(|route| of_default_route(route))
-        .collect();
-    // A link that was removed meanwhile carries no route.
-    let names = indices.into_iter().filter_map(|index| {
-        let name = if_indextoname(index).ok()?;
-        let name = name.to_str().map(str::to_owned);
-        Some(name.unwrap_or_else(|_not_text| IfName::stand_in(index).to_string()))
-    });
-    Ok(names.collect())
+    let routes = rtnetlink_list(GET_ROUTE, &[0; 12])?;
+    let links = routes.iter().flat_map(|route| of_default_route(route));
+    Ok(linked_names(links.collect()))
 }
 
 /// The links of a route (`rtmsg` and its attributes), if it is a unicast default route.
@@ -88,6 +69,7 @@ fn of_default_route(route: &[u8]) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use nix::net::if_::if_indextoname;
     use proptest::prelude::*;
 
     use super::*;

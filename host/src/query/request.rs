@@ -2,18 +2,21 @@
 //!
 //! No call blocks: the kernel has the answer ready when the request returns.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use nix::net::if_::if_indextoname;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 
+use crate::ifname::IfName;
 use crate::nla::{number16, number32};
 
 // include/uapi/linux/netlink.h
 const REQUEST: u16 = 0x1;
-pub(super) const DUMP: u16 = 0x300;
+const DUMP: u16 = 0x300;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
@@ -25,6 +28,28 @@ const DATAGRAM: usize = 128 * 1024;
 /// Sends one request to rtnetlink.
 pub(super) fn rtnetlink(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     over(SockProtocol::NetlinkRoute, kind, flags, body)
+}
+
+/// Requests a list from rtnetlink, again if it changes while the kernel writes it.
+pub(super) fn rtnetlink_list(kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    const TRIES: usize = 5;
+    let mut tries = 0;
+    loop {
+        match rtnetlink(kind, DUMP, body) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && tries < TRIES => tries += 1,
+            answer => return answer,
+        }
+    }
+}
+
+/// Names of links by their index, or stand-ins for names that are not text; without links that were removed meanwhile.
+pub(super) fn linked_names(indices: BTreeSet<u32>) -> BTreeSet<String> {
+    let names = indices.into_iter().filter_map(|index| {
+        let name = if_indextoname(index).ok()?;
+        let name = name.to_str().map(str::to_owned);
+        Some(name.unwrap_or_else(|_not_text| IfName::stand_in(index).to_string()))
+    });
+    names.collect()
 }
 
 /// Sends one request and returns the bodies of the messages that answer it.

@@ -5,6 +5,12 @@ use sriov_host::snapshot::{LinkType, PciClass, PciId};
 use sriov_host::{IfName, VfIndex};
 
 use super::*;
+use crate::node_use::Purpose;
+
+fn used(netdev: &str, purpose: Purpose, through: Option<&str>) -> (String, NodeUse) {
+    let through = through.map(str::to_owned);
+    (netdev.to_owned(), NodeUse { purpose, through })
+}
 
 fn function(
     address: &str,
@@ -80,7 +86,7 @@ fn machine() -> HostSnapshot {
 fn check(resources: &str, expected: &Expect) {
     let config =
         ResourceList::parse(&format!(r#"{{"resourceList": [{resources}]}}"#), "x.y").unwrap();
-    let uplinks = BTreeSet::from(["eth0".to_owned()]);
+    let uplinks = NodeUses::from([used("eth0", Purpose::DefaultRoute, None)]);
     let plan = plan_pools(&machine(), &config, &uplinks);
     let pools = plan.pools.iter().map(|pool| {
         let devices: Vec<String> = pool
@@ -116,6 +122,35 @@ fn vfs_of_both_pfs_by_name_and_range() {
     );
 }
 
+#[test]
+fn device_of_the_node_is_offered_only_by_its_address() {
+    let port = Purpose::Port("br0".to_owned());
+    let uses = NodeUses::from([used("eth0", port, Some("eth0.100"))]);
+    let eth0: DeviceId = "0000:03:00.0".parse().unwrap();
+    for (selectors, is_offered) in [
+        (r#"{"drivers": ["e1000"]}"#, false),
+        (r#"{"pfNames": ["eth0"]}"#, false),
+        (r#"{"pciAddresses": ["0000:04:00.0"]}"#, false),
+        (
+            r#"{"pciAddresses": ["0000:03:00.0"], "drivers": ["igb"]}"#,
+            false,
+        ),
+        (r#"[{}, {"pciAddresses": ["0000:03:00.0"]}]"#, true),
+    ] {
+        let config =
+            format!(r#"{{"resourceList": [{{"resourceName": "a", "selectors": {selectors}}}]}}"#);
+        let config = ResourceList::parse(&config, "x.y").unwrap();
+        let plan = plan_pools(&machine(), &config, &uses);
+        let ids = plan.pools[0].ids();
+        assert_eq!(ids.contains(&eth0), is_offered, "{selectors}");
+        let reason = "it is a port of `br0` through `eth0.100`";
+        let why = plan.left_out.get(&eth0).map(ToString::to_string);
+        let warning = plan.in_use.get(&eth0).map(ToString::to_string);
+        assert_eq!(why.as_deref(), (!is_offered).then_some(reason));
+        assert_eq!(warning.as_deref(), is_offered.then_some(reason));
+    }
+}
+
 /// A PF before its VFs are created, or while they are created again.
 #[test]
 fn pf_without_vfs_is_not_offered_in_their_place() {
@@ -146,7 +181,7 @@ fn pf_without_vfs_is_not_offered_in_their_place() {
         let config =
             format!(r#"{{"resourceList": [{{"resourceName": "a", "selectors": {selectors}}}]}}"#);
         let config = ResourceList::parse(&config, "x.y").unwrap();
-        let plan = plan_pools(&snapshot, &config, &BTreeSet::new());
+        let plan = plan_pools(&snapshot, &config, &NodeUses::new());
         for (pf, expected) in [("0000:01:00.0", first), ("0000:02:00.0", second)] {
             let why = plan.left_out.get(&pf.parse().unwrap());
             assert_eq!(why, expected.as_ref(), "{selectors} {pf}");
@@ -292,7 +327,7 @@ fn rare_properties_are_matched() {
         let config =
             format!(r#"{{"resourceList": [{{"resourceName": "a", "selectors": {selectors}}}]}}"#);
         let config = ResourceList::parse(&config, "x.y").unwrap();
-        let plan = plan_pools(&snapshot, &config, &BTreeSet::new());
+        let plan = plan_pools(&snapshot, &config, &NodeUses::new());
         let devices: Vec<String> = plan.pools[0]
             .devices
             .iter()
@@ -335,7 +370,7 @@ fn subfunctions_match_by_their_own_facts_and_their_pf() {
             r#"{{"resourceList": [{{"resourceName": "a", "deviceType": "auxNetDevice", "selectors": {{"auxTypes": ["sf"]{selector}}}}}]}}"#
         );
         let config = ResourceList::parse(&config, "x.y").unwrap();
-        plan_pools(&snapshot, &config, &BTreeSet::new())
+        plan_pools(&snapshot, &config, &NodeUses::new())
     };
     for (selector, expected) in [
         ("", "1 2"),

@@ -121,7 +121,7 @@ impl Case {
 
     fn plan(&self) -> Pools {
         let config = ResourceList::parse(self.config, "").unwrap();
-        plan_pools(&self.snapshot, &config, &std::collections::BTreeSet::new())
+        plan_pools(&self.snapshot, &config, &BTreeMap::new())
     }
 
     fn judged(&self) -> Pools {

@@ -1,6 +1,6 @@
 //! The stages from a scan to the pools, for the daemons and the command line tools alike: a new stage is added here.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,8 @@ use sriov_config::ResourceList;
 use sriov_host::HostRoot;
 use sriov_host::snapshot::{HostSnapshot, ScanProblem};
 use sriov_inventory::assign::plan_pools;
+use sriov_inventory::id::DeviceId;
+use sriov_inventory::node_use::{NodeUse, NodeUses};
 use sriov_inventory::offer::Offer;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
@@ -34,7 +36,7 @@ pub struct Discovery {
 #[derive(Debug)]
 pub struct Seen {
     /// The snapshot and the uplinks; absent while no PF has settled yet.
-    machine: Option<(Arc<HostSnapshot>, BTreeSet<String>)>,
+    machine: Option<(Arc<HostSnapshot>, NodeUses)>,
     /// When to scan again, if some PF is not settled.
     scan_again: Option<Instant>,
 }
@@ -82,9 +84,10 @@ impl Discovery {
         }
         scanned.keep_unreadable(before);
         enrich::enrich(host, &mut scanned, config);
+        let node_uses = uplinks(host, &scanned);
         self.before = Arc::new(scanned);
         Seen {
-            machine: Some((Arc::clone(&self.before), uplinks(host))),
+            machine: Some((Arc::clone(&self.before), node_uses)),
             scan_again,
         }
     }
@@ -106,13 +109,20 @@ impl Discovery {
 #[derive(Debug, Default)]
 pub struct Pipeline {
     offer: Offer,
-    uplinks: BTreeSet<String>,
+    uplinks: NodeUses,
+    /// Whether this is a single look, which logs nothing.
+    is_single: bool,
+    /// Offered devices that the node uses.
+    in_use: BTreeMap<DeviceId, NodeUse>,
 }
 
 impl Pipeline {
     /// Looks at the machine once, as it is.
     pub fn single(host: &HostRoot, config: &ResourceList, scanned: HostSnapshot) -> Self {
-        let mut pipeline = Self::default();
+        let mut pipeline = Self {
+            is_single: true,
+            ..Self::default()
+        };
         let seen = Discovery::default().look(host, config, scanned, Duration::ZERO);
         pipeline.take(seen, config);
         pipeline
@@ -137,6 +147,7 @@ impl Pipeline {
         for (device, reason) in &planned.left_out {
             tracing::debug!(%device, %reason, "in no pool");
         }
+        self.log_in_use(&planned);
         self.offer.take(snapshot, planned);
     }
 
@@ -150,8 +161,19 @@ impl Pipeline {
         self.offer.snapshot()
     }
 
-    /// The network devices that carry the default route.
-    pub fn uplinks(&self) -> &BTreeSet<String> {
+    /// The network devices that the node itself uses.
+    pub fn uplinks(&self) -> &NodeUses {
         &self.uplinks
+    }
+
+    /// Logs offered devices that the node uses, each once; a single look reports them in its answer.
+    fn log_in_use(&mut self, planned: &Pools) {
+        if self.is_single || self.in_use == planned.in_use {
+            return;
+        }
+        for (device, why) in &planned.in_use {
+            tracing::warn!(%device, %why, "offering a device that the node uses: a resource names its address");
+        }
+        self.in_use.clone_from(&planned.in_use);
     }
 }

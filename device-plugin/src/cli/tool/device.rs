@@ -4,6 +4,7 @@ use sriov_host::snapshot::{Netdev, PciFunction, SriovRole, Subfunction};
 use sriov_host::sysfs;
 use sriov_inventory::candidate::Candidate;
 use sriov_inventory::id::DeviceId;
+use sriov_inventory::node_use::Purpose;
 
 use super::NodeView;
 
@@ -143,10 +144,11 @@ fn link(node: &NodeView, netdev: &Netdev) -> String {
         (Some(true), Some(false)) => " (without carrier)",
         (Some(true), Some(true) | None) | (None, _) => "",
     };
-    let route = if node.pipeline.uplinks().contains(netdev.name.as_str()) {
-        " with the default route"
-    } else {
-        ""
+    let node_use = node.pipeline.uplinks().get(netdev.name.as_str());
+    let route = match node_use.map(|node_use| &node_use.purpose) {
+        Some(Purpose::DefaultRoute) => " with the default route",
+        Some(Purpose::Address) => " with an address of the node",
+        Some(Purpose::Port(_) | Purpose::HyperV(_)) | None => "",
     };
     format!("{} {}{state}{route}", netdev.link_type, netdev.name)
 }

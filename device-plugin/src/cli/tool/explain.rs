@@ -131,6 +131,10 @@ fn device(node: &NodeView, what: Device<'_>, paint: Paint) -> String {
         let why = paint.tone(Tone::Bad, &format!("unhealthy: {why}"));
         let _ = writeln!(text, "  {why}");
     }
+    if let Some(why) = node.pools.in_use.get(&id) {
+        let warning = format!("warning: the node uses it: {why}");
+        let _ = writeln!(text, "  {}", paint.tone(Tone::Odd, &warning));
+    }
     let findings = id.address().map(|address| node.owners.findings(address));
     let findings = findings.unwrap_or_default().into_iter();
     // The health states it already.

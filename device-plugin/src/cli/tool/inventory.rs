@@ -8,6 +8,7 @@ use sriov_host::VfIndex;
 use sriov_host::snapshot::{Netdev, PciFunction, SriovRole};
 use sriov_inventory::candidate::is_of_class;
 use sriov_inventory::id::DeviceId;
+use sriov_inventory::node_use::NodeUse;
 use sriov_inventory::owners::{Finding, Holder};
 use sriov_inventory::pool::LeftOut;
 use sriov_inventory::unhealthy::Unhealthy;
@@ -26,7 +27,9 @@ pub(super) struct Row<'a> {
     /// Why no pod can use it now.
     unhealthy: Option<&'a Unhealthy>,
     /// Why it is in no pool.
-    left_out: Option<LeftOut>,
+    left_out: Option<&'a LeftOut>,
+    /// What the node uses it for, although it is in a pool.
+    node_use: Option<&'a NodeUse>,
     findings: Vec<Finding>,
     holders: Vec<&'a Holder>,
     /// Whether a pod has it and the CNI plugin did not attach it.
@@ -74,7 +77,8 @@ fn row<'a>(node: &'a NodeView, device: Device<'a>, base: &'a PciFunction) -> Row
     Row {
         pool: pool.map(|pool| pool.name.to_string()),
         unhealthy: pool.and_then(|pool| pool.unhealthy.get(&id)),
-        left_out: node.pools.left_out.get(&id).copied(),
+        left_out: node.pools.left_out.get(&id),
+        node_use: node.pools.in_use.get(&id),
         findings: address
             .map(|address| node.owners.findings(address))
             .unwrap_or_default(),
@@ -127,7 +131,9 @@ impl Row<'_> {
         let findings =
             findings.filter(|finding| **finding != Finding::Dirty || self.pool.is_none());
         let unhealthy = self.unhealthy.iter().map(ToString::to_string);
+        let node_use = self.node_use.iter().map(ToString::to_string);
         unhealthy
+            .chain(node_use)
             .chain(left_out.map(ToString::to_string))
             .chain(findings.map(ToString::to_string))
             .chain(self.unattached())

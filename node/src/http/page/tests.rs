@@ -48,6 +48,7 @@ fn page_with(has_exporter_names: bool) -> String {
             unhealthy: BTreeMap::from([("0000:01:10.1".parse().unwrap(), Unhealthy::Gone)]),
         }],
         left_out: BTreeMap::from([("0000:01:00.0".parse().unwrap(), LeftOut::PfWithVfs)]),
+        in_use: BTreeMap::new(),
     };
     let holder = |pod: &str| {
         Holder::Pod(PodHolder {
