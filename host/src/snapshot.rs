@@ -1,8 +1,11 @@
 //! The result of one scan: an immutable snapshot of this machine's PCI functions; plain data, no I/O.
 
+mod port;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use self::port::uplink;
 use crate::ifname::IfName;
 use crate::pci::PciAddress;
 use crate::vf::VfIndex;
@@ -88,9 +91,14 @@ impl HostSnapshot {
 
     /// Link type of a function; that of its PF while its own network device is in a pod or a userspace driver is bound.
     pub fn link_type(&self, function: &PciFunction) -> Option<LinkType> {
-        let own = function.netdevs.first();
-        let netdev = own.or_else(|| self.pf_of(function)?.uplink());
-        netdev.map(|netdev| netdev.link_type)
+        let of_netdev = |netdev: &Netdev| netdev.link_type;
+        let of_pf = || {
+            let pf = self.pf_of(function)?;
+            let of_port = pf.ports().next().map(of_netdev);
+            // The VFs of a management device have ports of the class of their PF.
+            of_port.or_else(|| pf.uplink().and(pf.class.ethernet()))
+        };
+        function.netdevs.first().map(of_netdev).or_else(of_pf)
     }
 }
 
@@ -124,7 +132,7 @@ pub struct PciFunction {
     pub iommu_group: Option<IommuGroup>,
     /// Place in the SR-IOV topology.
     pub role: SriovRole,
-    /// Network devices in this network namespace, sorted by name; empty while the netdev is in a pod or a userspace driver is bound.
+    /// Network devices in this network namespace, sorted by port and name; empty while the netdev is in a pod or a userspace driver is bound.
     pub netdevs: Vec<Netdev>,
     /// Index from the firmware (`acpi_index`).
     pub acpi_index: Option<String>,
@@ -137,21 +145,14 @@ pub struct PciFunction {
 }
 
 impl PciFunction {
-    /// The network device of the function itself: in switchdev mode the uplink with port `p0`, not a representor.
-    ///
-    /// The names of ports are those of `net/devlink/port.c`, `__devlink_port_phys_port_name_get`.
+    /// The network device through which its VFs are configured ([`uplink`]).
     pub fn uplink(&self) -> Option<&Netdev> {
-        let mut netdevs = self.netdevs.iter();
-        netdevs
-            .find(|netdev| netdev.phys_switch_id.is_some() && netdev.is_port())
-            .or_else(|| self.ports().next())
-            .or_else(|| self.netdevs.first())
+        uplink(&self.netdevs)
     }
 
-    /// The network devices of the function itself, one for each port, without representors.
+    /// The network devices of the function itself, one for each port: without representors and management devices.
     pub fn ports(&self) -> impl Iterator<Item = &Netdev> {
-        let netdevs = self.netdevs.iter();
-        netdevs.filter(|netdev| netdev.phys_switch_id.is_none() || netdev.is_port())
+        port::ports(&self.netdevs)
     }
 }
 
@@ -200,6 +201,11 @@ impl PciClass {
     pub fn base(self) -> u8 {
         let [_, base, _, _] = self.0.to_be_bytes();
         base
+    }
+
+    /// The link type of an Ethernet controller; absent for other classes.
+    fn ethernet(self) -> Option<LinkType> {
+        (self.0 >> 8 == 0x0200).then_some(LinkType::Ether)
     }
 }
 
@@ -266,15 +272,6 @@ pub struct Netdev {
     pub phys_switch_id: Option<String>,
     /// `phys_port_name`, for instance `p0` for the uplink and `pf0vf3` for a representor.
     pub phys_port_name: Option<String>,
-}
-
-impl Netdev {
-    /// Whether its port name is that of an uplink, `p0`, and not that of a representor.
-    fn is_port(&self) -> bool {
-        let port = self.phys_port_name.as_deref().unwrap_or_default();
-        let number = port.strip_prefix('p').unwrap_or_default();
-        number.starts_with(|c: char| c.is_ascii_digit())
-    }
 }
 
 /// Link type of a network device (`ARPHRD_*`, `include/uapi/linux/if_arp.h`).

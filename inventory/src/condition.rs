@@ -188,9 +188,11 @@ fn is_in(list: &[String], value: Option<&str>) -> bool {
 
 /// Whether the PF's own network device, not a representor, has this name; upper and lower case count alike, as in the Go plugin.
 fn has_name(pf: &PciFunction, wanted: &str) -> bool {
-    pf.uplink().is_some_and(|uplink| {
-        let altnames = uplink.altnames.iter().map(String::as_str);
-        let mut names = altnames.chain([uplink.name.as_str()]);
+    // A function may have several ports; a management device stands in for ports at another function.
+    let mut netdevs = pf.ports().chain(pf.uplink());
+    netdevs.any(|netdev| {
+        let altnames = netdev.altnames.iter().map(String::as_str);
+        let mut names = altnames.chain([netdev.name.as_str()]);
         names.any(|name| name.eq_ignore_ascii_case(wanted))
     })
 }

@@ -36,7 +36,6 @@ pub(super) fn among(
             netdevs.extend(read(device, &format!("{name}/net"), is_vf)?);
         }
     }
-    netdevs.sort_by(|a, b| a.name.cmp(&b.name));
     // A list grows to a capacity of four, most functions have one, and there are thousands of functions.
     netdevs.shrink_to_fit();
     Ok(netdevs)
@@ -84,8 +83,8 @@ pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError
 fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
     let names = device.raw_names(dir)?;
     let mut netdevs = Vec::with_capacity(names.len());
-    // A single network device is not a representor: port names are needed only if there are several.
-    let has_ports = !is_vf && names.len() > 1;
+    // A VF has one port and no representors.
+    let (has_ports, is_alone) = (!is_vf, names.len() < 2);
     for name in names {
         let below = |attribute| below(dir, &name, attribute);
         // Representors are children of the PF.
@@ -106,7 +105,13 @@ fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, Attribut
         let flags = device.text(below("flags"))?;
         let flags =
             flags.and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
-        netdevs.push(Netdev {
+        // Two ports of one function have numbers; their names may have any order.
+        let port: Option<u32> = if has_ports && !is_alone {
+            device.decimal(below("dev_port"))?
+        } else {
+            None
+        };
+        let netdev = Netdev {
             name: ifname(&name, ifindex),
             ifindex,
             link_type: LinkType::from_arphrd(kind),
@@ -115,9 +120,11 @@ fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, Attribut
             altnames: Vec::new(),
             phys_switch_id: of_switch("phys_switch_id")?,
             phys_port_name: of_switch("phys_port_name")?,
-        });
+        };
+        netdevs.push((port, netdev));
     }
-    Ok(netdevs)
+    netdevs.sort_by(|(a, first), (b, second)| (a, &first.name).cmp(&(b, &second.name)));
+    Ok(netdevs.into_iter().map(|(_, netdev)| netdev).collect())
 }
 
 /// The name of a network device, or a stand-in with its index if the name is not text: any pod may give such a name.
@@ -133,4 +140,50 @@ fn below(dir: &str, name: &OsStr, attribute: &str) -> PathBuf {
     }
     path.push(attribute);
     path.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn ports_of_one_function_are_sorted_by_their_number() {
+        let dir = tempfile::tempdir().unwrap();
+        // As `mlx4_en` shows the ports of a ConnectX-3.
+        for (name, port) in [("a1", "1"), ("b0", "0")] {
+            let net = dir.path().join("net").join(name);
+            fs::create_dir_all(&net).unwrap();
+            for (file, text) in [("ifindex", "7"), ("type", "1"), ("dev_port", port)] {
+                fs::write(net.join(file), text).unwrap();
+            }
+        }
+        let device = Device::new(dir.path().to_owned());
+        let names = |is_vf| {
+            let netdevs = netdevs(&device, is_vf).unwrap().into_iter();
+            netdevs.map(|it| it.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(false), ["b0", "a1"]);
+        // The numbers of a VF's ports are not read.
+        assert_eq!(names(true), ["a1", "b0"]);
+    }
+
+    #[test]
+    fn lone_representor_is_told_from_an_uplink() {
+        let dir = tempfile::tempdir().unwrap();
+        let net = dir.path().join("net/eth4");
+        fs::create_dir_all(&net).unwrap();
+        for (file, text) in [
+            ("ifindex", "7"),
+            ("type", "1"),
+            ("phys_switch_id", "b8"),
+            ("phys_port_name", "pf0vf0"),
+        ] {
+            fs::write(net.join(file), text).unwrap();
+        }
+        let device = Device::new(dir.path().to_owned());
+        let found = netdevs(&device, false).unwrap();
+        assert!(found[0].is_representor());
+    }
 }

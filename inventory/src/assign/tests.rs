@@ -238,12 +238,14 @@ fn a_representor_is_found_by_the_name_of_its_port() {
         port("rep1", "pf0vf1", Some("1")),
         port("dpu2", "c1pf0vf2", Some("1")),
         port("sf3", "pf0sf3", Some("1")),
+        port("ef5", "p0pf0vf5", Some("1")),
         port("legacy4", "pf0vf4", None),
     ];
     for (index, expected) in [
         (1, Some("rep1")),
         (11, Some("rep11")),
         (2, Some("dpu2")),
+        (5, Some("ef5")),
         (3, None),
         (4, None),
     ] {

@@ -285,6 +285,22 @@ fn one_usable_port_is_enough_and_representors_do_not_count() {
     assert_eq!(reasons, vec![Unhealthy::PfDown("eth5".to_owned()); 3]);
 }
 
+/// Chelsio: VFs are below functions that have a management device and no port.
+#[test]
+fn management_device_that_is_down_does_not_matter() {
+    let mut case = Case::new();
+    case.pf().netdevs[0].link_type = LinkType::from_arphrd(0xfffe);
+    case.pf().netdevs[0].is_up = Some(false);
+    let pools = case.judged().pools;
+    assert!(pools[0].unhealthy.is_empty(), "{:?}", pools[0].unhealthy);
+    assert_eq!(pools[0].devices[0].link_type, Some(LinkType::Ether));
+    let name = pools[0].devices[0]
+        .pf
+        .as_ref()
+        .and_then(|pf| pf.name.clone());
+    assert_eq!(name.unwrap().as_str(), "pf0");
+}
+
 #[test]
 fn a_dirty_vf_is_unhealthy() {
     for (state, reason) in [

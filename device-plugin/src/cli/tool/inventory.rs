@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use sriov_config::resources::ResourceName;
 use sriov_host::VfIndex;
-use sriov_host::snapshot::{Netdev, PciFunction, SriovRole};
+use sriov_host::snapshot::{Netdev, PciFunction, SriovRole, uplink};
 use sriov_inventory::candidate::is_of_class;
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::node_use::NodeUse;
@@ -182,12 +182,7 @@ pub(super) fn text(node: &NodeView, rows: &[Row<'_>], paint: Paint) -> String {
             ),
             or_none(row.device.driver().map(str::to_owned)),
             or_none(hardware.numa_node.map(|node| node.to_string())),
-            or_none(
-                row.device
-                    .netdevs()
-                    .first()
-                    .map(|netdev| netdev.name.to_string()),
-            ),
+            or_none(uplink(row.device.netdevs()).map(|netdev| netdev.name.to_string())),
             or_none(row.pool.clone()),
             (tone, health.unwrap_or("-").to_owned()),
             or_none((!holders.is_empty()).then(|| holders.join(" "))),
