@@ -92,13 +92,17 @@ impl HostSnapshot {
     /// Link type of a function; that of its PF while its own network device is in a pod or a userspace driver is bound.
     pub fn link_type(&self, function: &PciFunction) -> Option<LinkType> {
         let of_netdev = |netdev: &Netdev| netdev.link_type;
+        let of_rdma = |function: &PciFunction| function.rdma_link.map(RdmaLink::link_type);
         let of_pf = || {
             let pf = self.pf_of(function)?;
             let of_port = pf.ports().next().map(of_netdev);
             // The VFs of a management device have ports of the class of their PF.
-            of_port.or_else(|| pf.uplink().and(pf.class.ethernet()))
+            of_port
+                .or_else(|| of_rdma(pf))
+                .or_else(|| pf.uplink().and(pf.class.ethernet()))
         };
-        function.netdevs.first().map(of_netdev).or_else(of_pf)
+        let own = function.netdevs.first().map(of_netdev);
+        own.or_else(|| of_rdma(function)).or_else(of_pf)
     }
 }
 
@@ -140,6 +144,8 @@ pub struct PciFunction {
     pub rdma: Vec<String>,
     /// First partition key of its first port, as the kernel prints it, for instance `0xffff`.
     pub pkey: Option<String>,
+    /// Link of its RDMA ports; absent without RDMA.
+    pub rdma_link: Option<RdmaLink>,
     /// Its vDPA devices, sorted by name.
     pub vdpa: Vec<VdpaDevice>,
 }
@@ -153,6 +159,27 @@ impl PciFunction {
     /// The network devices of the function itself, one for each port: without representors and management devices.
     pub fn ports(&self) -> impl Iterator<Item = &Netdev> {
         port::ports(&self.netdevs)
+    }
+}
+
+/// Link of the RDMA ports of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RdmaLink {
+    /// `RoCE` or iWARP: the network device has the state.
+    Ethernet,
+    /// InfiniBand.
+    Infiniband {
+        /// Whether a port is active: the subnet manager configured it.
+        is_active: bool,
+    },
+}
+
+impl RdmaLink {
+    fn link_type(self) -> LinkType {
+        match self {
+            Self::Ethernet => LinkType::Ether,
+            Self::Infiniband { .. } => LinkType::Infiniband,
+        }
     }
 }
 
@@ -316,110 +343,4 @@ pub struct ScanProblem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn function(address: &str, role: SriovRole) -> (PciAddress, PciFunction) {
-        let address = address.parse().unwrap();
-        let function = PciFunction {
-            address,
-            incarnation: 0,
-            vendor: PciId(0x8086),
-            device: PciId(0x10c9),
-            class: PciClass(0x02_0000),
-            driver: None,
-            numa_node: None,
-            iommu_group: None,
-            role,
-            netdevs: Vec::new(),
-            acpi_index: None,
-            rdma: Vec::new(),
-            pkey: None,
-            vdpa: Vec::new(),
-        };
-        (address, function)
-    }
-
-    fn machine(pfs: &[(&str, &[&str])]) -> HostSnapshot {
-        let mut snapshot = HostSnapshot::default();
-        for (pf, vfs) in pfs {
-            let role = SriovRole::Pf {
-                total_vfs: 7,
-                vfs: BTreeMap::new(),
-            };
-            snapshot.functions.extend([function(pf, role)]);
-            for vf in *vfs {
-                let pf = pf.parse().unwrap();
-                let role = SriovRole::Vf { pf, index: None };
-                snapshot.functions.extend([function(vf, role)]);
-            }
-        }
-        snapshot
-    }
-
-    #[test]
-    fn pfs_are_taken_with_all_of_their_vfs() {
-        let before = machine(&[
-            ("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"]),
-            ("0000:02:00.0", &["0000:02:10.0"]),
-        ]);
-        let mut now = machine(&[
-            ("0000:01:00.0", &["0000:01:10.2", "0000:01:10.4"]),
-            ("0000:02:00.0", &[]),
-            ("0000:03:00.0", &["0000:03:10.0"]),
-        ]);
-        let pfs = ["0000:01:00.0", "0000:03:00.0"].map(|pf| pf.parse().unwrap());
-        now.take_pfs(&pfs.into(), &before);
-        let expected = machine(&[
-            ("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"]),
-            ("0000:02:00.0", &[]),
-        ]);
-        assert_eq!(now, expected);
-    }
-
-    #[test]
-    fn unreadable_device_is_kept_and_others_are_new() {
-        let before = machine(&[("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"])]);
-        let mut now = machine(&[("0000:01:00.0", &["0000:01:10.2"])]);
-        let read = now.functions.values_mut().last().unwrap();
-        read.driver = Some("vfio-pci".to_owned());
-        let problem = |device: &str| ScanProblem {
-            device: device.to_owned(),
-            reason: "torn".to_owned(),
-        };
-        // The second device is new, the third is not a PCI address.
-        now.problems = ["0000:01:10.0", "0000:09:10.0", "x"].map(problem).into();
-        let mut expected = before.clone();
-        expected.problems.clone_from(&now.problems);
-        let read = expected.functions.values_mut().last().unwrap();
-        read.driver = Some("vfio-pci".to_owned());
-        now.keep_unreadable(&before);
-        assert_eq!(now, expected);
-    }
-
-    #[test]
-    fn vfs_of_an_unreadable_pf_keep_their_index() {
-        let mut before = machine(&[("0000:01:00.0", &["0000:01:10.0"])]);
-        let (pf, vf) = (
-            "0000:01:00.0".parse().unwrap(),
-            "0000:01:10.0".parse().unwrap(),
-        );
-        let linked = BTreeMap::from([(VfIndex::new(3), vf)]);
-        if let Some(SriovRole::Pf { vfs, .. }) =
-            before.functions.get_mut(&pf).map(|pf| &mut pf.role)
-        {
-            *vfs = linked;
-        }
-        before.index_vfs();
-        let mut now = before.clone();
-        now.functions.remove(&pf);
-        now.index_vfs();
-        assert_ne!(now.functions.get(&vf), before.functions.get(&vf));
-        now.problems.push(ScanProblem {
-            device: pf.to_string(),
-            reason: "torn".to_owned(),
-        });
-        now.keep_unreadable(&before);
-        assert_eq!(now.functions, before.functions);
-    }
-}
+mod tests;

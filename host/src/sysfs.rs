@@ -7,6 +7,7 @@ mod attribute;
 mod buses;
 mod netdevs;
 pub mod nodes;
+mod rdma;
 pub mod statistics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -242,6 +243,7 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
                 Some(rdma) => device.text(format!("infiniband/{rdma}/ports/1/pkeys/0"))?,
                 None => None,
             },
+            rdma_link: rdma::link(device, &rdma)?,
             rdma,
             // Read from their own bus.
             vdpa: Vec::new(),

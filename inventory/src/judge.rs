@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sriov_config::resources::PfHealth;
-use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, ScanProblem};
+use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, RdmaLink, ScanProblem};
 
 use crate::held::{HeldDevices, keep_held, pf_of};
 use crate::id::DeviceId;
@@ -68,7 +68,14 @@ fn judge_device(
 }
 
 /// Judges a PF: one usable port is enough. A PF without ports is not judged: they are in a pod, or it has a userspace driver.
+///
+/// With InfiniBand the RDMA port has the link; `IPoIB` is one of its users, and may be down or missing.
 fn judge_pf(pf: &PciFunction, needs: PfHealth) -> Option<Unhealthy> {
+    if let Some(RdmaLink::Infiniband { is_active }) = pf.rdma_link {
+        let is_unusable = needs == PfHealth::Carrier && !is_active;
+        let name = pf.rdma.first().cloned().unwrap_or_default();
+        return is_unusable.then_some(Unhealthy::PfWithoutCarrier(name));
+    }
     let name = pf.ports().next()?.name.to_string();
     let is_down = |port: &Netdev| port.is_up == Some(false);
     let is_dark = |port: &Netdev| is_down(port) || port.carrier == Some(false);

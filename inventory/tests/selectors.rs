@@ -58,6 +58,7 @@ fn function(address: &str, seed: u16, role: SriovRole, netdev: Option<String>) -
             Vec::new()
         },
         pkey: None,
+        rdma_link: None,
         vdpa: Vec::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! Pools on a machine with two PFs of four VFs each, one of them an uplink's PF, and a NIC without SR-IOV.
 
 use expect_test::{Expect, expect};
-use sriov_host::snapshot::{LinkType, PciClass, PciId};
+use sriov_host::snapshot::{LinkType, PciClass, PciId, RdmaLink};
 use sriov_host::{IfName, VfIndex};
 
 use super::*;
@@ -42,6 +42,7 @@ fn function(
         acpi_index: None,
         rdma: Vec::new(),
         pkey: None,
+        rdma_link: None,
         vdpa: Vec::new(),
     }
 }
@@ -336,6 +337,35 @@ fn rare_properties_are_matched() {
             .map(|device| device.id.to_string())
             .collect();
         assert_eq!(devices.join(" "), expected, "{selectors}");
+    }
+}
+
+#[test]
+fn infiniband_without_ipoib_is_selected_by_link_type_and_partition() {
+    let mut snapshot = machine();
+    let pf = snapshot.functions.get_mut(&"0000:01:00.0".parse().unwrap());
+    let pf = pf.unwrap();
+    pf.netdevs.clear();
+    pf.rdma_link = Some(RdmaLink::Infiniband { is_active: false });
+    let vf = snapshot.functions.get_mut(&"0000:01:10.1".parse().unwrap());
+    vf.unwrap().pkey = Some("0x8001".to_owned());
+    for (selectors, expected) in [
+        (
+            r#"{"linkTypes": ["infiniband"], "drivers": ["igbvf"]}"#,
+            "0000:01:10.1 0000:01:10.2 0000:01:10.3",
+        ),
+        (r#"{"pKeys": ["0x1"]}"#, "0000:01:10.1"),
+    ] {
+        let config =
+            format!(r#"{{"resourceList": [{{"resourceName": "a", "selectors": {selectors}}}]}}"#);
+        let config = ResourceList::parse(&config, "x.y").unwrap();
+        let plan = plan_pools(&snapshot, &config, &NodeUses::new());
+        let ids: Vec<String> = plan.pools[0]
+            .ids()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(ids.join(" "), expected, "{selectors}");
     }
 }
 

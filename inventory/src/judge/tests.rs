@@ -10,6 +10,8 @@ use super::*;
 use crate::assign::plan_pools;
 use crate::owners::{Holder, PodDevices, PodHolder};
 
+mod link;
+
 const PF: &str = "0000:01:00.0";
 const VF: [&str; 3] = ["0000:01:10.0", "0000:01:10.1", "0000:01:10.2"];
 const SF: &str = "mlx5_core.sf.1";
@@ -78,6 +80,7 @@ impl Case {
             acpi_index: None,
             rdma: Vec::new(),
             pkey: None,
+            rdma_link: None,
             vdpa: Vec::new(),
         };
         self.snapshot.functions.insert(function.address, function);
@@ -239,66 +242,6 @@ fn an_unreadable_device_is_unhealthy() {
             x/sf: mlx5_core.sf.1
         "]],
     );
-}
-
-#[test]
-fn pf_health_states_what_vfs_need_of_their_pf() {
-    for needs in ["up", "ignore"] {
-        for (is_up, carrier) in [(false, None), (true, Some(false))] {
-            let mut case = Case::new();
-            let config = case.config.replace(
-                r#""selectors""#,
-                &format!(r#""pfHealth": "{needs}", "selectors""#),
-            );
-            case.config = config.leak();
-            case.pf().netdevs[0].is_up = Some(is_up);
-            case.pf().netdevs[0].carrier = carrier;
-            let is_unhealthy = needs == "up" && !is_up;
-            let pools = case.judged().pools;
-            assert_eq!(pools[0].unhealthy.len(), if is_unhealthy { 3 } else { 0 });
-            assert_eq!(pools[2].unhealthy.len(), usize::from(is_unhealthy));
-        }
-    }
-}
-
-#[test]
-fn one_usable_port_is_enough_and_representors_do_not_count() {
-    let mut case = Case::new();
-    case.port("pf0b", None);
-    case.pf().netdevs[0].carrier = Some(false);
-    assert!(case.judged().pools[0].unhealthy.is_empty());
-    case.pf().netdevs[1].is_up = Some(false);
-    let reasons: Vec<_> = case.judged().pools[0].unhealthy.values().cloned().collect();
-    assert_eq!(
-        reasons,
-        vec![Unhealthy::PfWithoutCarrier("pf0".to_owned()); 3]
-    );
-
-    let mut case = Case::new();
-    case.pf().netdevs.clear();
-    case.port("eth4", Some("pf0vf0"));
-    case.port("eth5", Some("p0"));
-    case.pf().netdevs[0].is_up = Some(false);
-    assert!(case.judged().pools[0].unhealthy.is_empty());
-    case.pf().netdevs[1].is_up = Some(false);
-    let reasons: Vec<_> = case.judged().pools[0].unhealthy.values().cloned().collect();
-    assert_eq!(reasons, vec![Unhealthy::PfDown("eth5".to_owned()); 3]);
-}
-
-/// Chelsio: VFs are below functions that have a management device and no port.
-#[test]
-fn management_device_that_is_down_does_not_matter() {
-    let mut case = Case::new();
-    case.pf().netdevs[0].link_type = LinkType::from_arphrd(0xfffe);
-    case.pf().netdevs[0].is_up = Some(false);
-    let pools = case.judged().pools;
-    assert!(pools[0].unhealthy.is_empty(), "{:?}", pools[0].unhealthy);
-    assert_eq!(pools[0].devices[0].link_type, Some(LinkType::Ether));
-    let name = pools[0].devices[0]
-        .pf
-        .as_ref()
-        .and_then(|pf| pf.name.clone());
-    assert_eq!(name.unwrap().as_str(), "pf0");
 }
 
 #[test]

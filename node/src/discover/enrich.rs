@@ -110,6 +110,7 @@ mod tests {
             acpi_index: None,
             rdma: Vec::new(),
             pkey: None,
+            rdma_link: None,
             vdpa: Vec::new(),
         }
     }

@@ -85,6 +85,7 @@ mod tests {
             acpi_index: None,
             rdma: Vec::new(),
             pkey: None,
+            rdma_link: None,
             vdpa: Vec::new(),
         };
         let all = (0..).take(functions).map(function);

@@ -1,0 +1,106 @@
+//! Snapshots that take PFs and unreadable devices from the one before.
+
+use super::*;
+
+fn function(address: &str, role: SriovRole) -> (PciAddress, PciFunction) {
+    let address = address.parse().unwrap();
+    let function = PciFunction {
+        address,
+        incarnation: 0,
+        vendor: PciId(0x8086),
+        device: PciId(0x10c9),
+        class: PciClass(0x02_0000),
+        driver: None,
+        numa_node: None,
+        iommu_group: None,
+        role,
+        netdevs: Vec::new(),
+        acpi_index: None,
+        rdma: Vec::new(),
+        pkey: None,
+        rdma_link: None,
+        vdpa: Vec::new(),
+    };
+    (address, function)
+}
+
+fn machine(pfs: &[(&str, &[&str])]) -> HostSnapshot {
+    let mut snapshot = HostSnapshot::default();
+    for (pf, vfs) in pfs {
+        let role = SriovRole::Pf {
+            total_vfs: 7,
+            vfs: BTreeMap::new(),
+        };
+        snapshot.functions.extend([function(pf, role)]);
+        for vf in *vfs {
+            let pf = pf.parse().unwrap();
+            let role = SriovRole::Vf { pf, index: None };
+            snapshot.functions.extend([function(vf, role)]);
+        }
+    }
+    snapshot
+}
+
+#[test]
+fn pfs_are_taken_with_all_of_their_vfs_or_with_none() {
+    let before = machine(&[
+        ("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"]),
+        ("0000:02:00.0", &["0000:02:10.0"]),
+    ]);
+    let mut now = machine(&[
+        ("0000:01:00.0", &["0000:01:10.2", "0000:01:10.4"]),
+        ("0000:02:00.0", &[]),
+        ("0000:03:00.0", &["0000:03:10.0"]),
+    ]);
+    let pfs = ["0000:01:00.0", "0000:03:00.0"].map(|pf| pf.parse().unwrap());
+    now.take_pfs(&pfs.into(), &before);
+    let expected = machine(&[
+        ("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"]),
+        ("0000:02:00.0", &[]),
+    ]);
+    assert_eq!(now, expected);
+}
+
+#[test]
+fn what_could_not_be_read_is_what_it_was_and_all_else_is_new() {
+    let before = machine(&[("0000:01:00.0", &["0000:01:10.0", "0000:01:10.2"])]);
+    let mut now = machine(&[("0000:01:00.0", &["0000:01:10.2"])]);
+    let read = now.functions.values_mut().last().unwrap();
+    read.driver = Some("vfio-pci".to_owned());
+    let problem = |device: &str| ScanProblem {
+        device: device.to_owned(),
+        reason: "torn".to_owned(),
+    };
+    // The second was not there before, the third is nothing that was known.
+    now.problems = ["0000:01:10.0", "0000:09:10.0", "x"].map(problem).into();
+    let mut expected = before.clone();
+    expected.problems.clone_from(&now.problems);
+    let read = expected.functions.values_mut().last().unwrap();
+    read.driver = Some("vfio-pci".to_owned());
+    now.keep_unreadable(&before);
+    assert_eq!(now, expected);
+}
+
+#[test]
+fn the_vfs_of_a_pf_that_could_not_be_read_keep_their_index() {
+    let mut before = machine(&[("0000:01:00.0", &["0000:01:10.0"])]);
+    let (pf, vf) = (
+        "0000:01:00.0".parse().unwrap(),
+        "0000:01:10.0".parse().unwrap(),
+    );
+    let linked = BTreeMap::from([(VfIndex::new(3), vf)]);
+    if let Some(SriovRole::Pf { vfs, .. }) = before.functions.get_mut(&pf).map(|pf| &mut pf.role) {
+        *vfs = linked;
+    }
+    before.index_vfs();
+    let mut now = before.clone();
+    now.functions.remove(&pf);
+    now.index_vfs();
+    assert_ne!(now.functions.get(&vf), before.functions.get(&vf));
+    now.problems.push(ScanProblem {
+        device: pf.to_string(),
+        reason: "torn".to_owned(),
+    });
+    now.keep_unreadable(&before);
+    assert_eq!(now.functions, before.functions);
+}
