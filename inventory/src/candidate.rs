@@ -57,6 +57,11 @@ impl<'a> Candidate<'a> {
         })
     }
 
+    /// Base class and subclass, for instance `0b40`.
+    pub fn class(&self) -> String {
+        format!("{:04x}", self.hardware.class.0 >> 8)
+    }
+
     /// The same device as if it were not a PF: shows which resources wait for its VFs.
     pub(crate) fn as_if_a_vf(self) -> Self {
         Self {

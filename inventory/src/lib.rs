@@ -8,6 +8,7 @@
 
 pub mod assign;
 pub mod candidate;
+pub mod class_hint;
 pub mod condition;
 pub mod damper;
 pub mod health_changes;

@@ -8,6 +8,7 @@ use sriov_config::ResourceList;
 use sriov_host::HostRoot;
 use sriov_host::snapshot::{HostSnapshot, ScanProblem};
 use sriov_inventory::assign::plan_pools;
+use sriov_inventory::class_hint::class_hint;
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::node_use::{NodeUse, NodeUses};
 use sriov_inventory::offer::Offer;
@@ -114,6 +115,8 @@ pub struct Pipeline {
     is_single: bool,
     /// Offered devices that the node uses.
     in_use: BTreeMap<DeviceId, NodeUse>,
+    /// Hints for resources without devices.
+    hints: BTreeMap<String, String>,
 }
 
 impl Pipeline {
@@ -148,6 +151,7 @@ impl Pipeline {
             tracing::debug!(%device, %reason, "in no pool");
         }
         self.log_in_use(&planned);
+        self.log_hints(&snapshot, config, &planned);
         self.offer.take(snapshot, planned);
     }
 
@@ -175,5 +179,25 @@ impl Pipeline {
             tracing::warn!(%device, %why, "offering a device that the node uses: a resource names its address");
         }
         self.in_use.clone_from(&planned.in_use);
+    }
+
+    /// Logs hints for resources without devices, each once.
+    fn log_hints(&mut self, snapshot: &HostSnapshot, config: &ResourceList, planned: &Pools) {
+        if self.is_single {
+            return;
+        }
+        let resources = config.resources.iter().zip(&planned.pools);
+        let empty = resources.filter(|(_, pool)| pool.devices.is_empty());
+        let hints = empty.filter_map(|(resource, _)| {
+            let hint = class_hint(snapshot, resource)?;
+            Some((resource.name.to_string(), hint.to_string()))
+        });
+        let hints = hints.collect();
+        if self.hints != hints {
+            for (resource, hint) in &hints {
+                tracing::warn!(%resource, "no device: {hint}");
+            }
+            self.hints = hints;
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use sriov_config::resources::{Resource, ResourceName, Selector, Unusable};
 use sriov_inventory::candidate::Candidate;
+use sriov_inventory::class_hint::{class_hint, is_of_other_class};
 use sriov_inventory::condition::{Condition, conditions};
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::judge::unreadable;
@@ -80,6 +81,16 @@ pub(super) fn pool(node: &NodeView, pool: &Pool, paint: Paint) -> String {
         Tone::Good
     };
     let mut text = format!("{}: {}\n", pool.name, paint.tone(tone, &number));
+    let mut resources = node.list.resources.iter();
+    let resource = resources.find(|resource| resource.name == pool.name);
+    let hint = resource.and_then(|resource| class_hint(node.snapshot(), resource));
+    if let Some(hint) = hint.filter(|_| ids.is_empty()) {
+        let _ = writeln!(
+            text,
+            "  {}",
+            paint.tone(Tone::Odd, &format!("warning: {hint}"))
+        );
+    }
     for id in ids {
         let facts = Device::find(node, id).map(|what| what.facts(node));
         let unhealthy = pool.unhealthy.get(id);
@@ -145,7 +156,10 @@ fn device(node: &NodeView, what: Device<'_>, paint: Paint) -> String {
         return text;
     };
     for resource in &node.list.resources {
-        let why = if !candidate.is_for(resource) {
+        let why = if is_of_other_class(&candidate, resource) {
+            let class = candidate.class();
+            format!("its selectors match, but `pciClasses` lacks {class}")
+        } else if !candidate.is_for(resource) {
             format!("it is for {}", resource.device_type)
         } else if is_chosen(&candidate, resource) {
             match home {

@@ -266,7 +266,7 @@ fn device(row: &Row<'_>) -> Value {
         "health": row.health(),
         "unhealthy": row.unhealthy.map(ToString::to_string),
         "holders": row.holders.iter().copied().map(holder).collect::<Vec<_>>(),
-        "leftOut": row.left_out.map(|why| why.to_string()),
+        "leftOut": row.left_out.map(ToString::to_string),
         "findings": row.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
