@@ -47,7 +47,7 @@ pub fn run(with_kubernetes: bool) -> Result<bool> {
     )?;
     report.command(
         "unit and property tests, arrows, house rules",
-        cargo().args(["test", "--quiet", "--workspace"]),
+        cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]),
     )?;
     for package in PACKAGES {
         report.command(
