@@ -70,7 +70,6 @@ fn vf_rebound_during_its_attachment_is_released() {
 fn each_unattachable_vf_has_its_own_sentence() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
-    let before = pf.baseline().unwrap();
     let pod = Netns::new("sentences").unwrap();
     let attachment = attachment(&pod, &vf);
     let says = |words: &str, code: u32| {
@@ -82,6 +81,9 @@ fn each_unattachable_vf_has_its_own_sentence() {
     let unbound = Driver::unbind(&vf).unwrap();
     says("no driver is bound", 7);
     drop(unbound);
+    // The driver may choose a new address when it is bound.
+    pf.reset_vfs(1);
+    let before = pf.baseline().unwrap();
 
     ip(&["link", "set", &pf.netdev, "down"]).unwrap();
     says("is down", 11);
@@ -101,6 +103,7 @@ fn each_unattachable_vf_has_its_own_sentence() {
     says("is not on the host", 7);
     ip(&["-netns", &away.name, "link", "set", &name, "netns", "1"]).unwrap();
     sriov_testkit::node::wait_for("the PF has its earlier state", || {
+        pf.reset_vfs(1);
         pf.baseline().is_ok_and(|now| now == before)
     })
     .unwrap();

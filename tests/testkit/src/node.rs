@@ -64,8 +64,10 @@ impl Pf {
         )
     }
 
+    /// Lets the VFs send their addresses to their PF again.
+    ///
     /// igbvf sends its address when it resets a VF, and does not notice if the PF is in reset and misses the message.
-    fn reset_vfs(&self, count: usize) {
+    pub fn reset_vfs(&self, count: usize) {
         for index in 0..count {
             if let Ok(netdev) = self.vf(index).and_then(|vf| netdev_of(&vf)) {
                 let _ = ip(&["link", "set", &netdev, "up"]);
