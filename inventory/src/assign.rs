@@ -128,7 +128,7 @@ impl Plan<'_> {
         self.assign(&candidate, device, None)
     }
 
-    /// What the node uses one of these network devices for.
+    /// The use of one of these network devices by the node.
     fn node_use(&self, netdevs: &[Netdev]) -> Option<NodeUse> {
         let mut names = netdevs.iter().map(|netdev| netdev.name.as_str());
         names.find_map(|name| self.uplinks.get(name)).cloned()

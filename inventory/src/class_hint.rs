@@ -1,4 +1,4 @@
-//! Devices that a resource selects and that have another PCI class: co-processors such as QAT (0b40) are no accelerators (12) by class.
+//! Devices that a resource selects and that have another PCI class: co-processors such as QAT (0b40) do not have the class of accelerators (12).
 
 use std::collections::BTreeMap;
 use std::fmt;

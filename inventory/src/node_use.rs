@@ -6,7 +6,7 @@ use std::fmt;
 /// The network devices that the node itself uses, by name.
 pub type NodeUses = BTreeMap<String, NodeUse>;
 
-/// What the node uses a network device for.
+/// A use of a network device by the node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeUse {
     /// The use.

@@ -1,6 +1,6 @@
 //! Which network devices of a function are its ports, and which represent a function behind its switch: one rule for both programs.
 //!
-//! `phys_port_name` tells them apart. The kernel makes the names in net/devlink/port.c, `__devlink_port_phys_port_name_get`;
+//! `phys_port_name` distinguishes them. The kernel makes the names in net/devlink/port.c, `__devlink_port_phys_port_name_get`;
 //! drivers without devlink have names of their own, for instance `p0pf0vf3` of `sfc_ef100`.
 
 use super::{LinkType, Netdev};

@@ -341,7 +341,7 @@ fn rare_properties_are_matched() {
 }
 
 #[test]
-fn infiniband_without_ipoib_is_selected_by_link_type_and_partition() {
+fn infiniband_without_ipoib_matches_link_type_and_partition() {
     let mut snapshot = machine();
     let pf = snapshot.functions.get_mut(&"0000:01:00.0".parse().unwrap());
     let pf = pf.unwrap();

@@ -28,7 +28,7 @@ pub(super) struct Row<'a> {
     unhealthy: Option<&'a Unhealthy>,
     /// Why it is in no pool.
     left_out: Option<&'a LeftOut>,
-    /// What the node uses it for, although it is in a pool.
+    /// The use of the device by the node, although it is in a pool.
     node_use: Option<&'a NodeUse>,
     findings: Vec<Finding>,
     holders: Vec<&'a Holder>,

@@ -48,7 +48,7 @@ impl Tree {
         fs::write(path, format!("{text}\n")).unwrap();
     }
 
-    /// What the node uses `eth2` for.
+    /// The use of `eth2` by the node.
     fn found(&self) -> String {
         let host = HostRoot::new(self.0.path());
         let snapshot = sysfs::scan(&host).unwrap();
