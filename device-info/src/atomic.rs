@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// Writes a file with a mode, and creates missing directories.
 ///
@@ -31,6 +31,56 @@ pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     write().inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// Writes a file with a mode, and synchronises it with the disk; creates missing directories, readable by root only.
+///
+/// The temporary name is the same for each process: the caller has a lock, and what a killed writer left is overwritten.
+///
+/// # Errors
+/// When the file could not be replaced; it is unchanged then.
+pub fn replace_durably(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let temporary = temporary(path);
+    let write = || {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
+        file.write_all(text)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })?;
+    File::open(dir)?.sync_all()
+}
+
+/// Removes a file and what a killed [`replace_durably`] left of it, and synchronises the directory; a missing file counts as success.
+///
+/// # Errors
+/// When the file could not be removed.
+pub fn remove_durably(path: &Path) -> io::Result<()> {
+    remove(&temporary(path))?;
+    remove(path)?;
+    match File::open(path.parent().unwrap_or(Path::new("/"))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        dir => dir?.sync_all(),
+    }
+}
+
+/// The temporary file of [`replace_durably`], hidden from watchers of the directory.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
 }
 
 /// Removes a file; a missing file counts as success.
@@ -61,6 +111,23 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_writer_are_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made/file.json");
+        for text in ["long content", "short"] {
+            replace_durably(&path, text.as_bytes(), 0o600).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            fs::write(temporary(&path), "half of a").unwrap();
+        }
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        remove_durably(&path).unwrap();
+        remove_durably(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 0);
+        remove_durably(&dir.path().join("missing/file.json")).unwrap();
     }
 
     #[test]
