@@ -3,4 +3,3 @@
 pub(crate) mod args;
 mod command;
 pub(crate) mod tool;
-mod values;

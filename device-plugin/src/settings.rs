@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sriov_host::HostRoot;
+use sriov_node::flags::RESOURCE_PREFIX;
 use tracing::level_filters::LevelFilter;
 
 /// The settings of the process.
@@ -46,7 +47,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             config_file: "/etc/pcidp/config.json".into(),
-            resource_prefix: "intel.com".to_owned(),
+            resource_prefix: RESOURCE_PREFIX.to_owned(),
             kubelet_dir: "/var/lib/kubelet".into(),
             devinfo_dir: "/var/run/k8s.cni.cncf.io/devinfo/dp".into(),
             cdi_dir: None,

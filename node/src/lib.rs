@@ -7,6 +7,7 @@
 
 pub mod counts;
 pub mod discover;
+pub mod flags;
 pub mod grant;
 pub mod heartbeat;
 pub mod holders;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use sriov_host::HostRoot;
+use sriov_node::flags::{ArgsError, is_true, log_level, metrics_address, prefix};
 
 use super::command::Command;
-use super::values::{ArgsError, is_true, log_level, metrics_address, prefix, registration};
-use crate::settings::Settings;
+use crate::settings::{Registration, Settings};
 
 /// A parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +171,19 @@ impl Line {
     }
 }
 
+fn registration(value: &str) -> Result<Registration, ArgsError> {
+    match value {
+        "auto" => Ok(Registration::Auto),
+        "watcher" => Ok(Registration::Watcher),
+        "legacy" => Ok(Registration::Legacy),
+        _ => Err(ArgsError::Value {
+            flag: "registration",
+            value: value.to_owned(),
+            allowed: "auto, watcher, legacy",
+        }),
+    }
+}
+
 /// Skips a logging flag of the Go program; returns whether it is one.
 fn skip(flag: &str, parser: &mut Parser) -> Result<bool, ArgsError> {
     match flag {
@@ -185,7 +198,6 @@ fn skip(flag: &str, parser: &mut Parser) -> Result<bool, ArgsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Registration;
 
     fn read(line: &str) -> Result<Invocation, ArgsError> {
         parse(

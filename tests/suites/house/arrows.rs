@@ -33,6 +33,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "sriov-dra-driver",
+        &[
+            "sriov-host",
+            "sriov-config",
+            "sriov-device-info",
+            "sriov-inventory",
+            "sriov-node",
+        ],
+    ),
+    (
         "sriov-cni",
         &["sriov-host", "sriov-config", "sriov-device-info"],
     ),
@@ -58,6 +68,21 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "netlink-sys",
         ],
         "the device plugin holds no netlink",
+    ),
+    (
+        "sriov-dra-driver",
+        &[
+            "netlink-proto",
+            "netlink-packet-route",
+            "netlink-packet-core",
+            "netlink-sys",
+        ],
+        "the DRA driver holds no netlink",
+    ),
+    (
+        "sriov-device-plugin",
+        &["kube", "k8s-openapi", "rustls"],
+        "the device plugin has no access to the API server",
     ),
     (
         "sriov-cni",
@@ -191,7 +216,7 @@ fn the_inventory_reads_no_host() {
 
 #[test]
 fn no_program_that_ships_has_the_fake_kernel() {
-    for package in ["sriov-cni", "sriov-device-plugin"] {
+    for package in ["sriov-cni", "sriov-device-plugin", "sriov-dra-driver"] {
         assert!(has_host_feature(package, "sysfs"));
         assert!(!has_host_feature(package, "fake"), "{package}");
     }

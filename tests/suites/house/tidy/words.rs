@@ -22,6 +22,7 @@ const DONE: &[&str] = &[
     "device-info/",
     "device-plugin/",
     "docs/",
+    "dra-driver/",
     "host/",
     "inventory/",
     "node/",

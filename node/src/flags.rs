@@ -1,22 +1,25 @@
-//! The values of flags, and what is wrong with them.
+//! The values of the flags that the daemons share, and what is wrong with them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use sriov_config::resources::ResourceName;
 use tracing::level_filters::LevelFilter;
 
-use crate::settings::{Registration, Settings};
+/// The prefix of resources that name none, without the flag.
+pub const RESOURCE_PREFIX: &str = "intel.com";
 
 /// A wrong command line.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArgsError {
+pub enum ArgsError {
     /// An unknown flag, or a flag without its value.
     #[error("{0}")]
     Flag(#[from] lexopt::Error),
     /// A value that a flag cannot have.
     #[error("--{flag} `{value}` is not one of {allowed}")]
     Value {
+        /// The flag.
         flag: &'static str,
+        /// The value.
         value: String,
         /// The allowed values.
         allowed: &'static str,
@@ -24,6 +27,7 @@ pub(crate) enum ArgsError {
     /// A subcommand without its operand.
     #[error("`{command}` needs {operand}")]
     Operand {
+        /// The subcommand.
         command: &'static str,
         /// The missing operand.
         operand: &'static str,
@@ -31,7 +35,7 @@ pub(crate) enum ArgsError {
 }
 
 /// A flag with or without value, as Go's `flag` accepts it (`strconv.ParseBool`).
-pub(super) fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, ArgsError> {
+pub fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, ArgsError> {
     match value {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
@@ -44,7 +48,7 @@ pub(super) fn is_true(flag: &'static str, value: Option<&str>) -> Result<bool, A
 }
 
 /// An address, a port on loopback, or an empty text for no address.
-pub(super) fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsError> {
+pub fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsError> {
     if value.is_empty() {
         return Ok(None);
     }
@@ -61,9 +65,9 @@ pub(super) fn metrics_address(value: String) -> Result<Option<SocketAddr>, ArgsE
 }
 
 /// A resource prefix; an empty one is the default, as in a resource.
-pub(super) fn prefix(value: String) -> Result<String, ArgsError> {
+pub fn prefix(value: String) -> Result<String, ArgsError> {
     if value.is_empty() {
-        return Ok(Settings::default().resource_prefix);
+        return Ok(RESOURCE_PREFIX.to_owned());
     }
     match ResourceName::new(&value, "any") {
         Ok(_) => Ok(value),
@@ -75,21 +79,8 @@ pub(super) fn prefix(value: String) -> Result<String, ArgsError> {
     }
 }
 
-pub(super) fn registration(value: &str) -> Result<Registration, ArgsError> {
-    match value {
-        "auto" => Ok(Registration::Auto),
-        "watcher" => Ok(Registration::Watcher),
-        "legacy" => Ok(Registration::Legacy),
-        _ => Err(ArgsError::Value {
-            flag: "registration",
-            value: value.to_owned(),
-            allowed: "auto, watcher, legacy",
-        }),
-    }
-}
-
 /// A number is a verbosity of the Go program, which ignores it: every manifest passes 10.
-pub(super) fn log_level(value: &str) -> Result<LevelFilter, ArgsError> {
+pub fn log_level(value: &str) -> Result<LevelFilter, ArgsError> {
     match value {
         "error" => Ok(LevelFilter::ERROR),
         "warn" | "warning" => Ok(LevelFilter::WARN),

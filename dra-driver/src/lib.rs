@@ -1,0 +1,50 @@
+//! The DRA driver: publishes the pools of this node to the API server as `ResourceSlices`, and prepares claims for the kubelet.
+//!
+//! What is found, judged and granted is in `sriov-inventory` and `sriov-node`; here is what the API server and the kubelet's DRA plugin API need.
+//! Start at [`api`] for the API server, at [`cli::args`] for the command line.
+
+#![forbid(unsafe_code)]
+
+#[allow(dead_code, reason = "the publisher uses all of it")]
+mod api;
+mod cli;
+pub mod proto;
+#[allow(dead_code, reason = "the publisher uses all of it")]
+mod settings;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+
+use sriov_host::chain;
+
+use crate::cli::args::{self, Invocation};
+use crate::cli::claim;
+
+/// Runs the program with its command line; the first word is the program's name.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let environment = |name: &str| std::env::var(name).ok();
+    match args::parse(words, environment) {
+        Ok(invocation) => execute(invocation).unwrap_or_else(|error| fail(1, &chain(&*error))),
+        Err(error) => fail(2, &format!("{error}; --help lists the flags")),
+    }
+}
+
+fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build()?;
+    match invocation {
+        Invocation::Print(text) => stdout().write_all(text.as_bytes())?,
+        Invocation::ExplainClaim(settings, claim) => {
+            let text = runtime.block_on(claim::explain(&settings, &claim))?;
+            stdout().write_all(text.as_bytes())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fail(code: u8, sentence: &str) -> ExitCode {
+    let _ = writeln!(stderr(), "sriov-dra-driver: {sentence}");
+    ExitCode::from(code)
+}
