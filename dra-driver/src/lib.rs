@@ -1,6 +1,6 @@
 //! The DRA driver: publishes the pools of this node to the API server as `ResourceSlices`, and prepares claims for the kubelet.
 //!
-//! What is found, judged and granted is in `sriov-inventory` and `sriov-node`; here is what the API server and the kubelet's DRA plugin API need.
+//! Discovery, health and grants are in `sriov-inventory` and `sriov-node`; here is what the API server and the kubelet's DRA plugin API need.
 //! Start at [`api`] for the API server, at [`cli::args`] for the command line.
 
 #![forbid(unsafe_code)]

@@ -11,10 +11,10 @@ use hyper::header::RETRY_AFTER;
 use hyper::{Method, Request, Response};
 use tower::{Layer, Service};
 
-/// A server that asks for a longer pause is tried again after this one.
+/// A server that requests a longer pause is tried again after this one.
 const LONGEST: Duration = Duration::from_mins(5);
 
-/// What was observed; shared.
+/// The observations; shared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observed(Arc<Mutex<Notes>>);
 
