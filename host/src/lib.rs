@@ -49,7 +49,7 @@ pub use chain::chain;
 pub use guid::Guid;
 pub use ifname::IfName;
 pub use mac::MacAddr;
-pub use pci::PciAddress;
+pub use pci::{PciAddress, PcieRoot};
 pub use raw_name::RawName;
 pub use root::HostRoot;
 pub use snapshot::HostSnapshot;

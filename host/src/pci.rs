@@ -1,4 +1,4 @@
-//! The PCI address newtype; nothing here reads a device.
+//! Newtypes of the PCI bus: the address of a function, and the root complex above it; nothing here reads a device.
 
 use std::fmt;
 use std::str::FromStr;
@@ -84,19 +84,63 @@ impl fmt::Display for PciAddress {
     }
 }
 
+/// A PCI root complex in the kernel's spelling `pcidddd:bb`, the name of its directory in `/sys/devices`
+/// (drivers/pci/probe.c, `pci_register_host_bridge`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PcieRoot {
+    domain: u32,
+    bus: u8,
+}
+
+/// A text that does not name a PCI root complex.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a PCI root: expected `pcidddd:bb` in hexadecimal")]
+pub struct InvalidPcieRoot {
+    text: String,
+}
+
+impl FromStr for PcieRoot {
+    type Err = InvalidPcieRoot;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_root(text).ok_or_else(|| InvalidPcieRoot {
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for PcieRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { domain, bus } = self;
+        write!(f, "pci{domain:04x}:{bus:02x}")
+    }
+}
+
+fn parse_root(text: &str) -> Option<PcieRoot> {
+    let (domain, bus) = text.strip_prefix("pci")?.split_once(':')?;
+    Some(PcieRoot {
+        domain: parse_domain(domain)?,
+        bus: u8::try_from(hex(bus, 2, 2)?).ok()?,
+    })
+}
+
 fn parse(text: &str) -> Option<PciAddress> {
     let (domain, rest) = text.split_once(':')?;
     let (bus, rest) = rest.split_once(':')?;
     let (device, function) = rest.split_once('.')?;
     let address = PciAddress {
-        domain: hex(domain, 4, 8)?,
+        domain: parse_domain(domain)?,
         bus: u8::try_from(hex(bus, 2, 2)?).ok()?,
         device: u8::try_from(hex(device, 2, 2)?).ok()?,
         function: u8::try_from(hex(function, 1, 1)?).ok()?,
     };
-    // `00010000` and `10000` would be one device with two names: only the kernel's shortest form is accepted.
-    let canonical = domain.len() == 4 || !domain.starts_with('0');
-    (canonical && address.device < 32 && address.function < 8).then_some(address)
+    (address.device < 32 && address.function < 8).then_some(address)
+}
+
+/// `00010000` and `10000` would be one device with two names: only the kernel's shortest form is accepted.
+fn parse_domain(digits: &str) -> Option<u32> {
+    let is_shortest = digits.len() == 4 || !digits.starts_with('0');
+    hex(digits, 4, 8).filter(|_| is_shortest)
 }
 
 fn hex(digits: &str, min: usize, max: usize) -> Option<u32> {
@@ -148,6 +192,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn root_is_the_name_of_a_root_complex_and_nothing_else() {
+        for text in ["pci0000:20", "pci10000:e1"] {
+            assert_eq!(text.parse::<PcieRoot>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "pci",
+            "pci0000",
+            "0000:20",
+            "pci0000:2",
+            "pci00000:20",
+            "pci0000:20:00.0",
+            "platform",
+        ] {
+            let error = text.parse::<PcieRoot>().unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn round_trips(domain: u32, bus: u8, device in 0u8..32, function in 0u8..8) {
@@ -156,8 +220,15 @@ mod tests {
         }
 
         #[test]
+        fn root_round_trips(domain: u32, bus: u8) {
+            let root = PcieRoot { domain, bus };
+            prop_assert_eq!(root.to_string().parse(), Ok(root));
+        }
+
+        #[test]
         fn never_panics(text in ".{0,24}") {
             let _ = text.parse::<PciAddress>();
+            let _ = text.parse::<PcieRoot>();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The result of one scan: an immutable snapshot of this machine's PCI functions; plain data, no I/O.
 
+mod example;
 mod port;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +8,7 @@ use std::fmt;
 
 pub use self::port::uplink;
 use crate::ifname::IfName;
-use crate::pci::PciAddress;
+use crate::pci::{PciAddress, PcieRoot};
 use crate::vf::VfIndex;
 
 /// All PCI functions of this machine at one moment.
@@ -132,12 +133,16 @@ pub struct PciFunction {
     pub driver: Option<String>,
     /// NUMA node; `None` if the kernel reports -1.
     pub numa_node: Option<u32>,
+    /// Root complex above it; `None` for a VF, which has that of its PF, and for a function whose root is not directly in `/sys/devices`.
+    pub pcie_root: Option<PcieRoot>,
     /// IOMMU group and whether it is a no-IOMMU group of vfio.
     pub iommu_group: Option<IommuGroup>,
     /// Place in the SR-IOV topology.
     pub role: SriovRole,
     /// Network devices in this network namespace, sorted by port and name; empty while the netdev is in a pod or a userspace driver is bound.
     pub netdevs: Vec<Netdev>,
+    /// Speed of its uplink in Mbit/s, read for PFs only; `None` while the link is down.
+    pub speed: Option<u32>,
     /// Index from the firmware (`acpi_index`).
     pub acpi_index: Option<String>,
     /// Names of its RDMA devices, sorted.
@@ -154,6 +159,15 @@ impl PciFunction {
     /// The network device through which its VFs are configured ([`uplink`]).
     pub fn uplink(&self) -> Option<&Netdev> {
         uplink(&self.netdevs)
+    }
+
+    /// Whether its VFs are ports of a switch that the host configures through their representors.
+    ///
+    /// `phys_switch_id` alone does not show that mode: `ice` has it in legacy mode too.
+    pub fn is_switchdev(&self) -> bool {
+        let is_of_switch = |netdev: &Netdev| netdev.phys_switch_id.is_some();
+        let mut netdevs = self.netdevs.iter();
+        netdevs.any(|netdev| is_of_switch(netdev) && netdev.is_representor())
     }
 
     /// The network devices of the function itself, one for each port: without representors and management devices.

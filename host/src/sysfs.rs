@@ -217,6 +217,7 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
             SriovRole::None
         };
         let is_vf = matches!(role, SriovRole::Vf { .. });
+        let netdevs = netdevs::among(device, &names, is_vf)?;
         let rdma = if has("infiniband") {
             device.sorted("infiniband")?
         } else {
@@ -232,8 +233,13 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
             numa_node: device
                 .decimal::<i64>("numa_node")?
                 .and_then(|node| u32::try_from(node).ok()),
+            pcie_root: if is_vf { None } else { device.pcie_root()? },
             iommu_group: iommu_group(device)?,
-            netdevs: netdevs::among(device, &names, is_vf)?,
+            speed: match &role {
+                SriovRole::Pf { .. } => netdevs::speed(device, &netdevs)?,
+                SriovRole::Vf { .. } | SriovRole::None => None,
+            },
+            netdevs,
             acpi_index: if has("acpi_index") {
                 device.text("acpi_index")?
             } else {

@@ -92,6 +92,7 @@ impl Plan<'_> {
             id: DeviceId::Function(function.address),
             driver: self.shared_driver(driver),
             numa_node: function.numa_node,
+            pcie_root: candidate.pf.pcie_root,
             pf: pf.map(|pf| self.shared_pf(pf)),
             vendor: function.vendor,
             device: function.device,
@@ -116,6 +117,7 @@ impl Plan<'_> {
             id: DeviceId::Subfunction(subfunction.name.clone()),
             driver: self.shared_driver(driver),
             numa_node: pf.numa_node,
+            pcie_root: pf.pcie_root,
             pf: Some(self.shared_pf(pf)),
             vendor: pf.vendor,
             device: pf.device,
@@ -145,9 +147,14 @@ impl Plan<'_> {
 
     fn shared_pf(&mut self, pf: &PciFunction) -> Arc<Pf> {
         let shared = self.pfs.entry(pf.address).or_insert_with(|| {
-            let name = pf.uplink().map(|netdev| netdev.name.clone());
-            let address = pf.address;
-            Arc::new(Pf { address, name })
+            Arc::new(Pf {
+                address: pf.address,
+                name: pf.uplink().map(|netdev| netdev.name.clone()),
+                vendor: pf.vendor,
+                device: pf.device,
+                speed: pf.speed,
+                is_switchdev: pf.is_switchdev(),
+            })
         });
         Arc::clone(shared)
     }

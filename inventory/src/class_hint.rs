@@ -64,28 +64,17 @@ fn is_specific(selector: &Selector) -> bool {
 #[cfg(test)]
 mod tests {
     use sriov_config::ResourceList;
-    use sriov_host::snapshot::{PciClass, PciFunction, PciId, SriovRole};
+    use sriov_host::snapshot::{PciClass, PciFunction, PciId};
 
     use super::*;
 
     /// Two VFs of a QAT, and a bridge of the same vendor.
     fn machine() -> HostSnapshot {
         let function = |address: &str, device: u16, class: u32, driver: &str| PciFunction {
-            address: address.parse().unwrap(),
-            incarnation: 1,
-            vendor: PciId(0x8086),
             device: PciId(device),
             class: PciClass(class),
             driver: Some(driver.to_owned()),
-            numa_node: None,
-            iommu_group: None,
-            role: SriovRole::None,
-            netdevs: Vec::new(),
-            acpi_index: None,
-            rdma: Vec::new(),
-            pkey: None,
-            rdma_link: None,
-            vdpa: Vec::new(),
+            ..PciFunction::example(address.parse().unwrap())
         };
         let functions = [
             function("0000:3d:01.0", 0x37c9, 0x0b_4000, "vfio-pci"),

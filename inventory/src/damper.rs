@@ -84,27 +84,14 @@ mod tests {
     use std::sync::Arc;
 
     use sriov_config::resources::{PfHealth, ResourceName};
-    use sriov_host::snapshot::PciId;
 
     use super::*;
-    use crate::pool::{Extras, Pool, PoolDevice};
+    use crate::pool::{Pool, PoolDevice};
 
     const ID: &str = "0000:01:10.0";
 
     fn pools(is_healthy: bool) -> Pools {
-        let device = PoolDevice {
-            id: ID.parse().unwrap(),
-            driver: "igbvf".into(),
-            numa_node: None,
-            pf: None,
-            vendor: PciId(0x8086),
-            device: PciId(0x10ca),
-            vf_index: None,
-            link_type: None,
-            has_rdma: false,
-            representor: None,
-            extras: Extras::default(),
-        };
+        let device = PoolDevice::example(ID.parse().unwrap());
         let why = (!is_healthy).then(|| (device.id.clone(), Unhealthy::PfMissing));
         Pools {
             pools: vec![Pool {

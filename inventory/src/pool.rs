@@ -1,11 +1,13 @@
 //! A pool: the devices of one resource, with everything that a front end needs to offer them.
 
+mod example;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sriov_config::resources::{PfHealth, ResourceName, VdpaType};
 use sriov_host::snapshot::{LinkType, PciId};
-use sriov_host::{IfName, PciAddress, VfIndex};
+use sriov_host::{IfName, PciAddress, PcieRoot, VfIndex};
 
 use crate::id::DeviceId;
 use crate::node_use::NodeUse;
@@ -63,6 +65,8 @@ pub struct PoolDevice {
     pub driver: Arc<str>,
     /// NUMA node.
     pub numa_node: Option<u32>,
+    /// Root complex above it; absent when sysfs does not show it.
+    pub pcie_root: Option<PcieRoot>,
     /// The PF of a VF or a subfunction; shared by its devices.
     pub pf: Option<Arc<Pf>>,
     /// Vendor id; a subfunction has that of its PF.
@@ -95,6 +99,14 @@ pub struct Pf {
     pub address: PciAddress,
     /// Name of its network device, in switchdev mode that of the uplink; absent while a userspace driver is bound.
     pub name: Option<IfName>,
+    /// Vendor id.
+    pub vendor: PciId,
+    /// Device id.
+    pub device: PciId,
+    /// Speed of its link in Mbit/s; absent while the link is down.
+    pub speed: Option<u32>,
+    /// Whether its VFs and subfunctions are ports of a switch with representors.
+    pub is_switchdev: bool,
 }
 
 /// What a selector adds for the pod, apart from the device itself.

@@ -23,22 +23,14 @@ type Ids = BTreeSet<String>;
 fn function(address: &str, seed: u16, role: SriovRole, netdev: Option<String>) -> PciFunction {
     let pick = |shift: u16| seed >> shift & 1 == 1;
     let netdev = netdev.map(|name| Netdev {
-        name: name.parse().unwrap(),
-        ifindex: 1,
         link_type: if pick(0) {
             LinkType::Ether
         } else {
             LinkType::Infiniband
         },
-        is_up: Some(true),
-        carrier: Some(true),
-        altnames: Vec::new(),
-        phys_switch_id: None,
-        phys_port_name: None,
+        ..Netdev::example(name.parse().unwrap())
     });
     PciFunction {
-        address: address.parse().unwrap(),
-        incarnation: 1,
         vendor: PciId(if pick(1) { 0x8086 } else { 0x15b3 }),
         device: PciId(if pick(2) { 0x154c } else { 0x1018 }),
         class: PciClass(if pick(3) || pick(4) {
@@ -47,8 +39,6 @@ fn function(address: &str, seed: u16, role: SriovRole, netdev: Option<String>) -
             0x12_0000
         }),
         driver: (pick(5) || pick(6)).then(|| if pick(7) { "vfio-pci" } else { "iavf" }.to_owned()),
-        numa_node: None,
-        iommu_group: None,
         role,
         netdevs: netdev.into_iter().collect(),
         acpi_index: pick(8).then(|| "1".to_owned()),
@@ -57,9 +47,7 @@ fn function(address: &str, seed: u16, role: SriovRole, netdev: Option<String>) -
         } else {
             Vec::new()
         },
-        pkey: None,
-        rdma_link: None,
-        vdpa: Vec::new(),
+        ..PciFunction::example(address.parse().unwrap())
     }
 }
 

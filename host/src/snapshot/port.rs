@@ -104,14 +104,10 @@ mod tests {
                 1
             };
             Netdev {
-                name: fields[0].parse().unwrap(),
-                ifindex: 1,
                 link_type: LinkType::from_arphrd(kind),
-                is_up: Some(true),
-                carrier: Some(true),
-                altnames: Vec::new(),
                 phys_switch_id: text(fields[2]),
                 phys_port_name: text(fields[1]),
+                ..Netdev::example(fields[0].parse().unwrap())
             }
         });
         netdevs.collect()

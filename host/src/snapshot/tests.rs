@@ -5,21 +5,8 @@ use super::*;
 fn function(address: &str, role: SriovRole) -> (PciAddress, PciFunction) {
     let address = address.parse().unwrap();
     let function = PciFunction {
-        address,
-        incarnation: 0,
-        vendor: PciId(0x8086),
-        device: PciId(0x10c9),
-        class: PciClass(0x02_0000),
-        driver: None,
-        numa_node: None,
-        iommu_group: None,
         role,
-        netdevs: Vec::new(),
-        acpi_index: None,
-        rdma: Vec::new(),
-        pkey: None,
-        rdma_link: None,
-        vdpa: Vec::new(),
+        ..PciFunction::example(address)
     };
     (address, function)
 }

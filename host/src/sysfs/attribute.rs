@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::pci::PcieRoot;
+
 /// An attribute is at most a page long, and the first read returns it whole (Documentation/filesystems/sysfs.rst).
 const PAGE: usize = 4096;
 /// Most names of attributes below a device, with those of a network device, are shorter.
@@ -105,6 +107,15 @@ impl Device {
         let name = Path::new(name);
         let target = self.optional(name, fs::read_link(&*self.at(name)))?;
         Ok(target.and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned())))
+    }
+
+    /// The root complex in the path of the device below `/sys/devices`; absent where another device is above it, as on some ARM machines.
+    pub(super) fn pcie_root(&self) -> Result<Option<PcieRoot>, AttributeError> {
+        let target = self.optional(&self.path, fs::read_link(&self.path))?;
+        let target = target.unwrap_or_default();
+        let mut names = target.iter().skip_while(|name| *name != "devices");
+        let root = names.nth(1).and_then(|name| name.to_str()?.parse().ok());
+        Ok(root)
     }
 
     /// The names in a directory that are text, in any order; none if there is no such directory.

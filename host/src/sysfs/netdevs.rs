@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::attribute::{AttributeError, Device};
 use crate::ifname::IfName;
 use crate::raw_name::RawName;
-use crate::snapshot::{LinkType, Netdev};
+use crate::snapshot::{LinkType, Netdev, uplink};
 
 /// `IFF_UP` (`include/uapi/linux/if.h`).
 const IFF_UP: u32 = 1;
@@ -78,6 +78,17 @@ pub(super) fn first_index(device: &Device) -> Result<Option<u32>, AttributeError
         }
     }
     Ok(None)
+}
+
+/// Speed of the uplink in Mbit/s; absent while the kernel does not know it (`SPEED_UNKNOWN`, -1).
+///
+/// Not part of [`among`]: the kernel queries the driver, so that each representor would cost a firmware command.
+pub(super) fn speed(device: &Device, netdevs: &[Netdev]) -> Result<Option<u32>, AttributeError> {
+    let Some(uplink) = uplink(netdevs) else {
+        return Ok(None);
+    };
+    let speed: Option<i64> = device.decimal(format!("net/{}/speed", uplink.name))?;
+    Ok(speed.and_then(|speed| u32::try_from(speed).ok()))
 }
 
 fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {

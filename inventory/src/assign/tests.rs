@@ -18,32 +18,13 @@ fn function(
     netdev: Option<&str>,
     role: SriovRole,
 ) -> PciFunction {
-    let netdev = netdev.map(|name| Netdev {
-        name: name.parse().unwrap(),
-        ifindex: 1,
-        link_type: LinkType::Ether,
-        is_up: Some(true),
-        carrier: Some(true),
-        altnames: Vec::new(),
-        phys_switch_id: None,
-        phys_port_name: None,
-    });
+    let netdev = netdev.map(|name| Netdev::example(name.parse().unwrap()));
     PciFunction {
-        address: address.parse().unwrap(),
-        incarnation: 1,
-        vendor: PciId(0x8086),
-        device: PciId(0x10ca),
-        class: PciClass(0x02_0000),
         driver: driver.map(str::to_owned),
         numa_node: Some(0),
-        iommu_group: None,
         role,
         netdevs: netdev.into_iter().collect(),
-        acpi_index: None,
-        rdma: Vec::new(),
-        pkey: None,
-        rdma_link: None,
-        vdpa: Vec::new(),
+        ..PciFunction::example(address.parse().unwrap())
     }
 }
 
@@ -223,14 +204,9 @@ fn a_vf_without_netdev_has_the_link_type_of_its_pf() {
 #[test]
 fn a_representor_is_found_by_the_name_of_its_port() {
     let port = |name: &str, port: &str, switch: Option<&str>| Netdev {
-        name: name.parse().unwrap(),
-        ifindex: 1,
-        link_type: LinkType::Ether,
-        is_up: Some(true),
-        carrier: Some(true),
-        altnames: Vec::new(),
         phys_switch_id: switch.map(str::to_owned),
         phys_port_name: Some(port.to_owned()),
+        ..Netdev::example(name.parse().unwrap())
     };
     let mut pf = function("0000:01:00.0", None, None, SriovRole::None);
     pf.netdevs = vec![
@@ -429,4 +405,41 @@ fn subfunctions_match_by_their_own_facts_and_their_pf() {
         left_out.into_iter().collect::<Vec<_>>(),
         [("mlx5_core.sf.3".parse().unwrap(), LeftOut::NoPf)]
     );
+}
+
+#[test]
+fn devices_share_what_is_known_of_their_pf() {
+    let mut snapshot = machine();
+    let pf = snapshot.functions.get_mut(&"0000:01:00.0".parse().unwrap());
+    let pf = pf.unwrap();
+    pf.pcie_root = Some("pci0000:20".parse().unwrap());
+    pf.speed = Some(25_000);
+    pf.device = PciId(0x1017);
+    let representor = Netdev {
+        phys_switch_id: Some("b8".to_owned()),
+        phys_port_name: Some("pf0vf0".to_owned()),
+        ..Netdev::example("rep0".parse().unwrap())
+    };
+    pf.netdevs.push(representor);
+    let config =
+        r#"{"resourceList": [{"resourceName": "a", "selectors": {"drivers": ["igbvf"]}}]}"#;
+    let config = ResourceList::parse(config, "x.y").unwrap();
+    let pools = plan_pools(&snapshot, &config, &NodeUses::new());
+    let lines = pools.pools[0].devices.iter().map(|device| {
+        let pf = device.pf.as_ref().unwrap();
+        let root = device.pcie_root.map(|root| root.to_string());
+        format!(
+            "{}: {root:?}, PF {} {:?} Mbit/s, switchdev {}\n",
+            device.id, pf.device, pf.speed, pf.is_switchdev
+        )
+    });
+    expect![[r#"
+        0000:01:10.1: Some("pci0000:20"), PF 1017 Some(25000) Mbit/s, switchdev true
+        0000:01:10.2: Some("pci0000:20"), PF 1017 Some(25000) Mbit/s, switchdev true
+        0000:01:10.3: Some("pci0000:20"), PF 1017 Some(25000) Mbit/s, switchdev true
+        0000:02:10.1: None, PF 10ca None Mbit/s, switchdev false
+        0000:02:10.2: None, PF 10ca None Mbit/s, switchdev false
+        0000:02:10.3: None, PF 10ca None Mbit/s, switchdev false
+    "#]]
+    .assert_eq(&lines.collect::<String>());
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use sriov_config::ResourceList;
-use sriov_host::snapshot::{LinkType, PciClass, PciId, SriovRole, Subfunction};
+use sriov_host::snapshot::{LinkType, SriovRole, Subfunction};
 
 use super::*;
 use crate::assign::plan_pools;
@@ -67,21 +67,9 @@ impl Case {
 
     fn add(&mut self, address: &str, driver: &str, role: SriovRole) {
         let function = PciFunction {
-            address: address.parse().unwrap(),
-            incarnation: 1,
-            vendor: PciId(0x8086),
-            device: PciId(0x10ca),
-            class: PciClass(0x02_0000),
             driver: Some(driver.to_owned()),
-            numa_node: None,
-            iommu_group: None,
             role,
-            netdevs: Vec::new(),
-            acpi_index: None,
-            rdma: Vec::new(),
-            pkey: None,
-            rdma_link: None,
-            vdpa: Vec::new(),
+            ..PciFunction::example(address.parse().unwrap())
         };
         self.snapshot.functions.insert(function.address, function);
     }
@@ -97,14 +85,9 @@ impl Case {
 
     fn port(&mut self, name: &str, port: Option<&str>) {
         let port = Netdev {
-            name: name.parse().unwrap(),
-            ifindex: 1,
-            link_type: LinkType::Ether,
-            is_up: Some(true),
-            carrier: Some(true),
-            altnames: Vec::new(),
             phys_switch_id: port.map(|_| "01".to_owned()),
             phys_port_name: port.map(str::to_owned),
+            ..Netdev::example(name.parse().unwrap())
         };
         self.pf().netdevs.push(port);
     }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sriov_host::snapshot::PciId;
 
 use super::*;
-use crate::pool::{Extras, Pf};
+use crate::pool::Pf;
 
 const POLICIES: [AllocationPolicy; 3] = [
     AllocationPolicy::Packed,
@@ -16,20 +15,9 @@ const POLICIES: [AllocationPolicy; 3] = [
 
 fn device(address: &str, numa_node: Option<u32>, pf: &str) -> PoolDevice {
     PoolDevice {
-        id: address.parse().unwrap(),
-        driver: "".into(),
         numa_node,
-        pf: Some(Arc::new(Pf {
-            address: pf.parse().unwrap(),
-            name: None,
-        })),
-        vendor: PciId(0x8086),
-        device: PciId(0x10ca),
-        vf_index: None,
-        link_type: None,
-        has_rdma: false,
-        representor: None,
-        extras: Extras::default(),
+        pf: Some(Arc::new(Pf::example(pf.parse().unwrap()))),
+        ..PoolDevice::example(address.parse().unwrap())
     }
 }
 

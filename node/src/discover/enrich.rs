@@ -75,7 +75,7 @@ fn with_profiles(snapshot: &HostSnapshot, config: &ResourceList) -> Vec<PciAddre
 
 #[cfg(test)]
 mod tests {
-    use sriov_host::snapshot::{LinkType, Netdev, PciClass, PciId};
+    use sriov_host::snapshot::Netdev;
 
     use super::*;
 
@@ -86,32 +86,11 @@ mod tests {
     }
 
     fn function(address: &str, netdev: Option<&str>, role: SriovRole) -> PciFunction {
-        let netdev = netdev.map(|name| Netdev {
-            name: name.parse().unwrap(),
-            ifindex: 1,
-            link_type: LinkType::Ether,
-            is_up: Some(true),
-            carrier: Some(true),
-            altnames: Vec::new(),
-            phys_switch_id: None,
-            phys_port_name: None,
-        });
+        let netdev = netdev.map(|name| Netdev::example(name.parse().unwrap()));
         PciFunction {
-            address: address.parse().unwrap(),
-            incarnation: 1,
-            vendor: PciId(0x8086),
-            device: PciId(0x10ca),
-            class: PciClass(0x02_0000),
-            driver: None,
-            numa_node: None,
-            iommu_group: None,
             role,
             netdevs: netdev.into_iter().collect(),
-            acpi_index: None,
-            rdma: Vec::new(),
-            pkey: None,
-            rdma_link: None,
-            vdpa: Vec::new(),
+            ..PciFunction::example(address.parse().unwrap())
         }
     }
 

@@ -57,7 +57,7 @@ fn functions(snapshot: &HostSnapshot, pf: PciAddress) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use sriov_host::snapshot::{PciClass, PciFunction, PciId};
+    use sriov_host::snapshot::PciFunction;
 
     use super::*;
 
@@ -68,25 +68,12 @@ mod tests {
         let pf: PciAddress = PF.parse().unwrap();
         let vf = |index: u8| format!("0000:01:10.{index}").parse().unwrap();
         let function = |index: u8| PciFunction {
-            address: if index == 0 { pf } else { vf(index) },
-            incarnation: 1,
-            vendor: PciId(0x8086),
-            device: PciId(0x10ca),
-            class: PciClass(0x02_0000),
-            driver: None,
-            numa_node: None,
-            iommu_group: None,
             role: if index == 0 {
                 SriovRole::None
             } else {
                 SriovRole::Vf { pf, index: None }
             },
-            netdevs: Vec::new(),
-            acpi_index: None,
-            rdma: Vec::new(),
-            pkey: None,
-            rdma_link: None,
-            vdpa: Vec::new(),
+            ..PciFunction::example(if index == 0 { pf } else { vf(index) })
         };
         let all = (0..).take(functions).map(function);
         HostSnapshot {

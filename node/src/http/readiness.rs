@@ -58,27 +58,15 @@ mod tests {
     use std::sync::Arc;
 
     use sriov_config::resources::{PfHealth, ResourceName};
-    use sriov_host::snapshot::PciId;
+
     use sriov_inventory::owners::PodDevices;
-    use sriov_inventory::pool::{Extras, Pool, PoolDevice};
+    use sriov_inventory::pool::{Pool, PoolDevice};
 
     use super::*;
     use crate::counts::Metrics;
 
     fn pools(ids: &[&str]) -> Pools {
-        let device = |id: &&str| PoolDevice {
-            id: id.parse().unwrap(),
-            driver: "igbvf".into(),
-            numa_node: None,
-            pf: None,
-            vendor: PciId(0x8086),
-            device: PciId(0x10ca),
-            vf_index: None,
-            link_type: None,
-            has_rdma: false,
-            representor: None,
-            extras: Extras::default(),
-        };
+        let device = |id: &&str| PoolDevice::example(id.parse().unwrap());
         let pool = Pool {
             name: ResourceName::new("x.y", "vf").unwrap(),
             pf_health: PfHealth::default(),

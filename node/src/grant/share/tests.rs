@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sriov_config::resources::{PfHealth, ResourceName};
-use sriov_host::snapshot::PciId;
 use sriov_host::sysfs::nodes::RdmaNodes;
 use sriov_inventory::pool::{Extras, Pf};
 
@@ -32,21 +31,15 @@ fn pool() -> Pool {
 
 fn device(driver: &str, extras: Extras) -> PoolDevice {
     let pf = Pf {
-        address: "0000:01:00.0".parse().unwrap(),
         name: Some("pf0".parse().unwrap()),
+        ..Pf::example("0000:01:00.0".parse().unwrap())
     };
     PoolDevice {
-        id: ID.parse().unwrap(),
         driver: driver.into(),
-        numa_node: None,
         pf: Some(Arc::new(pf)),
-        vendor: PciId(0x8086),
-        device: PciId(0x10ca),
-        vf_index: None,
-        link_type: None,
-        has_rdma: false,
         representor: Some("eth5".parse().unwrap()),
         extras,
+        ..PoolDevice::example(ID.parse().unwrap())
     }
 }
 

@@ -5,28 +5,14 @@ use std::sync::Arc;
 use sriov_config::resources::PfHealth;
 use sriov_device_info::DeviceInfo;
 use sriov_device_info::info::Pci;
-use sriov_host::snapshot::PciId;
 use sriov_inventory::owners::{ClaimHolder, PodDevices, PodHolder};
-use sriov_inventory::pool::Extras;
 
 use super::*;
 
 const ID: &str = "0000:01:10.0";
 
 fn pools() -> Pools {
-    let device = PoolDevice {
-        id: ID.parse().unwrap(),
-        driver: "igbvf".into(),
-        numa_node: None,
-        pf: None,
-        vendor: PciId(0x8086),
-        device: PciId(0x10ca),
-        vf_index: None,
-        link_type: None,
-        has_rdma: false,
-        representor: None,
-        extras: Extras::default(),
-    };
+    let device = PoolDevice::example(ID.parse().unwrap());
     Pools {
         pools: vec![Pool {
             name: key().0,

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use expect_test::expect;
 use sriov_config::ResourceList;
 use sriov_config::resources::PfHealth;
-use sriov_host::snapshot::PciId;
 use sriov_inventory::owners::PodDevices;
-use sriov_inventory::pool::{Extras, LeftOut, Pf, Pool, PoolDevice};
+use sriov_inventory::pool::{LeftOut, Pf, Pool, PoolDevice};
 use sriov_inventory::unhealthy::Unhealthy;
 
 use super::*;
@@ -23,21 +22,13 @@ fn page_of_a_small_machine() -> String {
 fn page_with(has_exporter_names: bool) -> String {
     let name = ResourceName::new("x.y", "vf").unwrap();
     let pf = Pf {
-        address: "0000:01:00.0".parse().unwrap(),
         name: Some("pf0".parse().unwrap()),
+        ..Pf::example("0000:01:00.0".parse().unwrap())
     };
     let device = PoolDevice {
-        id: ID.parse().unwrap(),
-        driver: "igbvf".into(),
         numa_node: Some(1),
         pf: Some(Arc::new(pf)),
-        vendor: PciId(0x8086),
-        device: PciId(0x10ca),
-        vf_index: None,
-        link_type: None,
-        has_rdma: false,
-        representor: None,
-        extras: Extras::default(),
+        ..PoolDevice::example(ID.parse().unwrap())
     };
     let pools = Pools {
         pools: vec![Pool {
