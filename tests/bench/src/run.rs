@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use sriov_lab::architecture::Architecture;
 use sriov_lab::cache::Cache;
 use sriov_lab::checkout::workspace;
 use sriov_lab::peers::{self, PCI_IDS, PEER_BIN, PEER_DEVICE_PLUGIN};
@@ -52,7 +53,7 @@ pub fn run(words: &[String]) -> Result<()> {
 fn measure(part: &str, options: &Options) -> Result<Vec<Figure>> {
     if part == "device-plugin" {
         let ours = Subject {
-            program: build::dist()?.device_plugin,
+            program: build::dist(Architecture::Amd64)?.device_plugin,
             pci_ids: None,
         };
         let subject = |program: &PathBuf| -> Result<Subject> {

@@ -6,30 +6,56 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::architecture::Architecture;
 use crate::checkout::{cargo, target, workspace};
 use crate::progress;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// The binaries that ship.
+/// The binaries that ship, for one architecture.
 #[derive(Clone, Debug)]
 pub struct Dist {
+    /// What they run on.
+    pub architecture: Architecture,
     /// The CNI plugin.
     pub cni: PathBuf,
     /// The device plugin.
     pub device_plugin: PathBuf,
 }
 
-/// Builds the static, stripped binaries that ship into `target/dist/`.
-pub fn dist() -> Result<Dist> {
-    progress::step("building the binaries that ship", || {
-        dist_of(workspace(), &static_target(), &target().join("dist"))
+impl Dist {
+    /// All programs.
+    pub fn programs(&self) -> [&Path; 2] {
+        [&self.cni, &self.device_plugin]
+    }
+}
+
+/// Builds the static, stripped binaries that ship into `target/dist/`; those of another architecture than the node's into a directory of its name below.
+///
+/// # Errors
+/// If something for the architecture is missing on this machine, or a build fails.
+pub fn dist(architecture: Architecture) -> Result<Dist> {
+    architecture.prepare()?;
+    let mut to = target().join("dist");
+    if architecture != Architecture::Amd64 {
+        to.push(architecture.name());
+    }
+    let step = format!(
+        "building the binaries that ship for {}",
+        architecture.name()
+    );
+    progress::step(&step, || {
+        dist_of(architecture, workspace(), &static_target(), &to)
     })
 }
 
 /// Builds the binaries that ship from a checkout; the same sources give the same bytes, wherever the checkout and cargo's home are.
-pub fn dist_of(checkout: &Path, scratch: &Path, to: &Path) -> Result<Dist> {
+pub fn dist_of(
+    architecture: Architecture,
+    checkout: &Path,
+    scratch: &Path,
+    to: &Path,
+) -> Result<Dist> {
     let dist = Dist {
+        architecture,
         cni: to.join("sriov"),
         device_plugin: to.join("sriov-device-plugin"),
     };
@@ -40,9 +66,9 @@ pub fn dist_of(checkout: &Path, scratch: &Path, to: &Path) -> Result<Dist> {
         ("sriov-device-plugin", "release", &dist.device_plugin),
     ] {
         let name = to.file_name().context("a binary without a name")?;
-        let from = scratch.join(TARGET).join(profile).join(name);
+        let from = scratch.join(architecture.target()).join(profile).join(name);
         let words = ["build", "--package", package, "--profile", profile];
-        static_cargo(checkout, scratch, &remapped, &words)?;
+        static_cargo(architecture, checkout, scratch, &remapped, &words)?;
         install(&from, to)?;
     }
     Ok(dist)
@@ -60,7 +86,10 @@ fn cargo_home() -> Result<PathBuf> {
 pub fn guest_binary(package: &str, name: &str) -> Result<PathBuf> {
     progress::step(&format!("building {name}"), || {
         own_cargo(&["build", "--package", package, "--bin", name])?;
-        Ok(static_target().join(TARGET).join("debug").join(name))
+        Ok(static_target()
+            .join(Architecture::Amd64.target())
+            .join("debug")
+            .join(name))
     })
 }
 
@@ -95,10 +124,17 @@ fn static_target() -> PathBuf {
 
 /// cargo for a static build of our own checkout.
 fn own_cargo(words: &[&str]) -> Result<String> {
-    static_cargo(workspace(), &static_target(), &[], words)
+    static_cargo(
+        Architecture::Amd64,
+        workspace(),
+        &static_target(),
+        &[],
+        words,
+    )
 }
 
 fn static_cargo(
+    architecture: Architecture,
     checkout: &Path,
     scratch: &Path,
     flags: &[String],
@@ -113,11 +149,12 @@ fn static_cargo(
     let output = cargo()
         .current_dir(checkout)
         .arg(command)
-        .args(["--quiet", "--target", TARGET, "--target-dir"])
+        .args(["--quiet", "--target", architecture.target(), "--target-dir"])
         .arg(scratch)
         .args(rest)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .envs(architecture.environment())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo")?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::checkout::cargo;
 use crate::kubernetes::{self, render};
 use crate::qemu::{Job, Output};
-use crate::{build, check, gate, plain, ship};
+use crate::{arm64, build, check, gate, plain, release, ship};
 
 /// The output of `cargo lab help`.
 pub const HELP: &str = "\
@@ -30,9 +30,15 @@ usage: cargo lab COMMAND
                     suites with real Kubernetes components on the node (needs Go); the suite `life`
                     creates and deletes its pods N times (default 2)
   shell             a shell on the node; `poweroff -f` ends it
-  dist              the static binaries that ship, in target/dist/
-  image [--verify]  the container images that ship, in target/dist/images.tar; --verify builds
-                    them a second time from a copy of the sources, and compares
+  dist [--target amd64|arm64|all]
+                    the static binaries that ship, in target/dist/ (default: amd64)
+  image [--verify] [--target amd64|arm64|all]
+                    the container images that ship, in target/dist/images.tar, for both architectures
+                    (or one); --verify builds them a second time from a copy of the sources, and compares
+  arm64             runs the programs for arm64 in QEMU's emulation of one process
+  release [DIR | --verify]
+                    a complete release in DIR (default: target/release-VERSION): images, chart, manifests,
+                    binaries, bills of materials, changelog entry, checksums; --verify makes it twice and compares
   help              this text
 
 environment
@@ -57,9 +63,11 @@ pub fn main(words: &[String]) -> ExitCode {
         ["manifests"] => render::run(false),
         ["manifests", "--write"] => render::run(true),
         ["shell"] => shell(),
-        ["dist"] => build::dist().map(|_| true),
-        ["image"] => ship::run(false),
-        ["image", "--verify"] => ship::run(true),
+        ["dist", words @ ..] => ship::dist(words),
+        ["image", words @ ..] => ship::run(words),
+        ["arm64"] => arm64::run(),
+        ["release", "--verify"] => release::check(),
+        ["release", words @ ..] => release::run(words),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(true)

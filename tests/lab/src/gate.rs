@@ -1,16 +1,15 @@
 //! `cargo lab test`: every check that a change must pass, the cheap ones first.
 
 use std::process::Command;
-use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::cache::Cache;
 use crate::checkout::{cargo, workspace};
 use crate::kubernetes::{self, ROUNDS, render};
 use crate::report::{Planned, Report};
 use crate::suites::{Kind, Suites};
-use crate::{check, plain, progress};
+use crate::{arm64, check, plain, release, tools};
 
 const PACKAGES: &[&[&str]] = &[
     &["sriov-host"],
@@ -72,9 +71,9 @@ pub fn run(with_kubernetes: bool) -> Result<bool> {
     if with_kubernetes {
         let (kubernetes, _plane) = kubernetes::prepare(&[], ROUNDS)?;
         report.nodes(vec![plain, kubernetes])?;
-        let started = Instant::now();
-        let is_same = render::run(false)?;
-        report.add("rendered manifests", is_same, started.elapsed());
+        report.step("rendered manifests", || render::run(false))?;
+        arm64::check(&mut report)?;
+        report.step("a release, twice", release::check)?;
     } else {
         report.nodes(vec![plain])?;
     }
@@ -109,29 +108,9 @@ fn passed_on() -> Vec<String> {
     set.collect()
 }
 
-/// The cargo-deny of this machine, or else one that is built into the cache.
+/// cargo-deny, in the checkout.
 fn deny(cache: &Cache) -> Result<Command> {
-    let own = cache.path("tools/bin/cargo-deny");
-    let on_machine = Command::new("cargo-deny")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !on_machine && !own.exists() {
-        let installed = progress::step("building cargo-deny, once (some minutes)", || {
-            cargo()
-                .args(["install", "--quiet", "--locked", "cargo-deny", "--root"])
-                .arg(cache.path("tools"))
-                .status()
-        });
-        if !installed.context("cannot start cargo")?.success() {
-            bail!("cannot install cargo-deny: its messages are above");
-        }
-    }
-    let mut command = if on_machine {
-        Command::new("cargo-deny")
-    } else {
-        Command::new(own)
-    };
+    let mut command = Command::new(tools::cargo_tool(cache, "cargo-deny")?);
     command.current_dir(workspace());
     Ok(command)
 }

@@ -11,15 +11,15 @@ mod podman;
 pub mod render;
 mod schemas;
 mod structs;
-mod tools;
+pub(crate) mod tools;
 
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::Result;
 
 use self::control::ControlPlane;
 use self::files::{add_texts, add_with_libraries};
+use crate::architecture::Architecture;
 use crate::build;
 use crate::cache::Cache;
 use crate::debian::first_of;
@@ -99,9 +99,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let mut report = Report::default();
     report.nodes(vec![planned])?;
     if names.is_empty() {
-        let started = Instant::now();
-        let is_same = render::run(false)?;
-        report.add("rendered manifests", is_same, started.elapsed());
+        report.step("rendered manifests", || render::run(false))?;
     }
     Ok(report.print())
 }
@@ -115,7 +113,7 @@ pub(crate) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlP
     let parts = debian::node_parts(&cache)?;
     let debian = debian::packages(&cache, LAYOUT, PACKAGES)?;
     let programs = go::programs(&cache)?;
-    let binaries = build::dist()?;
+    let binaries = build::dist(Architecture::Amd64)?;
     let suites = Suites::build(Kind::Kube, names)?;
     let mut node = Node::new(&cache, &parts)?;
     let disk = disk::make(&cache, &node.run_path("disk"))?;
@@ -169,7 +167,7 @@ pub(crate) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlP
     }
     add_peers(&cache, &mut node)?;
     let images = node.run_path("virtfn.tar");
-    oci::write(&ship::images(&binaries), &images)?;
+    oci::write(&ship::images(std::slice::from_ref(&binaries)), &images)?;
     node.add_file("lab/images/virtfn.tar", &images)?;
     suites.add_to(&mut node)?;
     let planned = Planned {
@@ -210,9 +208,12 @@ fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<(
     add_texts(node, FILES)?;
     let image = Image {
         name: "localhost/pod:1".to_owned(),
-        files: vec![(
-            "bin/busybox".to_owned(),
-            first_of(&parts.guest, "bin/busybox")?,
+        builds: vec![(
+            Architecture::Amd64,
+            vec![(
+                "bin/busybox".to_owned(),
+                first_of(&parts.guest, "bin/busybox")?,
+            )],
         )],
         entrypoint: ENTRYPOINT.map(str::to_owned).to_vec(),
         ..Image::default()

@@ -9,6 +9,8 @@
     reason = "a command-line tool for people: printing is its job"
 )]
 
+pub mod architecture;
+pub mod arm64;
 pub mod build;
 pub mod cache;
 pub mod check;
@@ -27,7 +29,9 @@ pub mod peers;
 pub mod plain;
 pub mod progress;
 pub mod qemu;
+pub mod release;
 pub mod report;
 pub mod ship;
 pub mod suites;
+mod tools;
 pub mod wait;

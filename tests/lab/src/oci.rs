@@ -1,4 +1,4 @@
-//! Writes container images as an OCI image layout in a tar: one layer per image, the same bytes from the same files.
+//! Writes container images as an OCI image layout in a tar: one layer per image and architecture, the same bytes from the same files.
 //!
 //! Formats: the OCI image specification 1.1 (`image-layout.md`, `manifest.md`, `config.md`) and ustar (POSIX.1-2017, `pax`).
 
@@ -8,15 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::architecture::Architecture;
 use crate::digest::sha256;
+
+/// Files of an image: path in the image without a leading `/`, file of this machine. All are executable.
+pub type Files = Vec<(String, PathBuf)>;
 
 /// An image to write.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     /// Name with its tag.
     pub name: String,
-    /// Files: path in the image without a leading `/`, file of this machine. All are executable.
-    pub files: Vec<(String, PathBuf)>,
+    /// The files for each architecture; an image for several is an image index with one manifest for each.
+    pub builds: Vec<(Architecture, Files)>,
     /// Program and first arguments.
     pub entrypoint: Vec<String>,
     /// User and group by number; the runtime's default when empty.
@@ -25,35 +29,86 @@ pub struct Image {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A file of a layout: its name and its bytes.
+type LayoutFile = (String, Vec<u8>);
+
 /// Name and digest of a written image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// Name with its tag.
     pub name: String,
-    /// Digest of its manifest, `sha256:..`.
+    /// Digest of its manifest, or of its index if it has several architectures: `sha256:..`.
     pub digest: String,
 }
 
-/// Writes images into one tar, which `docker load` reads too; blobs that images share are stored once.
+/// An image layout: everything that the files of `image-layout.md` contain.
+#[derive(Debug, Default)]
+struct Layout {
+    blobs: BTreeMap<String, Vec<u8>>,
+    manifests: Vec<Value>,
+    /// What `docker load` reads instead of the index: the first architecture of each image.
+    docker: Vec<Value>,
+}
+
+/// Writes images as an image layout into one tar, which `docker load` reads too; blobs that images share are stored once.
 ///
 /// # Errors
 /// If a file of an image cannot be read, or the tar cannot be written.
 pub fn write(images: &[Image], to: &Path) -> Result<Vec<Written>> {
-    let mut blobs = BTreeMap::new();
-    let (mut manifests, mut docker, mut written) = (Vec::new(), Vec::new(), Vec::new());
+    let (files, written) = layout(images)?;
+    let mut tar = Tar::new();
+    for (name, bytes) in &files {
+        tar.file(name, bytes)?;
+    }
+    std::fs::write(to, tar.finish()?).with_context(|| format!("cannot write {}", to.display()))?;
+    Ok(written)
+}
+
+/// The files of the layout in their order, and what was written.
+fn layout(images: &[Image]) -> Result<(Vec<LayoutFile>, Vec<Written>)> {
+    let mut layout = Layout::default();
+    let mut written = Vec::new();
     for image in images {
-        let layer = layer(image)?;
-        let layer_digest = sha256(&layer);
-        let config = serde_json::to_vec(&config(image, &layer_digest))?;
-        let config_digest = sha256(&config);
-        let manifest = serde_json::to_vec(&json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptor("config.v1+json", &config_digest, &config),
-            "layers": [descriptor("layer.v1.tar", &layer_digest, &layer)],
-        }))?;
-        let digest = sha256(&manifest);
-        let mut named = descriptor("manifest.v1+json", &digest, &manifest);
+        let digest = layout.add(image)?;
+        written.push(Written {
+            name: image.name.clone(),
+            digest,
+        });
+    }
+    let index = json!({ "schemaVersion": 2, "manifests": layout.manifests });
+    let mut files = vec![
+        (
+            "oci-layout".to_owned(),
+            br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+        ),
+        ("index.json".to_owned(), serde_json::to_vec(&index)?),
+        (
+            "manifest.json".to_owned(),
+            serde_json::to_vec(&layout.docker)?,
+        ),
+    ];
+    let blob = |(digest, bytes)| (format!("blobs/sha256/{digest}"), bytes);
+    files.extend(layout.blobs.into_iter().map(blob));
+    Ok((files, written))
+}
+
+impl Layout {
+    /// Adds an image, and gives the digest by which it is named.
+    fn add(&mut self, image: &Image) -> Result<String> {
+        let mut manifests = Vec::new();
+        for (architecture, files) in &image.builds {
+            manifests.push(self.add_build(image, *architecture, files)?);
+        }
+        let mut named = match manifests.as_slice() {
+            [only] => only.clone(),
+            several => {
+                let kind = "application/vnd.oci.image.index.v1+json";
+                let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": several });
+                self.add_blob("index.v1+json", serde_json::to_vec(&index)?)
+            }
+        };
+        let digest = named.get("digest").and_then(Value::as_str);
+        let digest = digest.context("a descriptor without a digest")?.to_owned();
         if let Value::Object(fields) = &mut named {
             // containerd and podman take the name from one annotation each.
             fields.insert(
@@ -61,37 +116,68 @@ pub fn write(images: &[Image], to: &Path) -> Result<Vec<Written>> {
                 json!({ "io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": image.name }),
             );
         }
-        manifests.push(named);
-        docker.push(json!({
-            "Config": format!("blobs/sha256/{config_digest}"),
-            "RepoTags": [image.name],
-            "Layers": [format!("blobs/sha256/{layer_digest}")],
-        }));
-        written.push(Written {
-            name: image.name.clone(),
-            digest: format!("sha256:{digest}"),
+        self.manifests.push(named);
+        Ok(digest)
+    }
+
+    /// Adds the image for one architecture, and gives the descriptor of its manifest.
+    fn add_build(
+        &mut self,
+        image: &Image,
+        architecture: Architecture,
+        files: &Files,
+    ) -> Result<Value> {
+        let layer = self.add_blob("layer.v1.tar", layer(files)?);
+        let layer_digest = layer.get("digest").cloned().unwrap_or_default();
+        let config = config(image, architecture, &layer_digest);
+        let config = self.add_blob("config.v1+json", serde_json::to_vec(&config)?);
+        let is_first = image.builds.first().map(|(first, _)| *first) == Some(architecture);
+        if is_first {
+            self.docker.push(json!({
+                "Config": blob_path(&config),
+                "RepoTags": [image.name],
+                "Layers": [blob_path(&layer)],
+            }));
+        }
+        let manifest = serde_json::to_vec(&json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config,
+            "layers": [layer],
+        }))?;
+        let mut manifest = self.add_blob("manifest.v1+json", manifest);
+        if let Value::Object(fields) = &mut manifest {
+            fields.insert(
+                "platform".to_owned(),
+                json!({ "architecture": architecture.name(), "os": "linux" }),
+            );
+        }
+        Ok(manifest)
+    }
+
+    /// Stores bytes, and gives their descriptor.
+    fn add_blob(&mut self, kind: &str, bytes: Vec<u8>) -> Value {
+        let digest = sha256(&bytes);
+        let descriptor = json!({
+            "mediaType": format!("application/vnd.oci.image.{kind}"),
+            "digest": format!("sha256:{digest}"),
+            "size": bytes.len(),
         });
-        blobs.extend([
-            (config_digest, config),
-            (digest, manifest),
-            (layer_digest, layer),
-        ]);
+        self.blobs.insert(digest, bytes);
+        descriptor
     }
-    let index = json!({ "schemaVersion": 2, "manifests": manifests });
-    let mut tar = Tar::new();
-    tar.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    tar.file("index.json", &serde_json::to_vec(&index)?)?;
-    tar.file("manifest.json", &serde_json::to_vec(&docker)?)?;
-    for (digest, bytes) in &blobs {
-        tar.file(&format!("blobs/sha256/{digest}"), bytes)?;
-    }
-    std::fs::write(to, tar.finish()?).with_context(|| format!("cannot write {}", to.display()))?;
-    Ok(written)
 }
 
-fn layer(image: &Image) -> Result<Vec<u8>> {
+/// The file of the blob that a descriptor names.
+fn blob_path(descriptor: &Value) -> String {
+    let digest = descriptor.get("digest").and_then(Value::as_str);
+    let digest = digest.unwrap_or_default().trim_start_matches("sha256:");
+    format!("blobs/sha256/{digest}")
+}
+
+fn layer(files: &Files) -> Result<Vec<u8>> {
     let mut layer = Tar::new();
-    let mut files = image.files.clone();
+    let mut files = files.clone();
     files.sort();
     for (name, source) in &files {
         let text =
@@ -101,9 +187,9 @@ fn layer(image: &Image) -> Result<Vec<u8>> {
     layer.finish()
 }
 
-fn config(image: &Image, layer_digest: &str) -> Value {
+fn config(image: &Image, architecture: Architecture, layer_digest: &Value) -> Value {
     json!({
-        "architecture": "amd64",
+        "architecture": architecture.name(),
         "os": "linux",
         "config": {
             "Entrypoint": image.entrypoint,
@@ -111,16 +197,8 @@ fn config(image: &Image, layer_digest: &str) -> Value {
             "User": image.user,
             "Labels": image.labels,
         },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
+        "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
         "history": [{ "created_by": "virtfn" }],
-    })
-}
-
-fn descriptor(kind: &str, digest: &str, bytes: &[u8]) -> Value {
-    json!({
-        "mediaType": format!("application/vnd.oci.image.{kind}"),
-        "digest": format!("sha256:{digest}"),
-        "size": bytes.len(),
     })
 }
 
@@ -150,62 +228,4 @@ impl Tar {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn image_is_readable_and_the_same_every_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("program");
-        std::fs::write(&program, "text").unwrap();
-        let image = |name: &str| Image {
-            name: name.to_owned(),
-            files: vec![("bin/x".into(), program.clone())],
-            entrypoint: vec!["/bin/x".into()],
-            user: "0:0".into(),
-            labels: BTreeMap::from([("a".into(), "b".into())]),
-        };
-        let images = [image("localhost/x:1"), image("localhost/y:1")];
-        let (first, second) = (dir.path().join("1.tar"), dir.path().join("2.tar"));
-        let written = write(&images, &first).unwrap();
-        assert_eq!(write(&images, &second).unwrap(), written);
-        assert_eq!(
-            std::fs::read(&first).unwrap(),
-            std::fs::read(&second).unwrap()
-        );
-        let list = Command::new("tar").arg("-tf").arg(&first).output().unwrap();
-        assert!(list.status.success());
-        let names = String::from_utf8(list.stdout).unwrap();
-        assert!(
-            names.starts_with("oci-layout\nindex.json\nmanifest.json\nblobs/sha256/"),
-            "{names}"
-        );
-        // Images that differ only in their names share all blobs.
-        assert_eq!(names.lines().count(), 3 + 3);
-        let json = |name: &str| -> Value {
-            let unpacked = Command::new("tar")
-                .args(["-xOf"])
-                .arg(&first)
-                .arg(name)
-                .output();
-            serde_json::from_slice(&unpacked.unwrap().stdout).unwrap()
-        };
-        let (index, docker) = (json("index.json"), json("manifest.json"));
-        for (number, Written { name, digest }) in written.iter().enumerate() {
-            let at = |pointer: &str| index.pointer(&format!("/manifests/{number}/{pointer}"));
-            assert_eq!(at("digest").unwrap(), digest.as_str());
-            assert_eq!(
-                at("annotations/io.containerd.image.name").unwrap(),
-                name.as_str()
-            );
-            let at = |pointer: &str| docker.pointer(&format!("/{number}/{pointer}")).unwrap();
-            assert_eq!(at("RepoTags/0"), name.as_str());
-            let config = json(at("Config").as_str().unwrap());
-            assert_eq!(config.pointer("/config/User").unwrap(), "0:0");
-            assert_eq!(config.pointer("/config/Labels/a").unwrap(), "b");
-            assert!(names.contains(at("Layers/0").as_str().unwrap()));
-        }
-    }
-}
+mod tests;

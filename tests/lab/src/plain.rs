@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::architecture::Architecture;
 use crate::cache::Cache;
 use crate::qemu::Node;
 use crate::{build, debian};
@@ -10,7 +11,7 @@ use crate::{build, debian};
 pub fn prepare() -> Result<(Cache, Node)> {
     let cache = Cache::open()?;
     let parts = debian::node_parts(&cache)?;
-    let binaries = build::dist()?;
+    let binaries = build::dist(Architecture::Amd64)?;
     let mut node = Node::new(&cache, &parts)?;
     node.add_file("opt/cni/bin/sriov", &binaries.cni)?;
     node.add_file("opt/virtfn/sriov-device-plugin", &binaries.device_plugin)?;

@@ -52,6 +52,14 @@ impl Report {
         Ok(())
     }
 
+    /// Runs a check of the lab's own.
+    pub(crate) fn step(&mut self, name: &str, check: impl FnOnce() -> Result<bool>) -> Result<()> {
+        let started = Instant::now();
+        let has_passed = progress::step(name, check)?;
+        self.add(name, has_passed, started.elapsed());
+        Ok(())
+    }
+
     /// Runs the suites of all nodes at the same time: one thread emulates each node.
     pub(crate) fn nodes(&mut self, mut all: Vec<Planned>) -> Result<()> {
         if all.len() > 1 {

@@ -1,31 +1,28 @@
-//! `cargo lab image`: the container images that ship, one for the device plugin and one for the CNI plugin's installer.
+//! `cargo lab dist` and `cargo lab image`: the programs and the container images that ship, for each architecture.
 //!
-//! Both images share one layer, which a node stores once. It contains the two static programs, without shell or library.
+//! There is one image for the device plugin and one for the CNI plugin's installer.
+//! Both share one layer per architecture, which a node stores once. It contains the static programs, without shell or library.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::architecture::Architecture;
 use crate::build::{self, Dist};
-use crate::checkout::{VERSION, target, workspace};
-use crate::oci::{self, Image, Written};
+use crate::checkout::{VERSION, copy_sources, target};
+use crate::oci::{self, Files, Image, Written};
 use crate::progress;
 
-/// The images of one build of the binaries.
-pub fn images(dist: &Dist) -> Vec<Image> {
-    let files = vec![
-        ("usr/bin/sriov".to_owned(), dist.cni.clone()),
-        (
-            "usr/bin/sriov-device-plugin".to_owned(),
-            dist.device_plugin.clone(),
-        ),
-    ];
+/// The images of the binaries of some architectures.
+pub fn images(all: &[Dist]) -> Vec<Image> {
+    let builds: Vec<_> = all
+        .iter()
+        .map(|dist| (dist.architecture, files(dist)))
+        .collect();
     let image = |name: &str, description: &str, entrypoint: &[&str]| Image {
         // A runtime never pulls a name below `localhost` from a registry.
         name: format!("localhost/{name}:{VERSION}"),
-        files: files.clone(),
+        builds: builds.clone(),
         entrypoint: entrypoint.iter().map(|word| (*word).to_owned()).collect(),
         // Root owns the kubelet's sockets and the directory of the plugins; the manifests need no user then.
         user: "0:0".to_owned(),
@@ -45,6 +42,17 @@ pub fn images(dist: &Dist) -> Vec<Image> {
     ]
 }
 
+/// The files of an image.
+fn files(dist: &Dist) -> Files {
+    vec![
+        ("usr/bin/sriov".to_owned(), dist.cni.clone()),
+        (
+            "usr/bin/sriov-device-plugin".to_owned(),
+            dist.device_plugin.clone(),
+        ),
+    ]
+}
+
 fn labels(name: &str, description: &str) -> BTreeMap<String, String> {
     let label = |(key, value): (&str, &str)| {
         let key = format!("org.opencontainers.image.{key}");
@@ -60,14 +68,38 @@ fn labels(name: &str, description: &str) -> BTreeMap<String, String> {
     .into()
 }
 
-/// Builds the images into `target/dist/images.tar` and prints their names; with `is_verified`, compares them with a second build.
+/// Builds the binaries for the architectures that the words name, or for the node's, and prints their paths.
+///
+/// # Errors
+/// If the words name no architecture, or a build fails.
+pub fn dist(words: &[&str]) -> Result<bool> {
+    for architecture in architectures(words, &[Architecture::Amd64])? {
+        for file in build::dist(architecture)?.programs() {
+            println!("{}", file.display());
+        }
+    }
+    Ok(true)
+}
+
+/// Builds the images into `target/dist/images.tar` and prints their names; with `--verify`, compares them with a second build.
 ///
 /// # Errors
 /// If an image cannot be built or written.
-pub fn run(is_verified: bool) -> Result<bool> {
-    let dist = build::dist()?;
+pub fn run(words: &[&str]) -> Result<bool> {
+    let is_verified = words.contains(&"--verify");
+    let words: Vec<&str> = words
+        .iter()
+        .copied()
+        .filter(|it| *it != "--verify")
+        .collect();
+    let architectures = architectures(&words, &Architecture::ALL)?;
+    let built: Vec<Dist> = architectures
+        .iter()
+        .copied()
+        .map(build::dist)
+        .collect::<Result<_>>()?;
     let tar = target().join("dist/images.tar");
-    let written = oci::write(&images(&dist), &tar)?;
+    let written = oci::write(&images(&built), &tar)?;
     for Written { name, digest } in &written {
         println!("{name}@{digest}");
     }
@@ -75,7 +107,7 @@ pub fn run(is_verified: bool) -> Result<bool> {
     if !is_verified {
         return Ok(true);
     }
-    let again = build_again()?;
+    let again = build_again(&architectures)?;
     let is_same = again == written;
     for Written { name, digest } in &again {
         println!("{name}@{digest} (from a copy of the sources)");
@@ -84,40 +116,59 @@ pub fn run(is_verified: bool) -> Result<bool> {
     Ok(is_same)
 }
 
+/// The architectures that `--target` names; `otherwise` without it.
+fn architectures(words: &[&str], otherwise: &[Architecture]) -> Result<Vec<Architecture>> {
+    match words {
+        [] => Ok(otherwise.to_vec()),
+        ["--target", "all"] => Ok(Architecture::ALL.to_vec()),
+        ["--target", word] => Architecture::of(word)
+            .map(|one| vec![one])
+            .with_context(|| {
+                format!("`{word}` is no architecture: --target takes amd64, arm64 or all")
+            }),
+        other => bail!(
+            "unknown words `{}`: `cargo lab help` lists the options",
+            other.join(" ")
+        ),
+    }
+}
+
 /// Builds the images from scratch in another directory.
-fn build_again() -> Result<Vec<Written>> {
+fn build_again(architectures: &[Architecture]) -> Result<Vec<Written>> {
     let elsewhere = tempfile::Builder::new()
         .prefix("verify-")
         .tempdir_in(target())?;
     let checkout = elsewhere.path().join("another/checkout");
     copy_sources(&checkout)?;
-    let dist = progress::step("building them again from a copy", || {
-        let to = elsewhere.path().join("dist");
-        build::dist_of(&checkout, &elsewhere.path().join("scratch"), &to)
+    let dist = |architecture: Architecture| {
+        let to = elsewhere.path().join("dist").join(architecture.name());
+        build::dist_of(
+            architecture,
+            &checkout,
+            &elsewhere.path().join("scratch"),
+            &to,
+        )
+    };
+    let built = progress::step("building them again from a copy", || {
+        let all = architectures.iter().copied();
+        all.map(dist).collect::<Result<Vec<Dist>>>()
     })?;
-    oci::write(&images(&dist), &elsewhere.path().join("images.tar"))
+    oci::write(&images(&built), &elsewhere.path().join("images.tar"))
 }
 
-/// Copies the files that git tracks or would add, with their content in the checkout.
-fn copy_sources(to: &Path) -> Result<()> {
-    let list = Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
-        .current_dir(workspace())
-        .output()
-        .context("cannot start git")?;
-    if !list.status.success() {
-        bail!("{} is not a checkout of git", workspace().display());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_names_architectures() {
+        let otherwise = [Architecture::Amd64];
+        let of = |words: &[&str]| architectures(words, &otherwise);
+        assert_eq!(of(&[]).unwrap(), otherwise);
+        assert_eq!(of(&["--target", "arm64"]).unwrap(), [Architecture::Arm64]);
+        assert_eq!(of(&["--target", "all"]).unwrap(), Architecture::ALL);
+        let error = of(&["--target", "mips"]).unwrap_err().to_string();
+        assert!(error.contains("`mips`"), "{error}");
+        assert!(of(&["--tarket", "arm64"]).is_err());
     }
-    for name in String::from_utf8(list.stdout)?.split_terminator('\0') {
-        let (from, to) = (workspace().join(name), to.join(name));
-        std::fs::create_dir_all(to.parent().context("a file without a directory")?)?;
-        std::fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-    }
-    Ok(())
 }

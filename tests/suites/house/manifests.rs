@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use sriov_lab::architecture::Architecture;
 use sriov_lab::build::Dist;
 use sriov_lab::checkout::VERSION;
 use sriov_lab::manifests::{
@@ -348,10 +349,11 @@ fn only_directories_of_the_programs_are_mounted() {
 #[test]
 fn flags_images_and_probes_match_the_programs() {
     let nowhere = Dist {
+        architecture: Architecture::Amd64,
         cni: "sriov".into(),
         device_plugin: "sriov-device-plugin".into(),
     };
-    let images = images(&nowhere);
+    let images = images(&[nowhere]);
     let [ours, cni] = &images[..] else {
         panic!("not two images")
     };

@@ -9,13 +9,17 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use sriov_lab::arm64::DEVICE_PLUGIN;
 use sriov_lab::checkout::{cargo, target};
 use sriov_lab::wait::wait_for;
 
-/// The debug binary for tests on this machine, built at the first call.
+/// The device plugin that `VIRTFN_DEVICE_PLUGIN` names, or else the debug binary, built at the first call.
 pub fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BINARY.get_or_init(|| {
+        if let Some(other) = std::env::var_os(DEVICE_PLUGIN) {
+            return Ok(other.into());
+        }
         let build = cargo()
             .args(["build", "--quiet", "--package", "sriov-device-plugin"])
             .status();

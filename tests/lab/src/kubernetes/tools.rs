@@ -13,7 +13,7 @@ pub(super) fn required_values() -> [String; 2] {
 }
 
 /// What a program prints in the checkout.
-pub(super) fn said(command: &mut Command) -> Result<String> {
+pub(crate) fn said(command: &mut Command) -> Result<String> {
     let output = command
         .current_dir(workspace())
         .stdin(Stdio::null())
