@@ -7,4 +7,3 @@ pub(crate) mod place;
 pub(crate) mod registration;
 pub(crate) mod served_pool;
 pub(crate) mod server;
-mod watcher;

@@ -1,4 +1,4 @@
-//! Generated code of the kubelet's device plugin APIs: messages, servers, and the clients of the kubelet double in tests.
+//! Generated code of the kubelet's device plugin API: messages, the server, and the client of the kubelet double in tests.
 
 #![expect(
     missing_docs,
@@ -11,5 +11,3 @@
 
 #[rustfmt::skip]
 pub mod v1beta1;
-#[rustfmt::skip]
-pub mod pluginregistration;

@@ -1,4 +1,4 @@
-//! The live side of the inventory: finds the devices, learns who holds them, grants them to pods, and serves the HTTP endpoints.
+//! The live side of the inventory: finds the devices, learns who holds them, grants them to pods, and serves the HTTP endpoints and the sockets for the kubelet.
 //!
 //! It has everything that a daemon of this node needs whatever its front end; the front ends translate.
 //! Start at [`discover::pipeline::Pipeline`] (kernel to pools), [`holders`] (who holds what) and [`grant::Granter`] (what a pod gets).
@@ -12,5 +12,6 @@ pub mod grant;
 pub mod heartbeat;
 pub mod holders;
 pub mod http;
+pub mod kubelet;
 pub mod proto;
 pub mod watch_dir;

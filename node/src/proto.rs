@@ -1,4 +1,4 @@
-//! Generated code of the kubelet's pod resources API: messages, the client, and the server of the kubelet double in tests.
+//! Generated code of the kubelet's pod resources API and of its plugin watcher: messages, our side of each, and that of the kubelet double in tests.
 
 #![expect(
     missing_docs,
@@ -9,5 +9,7 @@
     reason = "generated; the .proto files say what there is to say"
 )]
 
+#[rustfmt::skip]
+pub mod pluginregistration;
 #[rustfmt::skip]
 pub mod v1;

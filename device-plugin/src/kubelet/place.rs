@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use sriov_config::resources::ResourceName;
+use sriov_node::kubelet::socket::{LONGEST_PATH, stable_hash};
 
 use crate::settings::Registration;
-
-/// Longest path of a unix socket: `sun_path` holds 108 bytes with the terminating zero (unix(7)).
-const SOCKET_PATH: usize = 107;
 
 /// The directory of the kubelet that is used, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +22,7 @@ impl Place {
         let watched = kubelet_dir.join("plugins_registry");
         let legacy = kubelet_dir.join("device-plugins");
         let is_watched = match registration {
-            // A node has both directories; the kubelet's plugin watcher sends the socket's path as
-            // `:authority` (`pkg/kubelet/pluginmanager/operationexecutor`), which h2 refuses.
+            // A node has both directories; only with the Register call does the plugin notice a kubelet that has deregistered the resource.
             Registration::Auto => watched.is_dir() && !legacy.is_dir(),
             Registration::Watcher => true,
             Registration::Legacy => false,
@@ -37,15 +34,10 @@ impl Place {
     /// The socket of a resource; a path that would be too long is replaced by a hash of it.
     pub(crate) fn socket(&self, resource: &ResourceName) -> PathBuf {
         let path = self.dir.join(format!("{}.sock", resource.socket_stem()));
-        if path.as_os_str().len() <= SOCKET_PATH {
+        if path.as_os_str().len() <= LONGEST_PATH {
             return path;
         }
-        // FNV-1a: stable over builds and machines.
-        let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let hash = resource
-            .socket_stem()
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, fnv);
+        let hash = stable_hash(resource.socket_stem().as_bytes());
         self.dir.join(format!("sriov-{hash:016x}.sock"))
     }
 
@@ -71,7 +63,7 @@ mod tests {
         assert!(place.socket(&short).ends_with("intel.com_vf.sock"));
         let long = ResourceName::new(&format!("{}.com", "a".repeat(60)), &"b".repeat(60)).unwrap();
         let path = place.socket(&long);
-        assert!(path.as_os_str().len() <= SOCKET_PATH);
+        assert!(path.as_os_str().len() <= LONGEST_PATH);
         assert_eq!(path, place.socket(&long));
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sriov_config::resources::ResourceName;
 use sriov_host::chain;
+use sriov_node::kubelet::socket::{Inode, inode};
+use sriov_node::kubelet::watcher::{Plugin, Registered, Watched};
 use sriov_node::watch_dir::DirEvents;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,7 +16,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use super::error::ServeError;
-use super::listener::{Inode, Listening, inode};
+use super::listener::Listening;
 use super::place::Place;
 use super::server::{PoolServer, options};
 use crate::proto::v1beta1::RegisterRequest;
@@ -40,8 +42,8 @@ pub(crate) struct Registrar {
     pub(crate) path: PathBuf,
     /// Changes of the directory of the sockets.
     pub(crate) events: DirEvents,
-    /// Receives the reason when the kubelet refuses a socket that it found by itself.
-    pub(crate) refused: mpsc::Receiver<String>,
+    /// How the kubelet's registrations of a socket that it found by itself ended.
+    pub(crate) registered: (mpsc::Sender<Registered>, mpsc::Receiver<Registered>),
 }
 
 impl Registrar {
@@ -89,7 +91,8 @@ impl Registrar {
     /// Listens and registers; returns when both have to be done again.
     async fn serve_once(&mut self, servers: &mut JoinSet<()>) -> Result<(), ServeError> {
         // Serve first, then register: the kubelet calls back during the registration.
-        let listening = Listening::start(self.server.clone(), &self.path, servers)?;
+        let (server, watched) = (self.server.clone(), self.watched());
+        let listening = Listening::start(server, watched, &self.path, servers)?;
         let mut kubelet = inode(&self.place.kubelet_socket());
         if !self.place.is_watched {
             self.register("registered with the kubelet").await?;
@@ -100,7 +103,10 @@ impl Registrar {
             tokio::select! {
                 () = self.events.changed() => {}
                 () = deregistered(&mut streams, &mut patience), if !self.place.is_watched => self.register_again().await,
-                Some(reason) = self.refused.recv() => return Err(ServeError::Refused(reason)),
+                Some(outcome) = self.registered.1.recv() => match outcome {
+                    Ok(()) => self.accepted("registered with the kubelet"),
+                    Err(reason) => return Err(ServeError::Refused(reason)),
+                },
             }
             if inode(&self.path) != listening.inode {
                 tracing::warn!(pool = %self.name, "the socket was removed, serving again");
@@ -116,10 +122,27 @@ impl Registrar {
 
     async fn register(&self, what: &str) -> Result<(), ServeError> {
         register(&self.place.kubelet_socket(), &self.path, &self.name).await?;
+        self.accepted(what);
+        Ok(())
+    }
+
+    fn accepted(&self, what: &str) {
         tracing::info!(pool = %self.name, "{what}");
         let metrics = &self.server.metrics;
         metrics.of(&self.name, |counts| counts.accepted += 1);
-        Ok(())
+    }
+
+    /// The answers to the kubelet's plugin watcher.
+    fn watched(&self) -> Watched {
+        Watched {
+            plugin: Plugin {
+                kind: "DevicePlugin",
+                name: self.name.to_string(),
+                endpoint: self.path.to_string_lossy().into_owned(),
+                versions: &["v1beta1"],
+            },
+            registered: self.registered.0.clone(),
+        }
     }
 
     /// Registers with a kubelet that has deregistered the resource. A kubelet that is not running is noticed by its next socket.

@@ -12,7 +12,7 @@ use sriov_node::counts::Metrics;
 use sriov_node::grant::granted::{Granted, all_nodes, environment};
 use sriov_node::grant::share::DeviceNode;
 use sriov_node::grant::{GrantError, Granter};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status};
 
@@ -27,14 +27,10 @@ pub(crate) struct PoolServer {
     pub(crate) pool: watch::Receiver<Arc<ServedPool>>,
     pub(crate) granter: Granter,
     pub(crate) metrics: Arc<Metrics>,
-    /// Path of the socket that it is served on.
-    pub(crate) endpoint: String,
     /// Whether this socket is no longer served: its streams end then.
     pub(crate) is_over: watch::Receiver<bool>,
     /// Number of open ListAndWatch streams.
     pub(crate) streams: watch::Sender<usize>,
-    /// Receives the reason when the kubelet refuses the registration.
-    pub(crate) refused: mpsc::Sender<String>,
 }
 
 type List = Pin<Box<dyn Stream<Item = Result<api::ListAndWatchResponse, Status>> + Send>>;

@@ -115,17 +115,14 @@ impl PoolServers {
         log_size(&served.pool);
         let path = self.place.socket(&name);
         let (pool, receive) = watch::channel(Arc::new(served));
-        let (refused, was_refused) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let (_, is_over) = watch::channel(false);
         let api = PoolServer {
             pool: receive,
             granter: self.granter.clone(),
             metrics: Arc::clone(&self.metrics),
-            endpoint: path.to_string_lossy().into_owned(),
             is_over,
             streams: watch::Sender::new(0),
-            refused,
         };
         let registrar = Registrar {
             server: api,
@@ -133,7 +130,7 @@ impl PoolServers {
             name,
             path,
             events: self.events.clone(),
-            refused: was_refused,
+            registered: mpsc::channel(1),
         };
         let task = tokio::spawn(registrar.run(stopped));
         RunningServer { pool, stop, task }

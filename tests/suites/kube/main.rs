@@ -20,4 +20,5 @@ mod life;
 mod podman;
 mod pods;
 mod reboot;
+mod watcher;
 mod wrong;

@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sriov_device_plugin::proto::pluginregistration::registration_client::RegistrationClient;
-use sriov_device_plugin::proto::pluginregistration::{InfoRequest, RegistrationStatus};
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{
     AllocateRequest, ContainerAllocateRequest, ContainerAllocateResponse,
     ContainerPreferredAllocationRequest, PreStartContainerRequest, PreferredAllocationRequest,
 };
+use sriov_node::proto::pluginregistration::registration_client::RegistrationClient;
+use sriov_node::proto::pluginregistration::{InfoRequest, RegistrationStatus};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -57,6 +57,11 @@ impl Service {
 
     /// Starts it unless it runs.
     pub fn ensure_started(self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// Starts it with more words on its command line, unless it runs.
+    pub fn start_with(self, more: &[&str]) -> Result<()> {
         if self.is_running() {
             return Ok(());
         }
@@ -69,6 +74,7 @@ impl Service {
         // It outlives the suite: the next suite of this boot finds it by its process id.
         let child = Command::new(program)
             .args(words)
+            .args(more)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -86,8 +92,17 @@ impl Service {
 
     /// Kills it; its children continue to run.
     pub fn kill(self) -> Result<()> {
+        self.end(Signal::SIGKILL)
+    }
+
+    /// Asks it to end, and waits until it has ended.
+    pub fn stop(self) -> Result<()> {
+        self.end(Signal::SIGTERM)
+    }
+
+    fn end(self, signal: Signal) -> Result<()> {
         let pid = self.pid().with_context(|| format!("no {}", self.name()))?;
-        kill(pid, Signal::SIGKILL)?;
+        kill(pid, signal)?;
         wait_for(&format!("{} is gone", self.name()), || self.pid().is_none())
     }
 
