@@ -6,8 +6,8 @@ mod error;
 mod pod;
 mod privileges;
 mod rebind;
-mod reset;
 mod restore;
+mod take_back;
 mod target;
 
 pub(crate) use self::addresses::configure;
@@ -15,6 +15,6 @@ pub(crate) use self::attach::{Attachment, attach};
 pub(crate) use self::error::KernelError;
 pub(crate) use self::pod::{open_netns, open_pod_netns};
 pub(crate) use self::privileges::ensure_privileges;
-pub(crate) use self::reset::reset;
 pub(crate) use self::restore::restore;
+pub(crate) use self::take_back::take_back;
 pub(crate) use self::target::Target;

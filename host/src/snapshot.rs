@@ -1,12 +1,12 @@
 //! The result of one scan: an immutable snapshot of this machine's PCI functions; plain data, no I/O.
 
 mod example;
-mod port;
+mod port_role;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-pub use self::port::uplink;
+pub use self::port_role::uplink;
 use crate::ifname::IfName;
 use crate::pci::{PciAddress, PcieRoot};
 use crate::vf::VfIndex;
@@ -172,7 +172,7 @@ impl PciFunction {
 
     /// The network devices of the function itself, one for each port: without representors and management devices.
     pub fn ports(&self) -> impl Iterator<Item = &Netdev> {
-        port::ports(&self.netdevs)
+        port_role::ports(&self.netdevs)
     }
 }
 

@@ -2,14 +2,14 @@
 
 mod leave_pod;
 mod netdev;
-mod settings;
+mod pf_settings;
 
 use sriov_host::driver;
 use sriov_host::netlink::Netlink;
 use sriov_host::sysfs::{self, Presence};
 
 use self::netdev::Netdev;
-use self::settings::SettingsRestore;
+use self::pf_settings::SettingsRestore;
 use super::error::KernelError;
 use crate::device::{driver_of, is_unchanged_device};
 use crate::model::SavedAttachmentV1;

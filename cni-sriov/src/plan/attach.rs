@@ -7,7 +7,7 @@ use sriov_host::MacAddr;
 use sriov_host::netlink::Link;
 use sriov_host::vf::VfChange;
 
-use super::wanted::named_changes;
+use super::named_changes::named_changes;
 use crate::model::{VfSide, VfView};
 
 /// What gives the VF the wanted settings and hands it to the pod.

@@ -58,7 +58,7 @@ pub(crate) async fn add(
             Ok(result)
         }
         Err(failure) => {
-            let mut remains = reset_replaced(&call, &saved).await;
+            let mut remains = take_back_replaced(&call, &saved).await;
             remains.extend(undo(setup, journal, &saved, &ipam).await.err());
             Err(failure.and(remains))
         }
@@ -189,12 +189,12 @@ async fn attach(
 }
 
 /// Takes back what was set at a VF that was created again during the call: the journal is about its predecessor.
-async fn reset_replaced(call: &Call<'_>, saved: &SavedAttachmentV1) -> Vec<Failure> {
+async fn take_back_replaced(call: &Call<'_>, saved: &SavedAttachmentV1) -> Vec<Failure> {
     if device::ensure_same(&call.setup.host, call.view).is_ok() {
         return Vec::new();
     }
     let target = Target::of_view(call.view);
-    let errors = kernel::reset(&target, call.host, &saved.wanted).await;
+    let errors = kernel::take_back(&target, call.host, &saved.wanted).await;
     errors.into_iter().map(Failure::from).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Gives a VF the settings of a new VF.
+//! Takes back the settings that reached a VF which was created again during the call.
 
 use sriov_host::netlink::Netlink;
 use sriov_host::vf::VfChange;
@@ -12,7 +12,7 @@ use crate::plan::restore::plan_settings;
 ///
 /// # Errors
 /// Each setting that could not be read or set; nothing when the VF is gone.
-pub(crate) async fn reset(
+pub(crate) async fn take_back(
     target: &Target,
     host: &Netlink,
     touched: &[VfChange],
