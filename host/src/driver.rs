@@ -2,12 +2,17 @@
 //!
 //! After a restart of its driver a function is as if it had just been probed: it has a new network device on the host,
 //! and all devices that were stacked on the old one are removed, in every namespace.
-//! This works for drivers for user space as well; the kernel waits with `unbind` until nobody has the vfio device open.
+//! This works for drivers for user space as well, if nobody has the vfio device open.
+
+mod users;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+pub use self::users::DeviceUser;
 use sysfs_class::{PciDriver, SysClass};
 
 use crate::pci::PciAddress;
@@ -22,6 +27,16 @@ pub enum DriverError {
     NoDriver {
         /// The function.
         device: PciAddress,
+    },
+    /// A process has the vfio device open, and the kernel would wait for it without end; the function still has its driver.
+    #[error("cannot unbind {device} from driver `{driver}`: {user}")]
+    InUse {
+        /// The function.
+        device: PciAddress,
+        /// The driver.
+        driver: String,
+        /// The process.
+        user: DeviceUser,
     },
     /// The kernel refused to unbind the driver; the function still has it.
     #[error("cannot unbind {device} from driver `{driver}`")]
@@ -64,7 +79,7 @@ pub fn name(root: &HostRoot, device: PciAddress) -> Option<String> {
 /// The network device may appear a moment after this has returned: the caller waits for it.
 ///
 /// # Errors
-/// [`DriverError::NoDriver`] and [`DriverError::Unbind`], after which nothing has changed;
+/// [`DriverError::NoDriver`], [`DriverError::InUse`] and [`DriverError::Unbind`], after which nothing has changed;
 /// [`DriverError::Bind`], after which the function has no driver: [`bind`] may succeed later.
 pub fn restart(root: &HostRoot, device: PciAddress) -> Result<String, DriverError> {
     let driver = unbind(root, device)?.ok_or(DriverError::NoDriver { device })?;
@@ -72,7 +87,15 @@ pub fn restart(root: &HostRoot, device: PciAddress) -> Result<String, DriverErro
     Ok(driver)
 }
 
+/// Time in which a process that ends closes its vfio device.
+const CLOSING: Duration = Duration::from_secs(2);
+/// Time between two looks at the processes.
+const CLOSING_STEP: Duration = Duration::from_millis(50);
+
 /// Unbinds the driver of a function; returns its name, or `None` if the function has none.
+///
+/// # Errors
+/// [`DriverError::InUse`] and [`DriverError::Unbind`], after which nothing has changed.
 pub fn unbind(root: &HostRoot, device: PciAddress) -> Result<Option<String>, DriverError> {
     let Some(driver) = name(root, device) else {
         return Ok(None);
@@ -82,10 +105,28 @@ pub fn unbind(root: &HostRoot, device: PciAddress) -> Result<Option<String>, Dri
         driver: driver.clone(),
         source,
     };
+    if driver.contains("vfio") {
+        ensure_unused(root, device, &driver)?;
+    }
     of_name(root, &driver)
         .write_file("unbind", device.to_string())
         .map_err(refused)?;
     Ok(Some(driver))
+}
+
+fn ensure_unused(root: &HostRoot, device: PciAddress, driver: &str) -> Result<(), DriverError> {
+    let deadline = Instant::now() + CLOSING;
+    while let Some(user) = users::user(root, device) {
+        if Instant::now() > deadline {
+            return Err(DriverError::InUse {
+                device,
+                driver: driver.to_owned(),
+                user,
+            });
+        }
+        thread::sleep(CLOSING_STEP);
+    }
+    Ok(())
 }
 
 /// Binds a driver to a function, also one that does not support its ids, as vfio-pci without `driver_override`.

@@ -25,6 +25,33 @@ impl IfName {
             .unwrap_or_default()
     }
 
+    /// Reads a name that may have a `%`: the kernel chooses a number in its place, so that no device has such a name.
+    ///
+    /// # Errors
+    /// For a text that breaks another rule.
+    pub fn with_percent(text: &str) -> Result<Self, InvalidIfName> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &str, may_have_percent: bool) -> Result<Self, InvalidIfName> {
+        let refused = |b: u8| {
+            matches!(b, b'/' | b':' | 0 | 0x0b)
+                || b.is_ascii_whitespace()
+                || (b == b'%' && !may_have_percent)
+        };
+        let mut name = [0; IFNAMSIZ];
+        let [room @ .., _] = &mut name;
+        let room = room.get_mut(..text.len());
+        let valid = !matches!(text, "" | "." | "..") && !text.bytes().any(refused);
+        let Some(room) = room.filter(|_| valid) else {
+            return Err(InvalidIfName {
+                text: text.to_owned(),
+            });
+        };
+        room.copy_from_slice(text.as_bytes());
+        Ok(Self(name))
+    }
+
     /// Makes a substitute for a name that is not text: `?` and the interface index.
     pub fn stand_in(index: u32) -> Self {
         let mut name = [0; IFNAMSIZ];
@@ -54,20 +81,7 @@ impl FromStr for IfName {
     type Err = InvalidIfName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = |b: u8| {
-            matches!(b, b'/' | b':' | b'%') || b == 0 || b == 0x0b || b.is_ascii_whitespace()
-        };
-        let mut name = [0; IFNAMSIZ];
-        let [room @ .., _] = &mut name;
-        let room = room.get_mut(..text.len());
-        let valid = !matches!(text, "" | "." | "..") && !text.bytes().any(refused);
-        let Some(room) = room.filter(|_| valid) else {
-            return Err(InvalidIfName {
-                text: text.to_owned(),
-            });
-        };
-        room.copy_from_slice(text.as_bytes());
-        Ok(Self(name))
+        Self::read(text, false)
     }
 }
 
@@ -146,6 +160,11 @@ mod tests {
             "net%",
         ] {
             assert!(text.parse::<IfName>().is_err(), "{text:?}");
+            assert_eq!(
+                IfName::with_percent(text).is_ok(),
+                text.contains('%'),
+                "{text:?}"
+            );
         }
     }
 }

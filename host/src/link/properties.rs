@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as ValueError, StringDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::mac::MacAddr;
 use crate::raw_name::RawName;
@@ -24,6 +26,7 @@ pub struct LinkProperties {
     /// Length of the transmit queue, in packets.
     pub queue_length: Option<u32>,
     /// Limits of segmentation offload; only those that the kernel reports.
+    #[serde(deserialize_with = "of_known_names")]
     pub limits: BTreeMap<LinkLimit, u32>,
     /// Group of links; 0 is the default.
     pub group: u32,
@@ -34,9 +37,24 @@ pub struct LinkProperties {
     /// Link mode (`IF_LINK_MODE_*`): 0 for the default, 1 for dormant.
     pub mode: u8,
     /// Identifiers of the XDP programs that are attached.
+    #[serde(deserialize_with = "of_known_names")]
     pub xdp: BTreeMap<XdpMode, u32>,
     /// Index of the bond, bridge or VRF that the link belongs to.
     pub master: Option<u32>,
+}
+
+/// Reads numbers by name, without the names that a later version may have added.
+fn of_known_names<'de, D, K>(deserializer: D) -> Result<BTreeMap<K, u32>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+{
+    let all = BTreeMap::<String, u32>::deserialize(deserializer)?;
+    let known = all.into_iter().filter_map(|(name, number)| {
+        let name: StringDeserializer<ValueError> = name.into_deserializer();
+        Some((K::deserialize(name).ok()?, number))
+    });
+    Ok(known.collect())
 }
 
 /// The flags of a link that can be set from user space, without `IFF_UP` (`__dev_change_flags`, `net/core/dev.c`).
@@ -197,6 +215,12 @@ mod tests {
         assert!(text.contains(r#""gso_ipv4_max_size":65536"#) && text.contains(r"x\\xff"));
         assert_eq!(
             serde_json::from_str::<LinkProperties>(&text).unwrap(),
+            properties
+        );
+        // A newer file has more names.
+        let newer = text.replace(r#""limits":{"#, r#""limits":{"uso_max_size":7,"#);
+        assert_eq!(
+            serde_json::from_str::<LinkProperties>(&newer).unwrap(),
             properties
         );
         // An older file has fewer keys.

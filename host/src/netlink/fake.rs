@@ -165,6 +165,14 @@ impl FakeKernel {
         }
     }
 
+    /// Sets whether a link is up, and whether its driver reports a link.
+    pub fn set_state(&self, index: u32, is_up: bool, has_carrier: bool) {
+        if let Some(held) = self.state().links.get_mut(&index) {
+            held.link.is_up = is_up;
+            held.link.has_carrier = has_carrier;
+        }
+    }
+
     /// Attaches a program of tcx to a link.
     pub fn add_program(&self, index: u32) {
         if let Some(held) = self.state().links.get_mut(&index) {
@@ -197,6 +205,13 @@ impl FakeKernel {
     pub fn hide(&self, pf: u32, setting: &'static str) {
         if let Some(pf) = self.state().links.get_mut(&pf) {
             pf.hidden.push(setting);
+        }
+    }
+
+    /// Makes a PF accept the setting of this name without effect, as a driver does that cannot reach its VF.
+    pub fn freeze(&self, pf: u32, setting: &'static str) {
+        if let Some(pf) = self.state().links.get_mut(&pf) {
+            pf.frozen.push(setting);
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct HeldLink {
     pub(super) vfs: BTreeMap<VfIndex, VfSettings>,
     /// Settings that are accepted and not reported.
     pub(super) hidden: Vec<&'static str>,
+    /// Settings that are accepted and have no effect.
+    pub(super) frozen: Vec<&'static str>,
     pub(super) addresses: Vec<IpNet>,
     pub(super) routes: Vec<Route>,
     pub(super) neighbours: Vec<IpAddr>,
@@ -86,6 +88,7 @@ impl State {
             attributes: Vec::new(),
             vfs: BTreeMap::new(),
             hidden: Vec::new(),
+            frozen: Vec::new(),
             addresses: Vec::new(),
             routes: Vec::new(),
             neighbours: Vec::new(),
@@ -121,8 +124,11 @@ impl State {
             Request::ListQdiscs => Ok(Answer::Qdiscs(self.all(|held| &held.qdiscs))),
             Request::Probe(index) => self.held(*index).map(|_| Answer::Done),
             Request::SetVf { pf, vf, change } => {
-                let settings = self.held(*pf)?.vfs.get_mut(vf).ok_or(Errno::EINVAL)?;
-                set_vf(settings, change);
+                let pf = self.held(*pf)?;
+                let settings = pf.vfs.get_mut(vf).ok_or(Errno::EINVAL)?;
+                if !pf.frozen.contains(&change.setting()) {
+                    set_vf(settings, change);
+                }
                 Ok(Answer::Done)
             }
             Request::SetLink { link, change } => self.set_link(*link, change),
