@@ -2,6 +2,7 @@
 
 mod address;
 mod attachments;
+mod claim;
 mod device;
 mod error;
 mod keys;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use self::attachments::LiveAttachment;
+pub use self::claim::ClaimSource;
 pub use self::device::DeviceSource;
 pub use self::error::NetConfError;
 pub use self::log_level::LogLevel;
@@ -33,6 +35,8 @@ pub struct NetConf {
     pub name: String,
     /// The device, by address or by device-info file.
     pub device: DeviceSource,
+    /// The device among those of the pod's claims, if nothing names the device.
+    pub claim: ClaimSource,
     /// Settings of the VF.
     pub wanted: Wanted,
     /// `ipam.type`, if it is present.
@@ -101,6 +105,7 @@ fn read(stdin: &str, cni_args: Option<&str>) -> Result<(NetConf, Vec<Finding>), 
         version,
         name,
         device: device::read(&fields, runtime.as_ref(), &mut findings),
+        claim: claim::read(&fields, &mut findings),
         wanted: wanted::read(&fields, runtime.as_ref(), cni_args, &mut findings),
         ipam: ipam(&fields, &mut findings),
         ipam_timeout: fields

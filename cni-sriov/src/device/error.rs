@@ -4,11 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use sriov_device_info::StoreError;
+use sriov_device_info::claims::ClaimsError;
 use sriov_host::PciAddress;
 use sriov_host::ifname::InvalidIfName;
 use sriov_host::netlink::NetlinkError;
 use sriov_host::sysfs::ScanError;
 
+use super::claims::ClaimMismatch;
 use crate::model::Driver;
 
 /// A device that cannot be attached, or not be read; each reason is a sentence of its own.
@@ -16,7 +18,7 @@ use crate::model::Driver;
 pub enum DeviceError {
     /// Nothing names a device.
     #[error(
-        "no device: the configuration has neither deviceID nor a CNIDeviceInfoFile; does the network's resourceName match the resource that the pod requests?"
+        "no device: the configuration has neither deviceID nor a CNIDeviceInfoFile, and the pod has no prepared claim; does the network's resourceName match the resource that the pod requests?"
     )]
     Unnamed,
     /// Two sources name different devices.
@@ -130,6 +132,20 @@ pub enum DeviceError {
     /// Several reasons.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<DeviceError>),
+    /// The pod's claims have no device for this attachment.
+    #[error(transparent)]
+    Claim(#[from] ClaimMismatch),
+    /// The hand-over of the pod's claims could not be read.
+    #[error("the devices of the pod's claims are not known")]
+    Claims(#[from] ClaimsError),
+    /// The metadata file of a claim could not be completed.
+    #[error("cannot add the network data to `{}`", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A device-info file could not be read or written.
     #[error(transparent)]
     InfoFile(#[from] StoreError),

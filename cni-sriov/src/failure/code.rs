@@ -78,6 +78,7 @@ fn of_device(error: &DeviceError) -> u32 {
             TRY_AGAIN
         }
         DeviceError::Unnamed
+        | DeviceError::Claim(_)
         | DeviceError::Disagree { .. }
         | DeviceError::NotPci
         | DeviceError::Missing(_)
@@ -94,7 +95,11 @@ fn of_device(error: &DeviceError) -> u32 {
         | DeviceError::Name { .. }
         | DeviceError::NotOfKind { .. }
         | DeviceError::Several(_) => CONFIG,
-        DeviceError::InfoFile(_) | DeviceError::Sysfs(_) | DeviceError::NoSysfs { .. } => SYSFS,
+        DeviceError::Claims(_) => STATE,
+        DeviceError::Metadata { .. }
+        | DeviceError::InfoFile(_)
+        | DeviceError::Sysfs(_)
+        | DeviceError::NoSysfs { .. } => SYSFS,
         DeviceError::Netlink { source, .. } => of_netlink(source),
     }
 }
@@ -142,6 +147,7 @@ fn of_kernel(error: &KernelError) -> u32 {
         | KernelError::NoLink(_)
         | KernelError::Open(_)
         | KernelError::Privilege(_) => KERNEL,
+        KernelError::Postponed { .. } | KernelError::Driver(DriverError::InUse { .. }) => TRY_AGAIN,
         KernelError::Sysfs(_) | KernelError::Driver(_) => SYSFS,
         KernelError::Dirty { .. } => STATE,
         KernelError::Device(error) => of_device(error),

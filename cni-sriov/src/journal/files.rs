@@ -144,7 +144,7 @@ pub(super) fn read(path: &Path) -> Result<Option<SavedAttachmentV1>, JournalErro
     let decoded = serde_json::from_slice(&text).and_then(|value: Value| {
         let later = later(path, &value);
         later.map_or_else(
-            || serde_json::from_value(value).map(Ok),
+            || SavedAttachmentV1::decode(&value).map(Ok),
             |later| Ok(Err(later)),
         )
     });

@@ -83,6 +83,7 @@ fn decode(text: &str, modified: SystemTime) -> Option<GoState> {
         mac: text_of(was, "EffectiveMAC").and_then(|mac| mac.parse().ok()),
         mtu: number(was, "MTU").filter(|mtu| *mtu > 0),
         is_up: false,
+        index: None,
         properties: None,
         ethtool: None,
     });

@@ -98,7 +98,7 @@ impl Journal {
 }
 
 fn save(path: &Path, saved: &SavedAttachmentV1) -> Result<(), JournalError> {
-    let text = serde_json::to_vec(saved).map_err(|error| JournalError::Write {
+    let text = saved.encode().map_err(|error| JournalError::Write {
         path: path.to_owned(),
         source: io::Error::from(error),
     })?;

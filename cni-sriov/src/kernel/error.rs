@@ -77,6 +77,18 @@ pub enum KernelError {
         /// The difference.
         what: String,
     },
+    /// Settings of an earlier attachment wait for a link of the PF.
+    #[error(
+        "VF {device} still has {settings} of an earlier attachment: `{pf}` can change it only while it has a link"
+    )]
+    Postponed {
+        /// The VF.
+        device: PciAddress,
+        /// The PF.
+        pf: PciAddress,
+        /// Names of the settings.
+        settings: String,
+    },
     /// The driver of the VF could not be taken away or given back.
     #[error(transparent)]
     Driver(#[from] DriverError),

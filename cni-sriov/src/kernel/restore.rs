@@ -7,12 +7,13 @@ mod pf_settings;
 use sriov_host::driver;
 use sriov_host::netlink::Netlink;
 use sriov_host::sysfs::{self, Presence};
+use sriov_host::vf::VfChange;
 
 use self::netdev::Netdev;
 use self::pf_settings::SettingsRestore;
 use super::error::KernelError;
 use crate::device::{driver_of, is_unchanged_device};
-use crate::model::SavedAttachmentV1;
+use crate::model::{Phase, SavedAttachmentV1};
 use crate::plan::restore::LinkRestore;
 use crate::setup::Setup;
 
@@ -30,7 +31,14 @@ enum Force {
     Restart,
 }
 
-/// Restores the VF of an attachment; does all it can.
+/// What an attempt did not restore.
+#[derive(Debug, Default)]
+struct Remains {
+    errors: Vec<KernelError>,
+    postponed: Vec<VfChange>,
+}
+
+/// Restores the VF of an attachment; does all it can. Returns the settings that must wait until the PF has a link.
 ///
 /// A driver may lose what it accepted. igbvf does: once its PF was too slow to answer, its mailbox is dead,
 /// and every later message is lost without an error, until the driver resets the VF (drivers/net/ethernet/intel/igbvf/mbx.c,
@@ -41,7 +49,10 @@ enum Force {
 pub(crate) async fn restore(
     setup: &Setup,
     saved: &SavedAttachmentV1,
-) -> Result<(), Vec<KernelError>> {
+) -> Result<Vec<VfChange>, Vec<KernelError>> {
+    if saved.phase == Phase::Released {
+        return restore_postponed(setup, saved).await;
+    }
     let mut tries = 1;
     loop {
         let force = match tries {
@@ -49,9 +60,9 @@ pub(crate) async fn restore(
             TRIES => Force::Restart,
             _ => Force::Reset,
         };
-        let errors = try_restore(setup, saved, force).await;
+        let Remains { errors, postponed } = try_restore(setup, saved, force).await;
         match errors.as_slice() {
-            [] => return Ok(()),
+            [] => return Ok(postponed),
             [error @ KernelError::Dirty { .. }] if tries < TRIES => {
                 tracing::warn!(%error, "restoring the VF again");
                 tries += 1;
@@ -61,12 +72,31 @@ pub(crate) async fn restore(
     }
 }
 
-async fn try_restore(setup: &Setup, saved: &SavedAttachmentV1, force: Force) -> Vec<KernelError> {
+/// Restores the settings that an earlier call postponed; the VF is free, so that nothing else is touched.
+async fn restore_postponed(
+    setup: &Setup,
+    saved: &SavedAttachmentV1,
+) -> Result<Vec<VfChange>, Vec<KernelError>> {
+    if saved.postponed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let restored = match open(setup, saved) {
+        Ok(Some((_, host))) => SettingsRestore::of_postponed(setup, saved, &host).await,
+        Ok(None) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    restored.map_err(|error| vec![error])
+}
+
+async fn try_restore(setup: &Setup, saved: &SavedAttachmentV1, force: Force) -> Remains {
     match open(setup, saved) {
         Ok(Some((vf, host))) => restore_present(setup, saved, &vf, &host, force).await,
         // A VF that is gone has no settings, and a VF after a reboot or a new creation has its driver's.
-        Ok(None) => Vec::new(),
-        Err(error) => vec![error],
+        Ok(None) => Remains::default(),
+        Err(error) => Remains {
+            errors: vec![error],
+            postponed: Vec::new(),
+        },
     }
 }
 
@@ -96,17 +126,17 @@ async fn restore_present(
     vf: &Presence,
     host: &Netlink,
     force: Force,
-) -> Vec<KernelError> {
+) -> Remains {
     let mut errors = Vec::new();
     // The network device leaves the pod even when the PF cannot be read.
-    let settings = match SettingsRestore::observe(setup, saved, host).await {
+    let mut settings = match SettingsRestore::observe(setup, saved, host).await {
         Ok(settings) => settings,
         Err(error) => {
             errors.push(error);
             SettingsRestore::default()
         }
     };
-    let plan = settings.plan();
+    let plan = settings.plan().clone();
     errors.extend(settings.set(host, &plan.before_link).await);
     let has_netdev = has_netdev(vf);
     if plan.rebinds && has_netdev {
@@ -135,7 +165,10 @@ async fn restore_present(
     if errors.is_empty() {
         errors.extend(settings.verify(saved, host).await.err());
     }
-    errors
+    Remains {
+        errors,
+        postponed: settings.postponed(),
+    }
 }
 
 fn restart(setup: &Setup, saved: &SavedAttachmentV1) -> Result<(), KernelError> {

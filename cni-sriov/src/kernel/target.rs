@@ -81,6 +81,14 @@ impl Target {
         uplink.is_ok_and(|uplink| uplink.is_some_and(|uplink| uplink.is_up))
     }
 
+    /// Whether the PF is up and has a link; true when that cannot be read.
+    pub(super) async fn has_link(&self, host: &Netlink) -> bool {
+        match host.link(self.pf.ifindex).await {
+            Ok(Some(uplink)) => uplink.is_up && uplink.has_carrier,
+            Ok(None) | Err(_) => true,
+        }
+    }
+
     /// Reads the VF back and compares it with what is wanted.
     ///
     /// # Errors

@@ -45,6 +45,9 @@ pub(crate) struct SavedLink {
     pub(crate) mtu: Option<u32>,
     /// Whether it was up.
     pub(crate) is_up: bool,
+    /// Index in the pod, or on the host before it has moved; absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<u32>,
     /// Its other properties; absent when they are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) properties: Option<LinkProperties>,
@@ -95,6 +98,7 @@ impl SavedLink {
             mac: link.mac,
             mtu: Some(link.mtu),
             is_up: link.is_up,
+            index: Some(link.index),
             properties: Some((*link.properties).clone()),
             ethtool: ethtool.cloned(),
         })

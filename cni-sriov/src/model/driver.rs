@@ -7,15 +7,23 @@ use std::fmt;
 const PINNING: &[&str] = &["igb"];
 
 /// PF drivers that report for a VF only an address that the PF has set (`drivers/net/ethernet/mellanox/mlx5/core/eswitch.c`,
-/// `mlx5_eswitch_get_vport_config`). Others also report the address that the VF's driver has set: igb, ixgbe, i40e, ice, bnxt.
+/// `mlx5_eswitch_get_vport_config`; `mellanox/mlx4/cmd.c`, `mlx4_get_vf_config`).
+///
+/// Others report one address, whoever has set it: `igb_ndo_get_vf_config` (`intel/igb/igb_main.c`, `vf_mac_addresses`),
+/// `ixgbe_ndo_get_vf_config` (`intel/ixgbe/ixgbe_sriov.c`, `vf_mac_addresses`, which `ixgbe_set_vf_mac` also sets on a message of the VF),
+/// `i40e_ndo_get_vf_config` (`intel/i40e/i40e_virtchnl_pf.c`, `default_lan_addr`), `ice_get_vf_cfg` (`intel/ice/ice_sriov.c`, `hw_lan_addr`);
+/// `bnxt_get_vf_config` (`broadcom/bnxt/bnxt_sriov.c`) reports the VF's own address as long as the PF has set none.
 const ADMIN_ONLY: &[&str] = &["mlx4_core", "mlx5_core"];
 
 /// PF drivers that leave the port up when the PF's network device is down, so that VFs keep their link
-/// (`drivers/net/ethernet/intel/i40e/i40e_main.c`, `i40e_down`; `ice_main.c`, `ice_stop`; the firmware of bnxt),
+/// (`drivers/net/ethernet/intel/i40e/i40e_main.c`, `i40e_down`, and `intel/ice/ice_main.c`, `ice_down`, unless the private flag
+/// `link-down-on-close` is set, which it is not by default; the firmware of bnxt, which serves several hosts),
 /// and those whose VFs use other ports than the PF's first network device (ConnectX-3; cxgb4, where VFs belong to functions without a port).
 const PORT_STAYS_UP: &[&str] = &["i40e", "ice", "bnxt_en", "cxgb4", "mlx4_core"];
 
-/// PF drivers that return EBUSY or EAGAIN for a VF that is being reset (`ice_sriov.c`, `ice_get_vf_cfg`; `i40e_virtchnl_pf.c`, `i40e_ndo_get_vf_config`).
+/// PF drivers that return EBUSY or EAGAIN for a VF that is being reset: the kernel then leaves the VF out of the list
+/// (`drivers/net/ethernet/intel/ice/ice_vf_lib.c`, `ice_check_vf_ready_for_cfg`, which `ice_get_vf_cfg` calls;
+/// `intel/i40e/i40e_virtchnl_pf.c`, `i40e_ndo_get_vf_config`, while `__I40E_VIRTCHNL_OP_PENDING` is set).
 const BUSY: &[&str] = &["i40e", "ice"];
 
 /// Name of a kernel driver, as sysfs has it; empty for a device without a driver.

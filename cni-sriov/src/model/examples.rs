@@ -6,7 +6,7 @@ use sriov_host::vf::{VfRate, VfSettings};
 
 use super::baseline::SavedLink;
 use super::driver::Driver;
-use super::saved::SavedAttachmentV1;
+use super::saved::{SavedAttachmentV1, SavedClaim};
 use super::view::{PfView, VfSide, VfView};
 
 /// A file of the journal, as version 1 of the format writes it.
@@ -15,6 +15,19 @@ pub(crate) const SAVED: &str = r#"{"version":1,"phase":"attached","boot_id":"b",
 /// That file, read.
 pub(crate) fn saved() -> SavedAttachmentV1 {
     serde_json::from_str(SAVED).unwrap()
+}
+
+/// The claim of that VF.
+pub(crate) fn claim() -> SavedClaim {
+    SavedClaim {
+        driver: "sriov.virtfn.dev".into(),
+        namespace: "trading".into(),
+        name: "feed".into(),
+        uid: "uid-of-feed".into(),
+        request: "vf".into(),
+        pool: "node-1".into(),
+        device: "0000-01-10-0".into(),
+    }
 }
 
 /// The network device of a VF on the host: down, and with the MAC address of [`saved_link`].
@@ -37,6 +50,7 @@ pub(crate) fn saved_link() -> SavedLink {
         mac: link().mac,
         mtu: Some(1500),
         is_up: false,
+        index: None,
         properties: None,
         ethtool: None,
     }

@@ -84,7 +84,7 @@ impl Environment {
     /// [`RequestError::TooOld`].
     pub(crate) fn request(&self, verb: Verb, stdin: &str) -> Result<Request, RequestError> {
         self.ensure_complete(verb)?;
-        let (container_id, ifname) = self.attachment()?;
+        let (container_id, ifname) = self.attachment(verb)?;
         let network = if verb == Verb::Add {
             let conf = NetConf::parse(stdin, self.get("CNI_ARGS").as_deref())?;
             for warning in &conf.warnings {
@@ -131,13 +131,21 @@ impl Environment {
     }
 
     /// Container id and interface name, with the mistakes of both in one error.
-    fn attachment(&self) -> Result<(String, IfName), RequestError> {
+    ///
+    /// Earlier versions accepted names with `%`: such an attachment must stay releasable.
+    fn attachment(&self, verb: Verb) -> Result<(String, IfName), RequestError> {
         let mut mistakes = Vec::new();
         let container_id = self.get("CNI_CONTAINERID").unwrap_or_default();
         if !is_identifier(&container_id) {
             mistakes.push(format!("CNI_CONTAINERID `{container_id}` is not an id: expected a letter or digit, then letters, digits, `_`, `.` and `-`"));
         }
-        match self.get("CNI_IFNAME").unwrap_or_default().parse() {
+        let ifname = self.get("CNI_IFNAME").unwrap_or_default();
+        let ifname = if verb == Verb::Add {
+            ifname.parse()
+        } else {
+            IfName::with_percent(&ifname)
+        };
+        match ifname {
             Ok(ifname) if mistakes.is_empty() => return Ok((container_id.into_owned(), ifname)),
             Ok(_) => {}
             Err(error) => mistakes.push(format!("CNI_IFNAME: {error}")),
@@ -213,6 +221,21 @@ mod tests {
                 "{id} {ifname}"
             );
         }
+    }
+
+    #[test]
+    fn name_in_which_the_kernel_chooses_a_number_is_released_but_not_added() {
+        let environment = Environment::new([
+            ("CNI_CONTAINERID", "c"),
+            ("CNI_IFNAME", "net%d"),
+            ("CNI_NETNS", "/x"),
+        ]);
+        let refused = environment.request(Verb::Add, CONF).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("CNI_IFNAME: `net%d`"),
+            "{refused}"
+        );
+        assert!(environment.request(Verb::Del, CONF).is_ok());
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) struct Attached {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Interface {
     /// Name of the interface.
+    #[serde(default)]
     pub(crate) name: String,
     /// MAC address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

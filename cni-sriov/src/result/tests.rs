@@ -126,3 +126,19 @@ fn result_of_the_previous_plugin_is_kept() {
     assert_eq!(attached.add_interface(Interface::default()), 1);
     assert_eq!(attached.document(&conf)["interfaces"][0]["name"], "eth0");
 }
+
+/// Go writes `null` for a list or a pointer that was never filled, and an empty text for an address that was never filled.
+#[test]
+fn null_and_empty_members_of_ipam_are_absent() {
+    let full = json!({ "cniVersion": "1.0.0", "ips": [{ "address": "192.0.2.10/24" }], "routes": [{ "dst": "192.0.2.0/24" }] });
+    let sparse = json!({ "cniVersion": "1.0.0", "interfaces": null, "dns": null, "ip6": null,
+        "ips": [null, { "version": null, "address": "192.0.2.10/24", "gateway": "", "interface": -1 }],
+        "routes": [{ "dst": "192.0.2.0/24", "gw": null, "mtu": null, "scope": null }] });
+    assert_eq!(
+        document("1.0.0", Some(&sparse)),
+        document("1.0.0", Some(&full))
+    );
+    let old = json!({ "ip4": { "ip": "192.0.2.10/24", "gateway": null, "routes": null }, "ip6": null, "dns": null });
+    let ips = &document("1.0.0", Some(&old))["ips"];
+    assert_eq!(ips.as_array().unwrap().len(), 1);
+}

@@ -1,5 +1,6 @@
 //! The shapes of a result in the versions of the specification.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sriov_config::NetConf;
 use sriov_config::netconf::CniVersion;
@@ -17,6 +18,11 @@ impl Attached {
         } else {
             self.document_by_interface(conf.version, dns)
         }
+    }
+
+    /// The result as a document in the newest version.
+    pub(crate) fn newest(&self) -> Value {
+        self.document_by_interface(CniVersion::V1_1_0, json!({}))
     }
 
     /// The shape since 0.3.0.
@@ -73,12 +79,13 @@ impl Attached {
     /// # Errors
     /// The mistake, as a sentence.
     pub(super) fn read(value: &Value) -> Result<Self, String> {
+        let value = &without_absent(value);
         let families: Vec<&Value> = ["ip4", "ip6"]
             .iter()
             .filter_map(|key| value.get(key))
             .collect();
         if families.is_empty() {
-            return serde_json::from_value(value.clone()).map_err(|error| error.to_string());
+            return Self::deserialize(value).map_err(|error| error.to_string());
         }
         let mut result = Self {
             dns: value.get("dns").cloned(),
@@ -100,6 +107,28 @@ impl Attached {
             .extend(routes.filter_map(|route| route.as_object().cloned()));
         Ok(())
     }
+}
+
+/// The document without members that the CNI library reads as absent ones: `null` anywhere, an empty gateway, a negative interface.
+fn without_absent(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let items = items.iter().filter(|item| !item.is_null());
+            items.map(without_absent).collect()
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(key, value)| !is_absent(key, value));
+            let fields = fields.map(|(key, value)| (key.clone(), without_absent(value)));
+            Value::Object(fields.collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+fn is_absent(key: &str, value: &Value) -> bool {
+    value.is_null()
+        || (matches!(key, "gateway" | "gw") && value.as_str() == Some(""))
+        || (key == "interface" && value.as_i64().is_some_and(|number| number < 0))
 }
 
 /// An address; versions before 1.0.0 name its family.

@@ -1,12 +1,15 @@
 //! ADD: judge, lock, observe, plan, save, change, save again. A failure undoes all of it.
 
+use std::path::Path;
+
 use serde_json::Value;
+use sriov_host::PciAddress;
 use sriov_host::link::CleanLink;
 use sriov_host::netlink::{Link, Netlink};
 use sriov_host::netns::NetnsId;
 
-use super::release::{release_leftovers, undo};
-use crate::device::{self, Candidate, DeviceError};
+use super::release::{exists, release_leftovers, undo};
+use crate::device::{self, Candidate, DeviceError, Selected};
 use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::{Journal, VfLock, encode_go_state};
@@ -32,7 +35,13 @@ pub(crate) async fn add(
     let ipam = Ipam::of(request);
     ipam.ensure_there()?;
     let netns = kernel::open_pod_netns(request.netns_path(), request.netns_override)?;
-    let (candidate, _lock) = lock_free_vf(setup, journal, request).await?;
+    let is_free = |device| is_free(setup, journal, device);
+    let Selected {
+        address,
+        claim,
+        metadata,
+    } = device::select(setup, request, is_free)?;
+    let (candidate, _lock) = lock_free_vf(setup, journal, request, address).await?;
 
     let host = setup.host_netlink().map_err(KernelError::from)?;
     let view = device::observe(&host, candidate, &conf.wanted).await?;
@@ -41,6 +50,7 @@ pub(crate) async fn add(
     let mut saved = prepared(setup, request, &view, netns.id())?;
     saved.wanted = plan.lasting();
     saved.ipam = ipam.to_saved();
+    saved.claim = claim;
     let attachment = Attachment::prepare(setup, plan, netns, &request.ifname)?;
     saved.netns.cookie = attachment.netns_cookie();
 
@@ -51,6 +61,7 @@ pub(crate) async fn add(
         host: &host,
         view: &view,
         ipam: &ipam,
+        metadata: metadata.as_deref(),
     };
     match attach_and_save(&call, journal, &attachment, &saved, previous).await {
         Ok(result) => {
@@ -80,6 +91,13 @@ struct Call<'a> {
     host: &'a Netlink,
     view: &'a VfView,
     ipam: &'a Ipam,
+    metadata: Option<&'a Path>,
+}
+
+/// Whether a device of a claim can be chosen; under its lock it is judged again.
+fn is_free(setup: &Setup, journal: &Journal, device: PciAddress) -> bool {
+    let saved = journal.read(device).ok().flatten();
+    saved.is_none_or(|saved| exists(setup, &saved).is_ok_and(|exists| !exists))
 }
 
 /// Takes the lock of the VF and releases a dead attachment; all that is judged was read under the lock.
@@ -87,9 +105,9 @@ async fn lock_free_vf(
     setup: &Setup,
     journal: &Journal,
     request: &Request,
+    address: PciAddress,
 ) -> Result<(Candidate, VfLock), Failure> {
     let conf = request.conf();
-    let address = device::address(&conf.device)?;
     // No lock file remains for an address without a device.
     device::ensure_present(&setup.host, address)?;
     let lock = journal.lock(address)?;
@@ -125,10 +143,12 @@ fn prepared(
         incarnation: view.incarnation,
         pf: view.pf.address,
         vf: view.index,
+        claim: None,
         baseline,
         wanted: Vec::new(),
         ipam: None,
         result: None,
+        postponed: Vec::new(),
         rest: serde_json::Map::new(),
     })
 }
@@ -149,28 +169,33 @@ async fn attach_and_save(
         &request.ifname,
     );
     journal.write_go_copy(saved, &go_state)?;
-    let result = attach(call, attachment, saved, previous).await?;
-    journal.write(&SavedAttachmentV1 {
+    let (result, index) = attach(call, attachment, saved, previous).await?;
+    let mut attached = SavedAttachmentV1 {
         phase: Phase::Attached,
         result: Some(result.clone()),
         ..saved.clone()
-    })?;
+    };
+    if let Some(link) = &mut attached.baseline.link {
+        link.index = index;
+    }
+    journal.write(&attached)?;
     Ok(result)
 }
 
-/// Changes the VF, gets addresses from IPAM, and configures the interface.
+/// Changes the VF, gets addresses from IPAM, and configures the interface; returns the result, and the index of the interface in the pod.
 async fn attach(
     call: &Call<'_>,
     attachment: &Attachment,
     saved: &SavedAttachmentV1,
     mut result: Attached,
-) -> Result<Value, Failure> {
+) -> Result<(Value, Option<u32>), Failure> {
     let Call {
         setup,
         request,
         host,
         view,
         ipam,
+        metadata,
     } = call;
     let target = Target::of_view(view);
     // At the PF a VF has only an index, which may belong to another VF by now.
@@ -185,7 +210,11 @@ async fn attach(
             kernel::configure(&target, pod, link, &addresses).await?;
         }
     }
-    Ok(result.document(request.conf()))
+    let index = link.map(|link| link.index);
+    if let (Some(path), Some(claim)) = (metadata, &saved.claim) {
+        device::write_network_data(path, claim, &result.newest(), request.ifname.as_str())?;
+    }
+    Ok((result.document(request.conf()), index))
 }
 
 /// Takes back what was set at a VF that was created again during the call: the journal is about its predecessor.

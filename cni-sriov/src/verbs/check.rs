@@ -32,7 +32,7 @@ pub(crate) async fn check(
     let conf = request.conf();
     let result = Attached::of_chain(conf)?;
     let netns = open_netns(request.netns_path())?;
-    let device = device::address(&conf.device)?;
+    let device = device_of(journal, request)?;
     let _lock = journal.lock(device)?;
     let saved = attached(journal, request, device)?;
     let mut drifts = identity(setup, request, &saved, &netns)?;
@@ -45,6 +45,23 @@ pub(crate) async fn check(
     }
     failures.extend(Ipam::of(request).check().err().map(Failure::from));
     Failure::all(failures)
+}
+
+/// The device that the configuration names, else that of the attachment: the runtime names none if the pod got it by a claim.
+fn device_of(journal: &Journal, request: &Request) -> Result<PciAddress, Failure> {
+    let unnamed = match device::address(&request.conf().device) {
+        Err(error @ DeviceError::Unnamed) => error,
+        named => return Ok(named?),
+    };
+    let [network, container_id, ifname] = request.key();
+    let mut entries = journal.entries()?.into_iter();
+    let saved = entries.find_map(|entry| {
+        let saved = entry.saved.ok().filter(|_| !entry.is_owed)?;
+        saved
+            .is_of(network, container_id, ifname)
+            .then_some(saved.device)
+    });
+    saved.ok_or(unnamed.into())
 }
 
 /// The complete attachment of this request.
@@ -105,7 +122,7 @@ async fn compare(
         return Ok(vec![Drift::of_netns(request.netns_path())]);
     }
     let named = pod.link_named(ifname).await.map_err(failed)?;
-    let Some(link) = named.filter(|link| link.device == Some(device)) else {
+    let Some(link) = named.filter(|link| saved.is_its_link(link)) else {
         let mut drifts = settings(setup, saved, false).await?;
         let elsewhere = pod.link_of_device(device).await.map_err(failed)?;
         drifts.push(Drift::of_place(device, ifname, elsewhere.as_ref()));

@@ -7,6 +7,6 @@ mod reconstruct;
 mod undo;
 
 pub(super) use self::go::release_go;
-pub(super) use self::leftovers::release_leftovers;
+pub(super) use self::leftovers::{exists, release_leftovers};
 pub(super) use self::lost::release_lost;
 pub(super) use self::undo::{settle, undo};

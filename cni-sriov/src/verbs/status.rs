@@ -9,7 +9,6 @@ use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::Journal;
 use crate::kernel::ensure_privileges;
-use crate::model::Phase;
 use crate::request::{NetworkRequest, RequestError};
 use crate::setup::Setup;
 
@@ -52,7 +51,7 @@ async fn heal(setup: &Setup, journal: &Journal, request: &NetworkRequest) {
     };
     for entry in entries {
         let Ok(saved) = entry.saved else { continue };
-        if entry.is_owed || saved.phase != Phase::Dirty {
+        if entry.is_owed || !saved.is_unrestored() {
             continue;
         }
         let device = saved.device;
@@ -71,7 +70,7 @@ async fn heal_vf(
 ) -> Result<(), Failure> {
     let _lock = journal.lock_now(device)?;
     match journal.read(device)? {
-        Some(saved) if saved.phase == Phase::Dirty => {
+        Some(saved) if saved.is_unrestored() => {
             let ipam = Ipam::of_saved(&saved, &request.cni_path);
             undo(setup, journal, &saved, &ipam).await
         }

@@ -106,11 +106,24 @@ impl Machine {
         conf.as_object_mut()
             .unwrap()
             .extend(fields.as_object().unwrap().clone());
+        self.call_by(container, "net1", verb, &conf, "")
+    }
+
+    /// A call with this configuration and `CNI_ARGS`.
+    pub fn call_by(
+        &self,
+        container: &str,
+        ifname: &str,
+        verb: Verb,
+        conf: &Value,
+        args: &str,
+    ) -> Result<Option<Value>, Failure> {
         // Any other namespace does: the VF has no network device that could move.
         let path = self.root.path().join("bin");
         let environment = Environment::new([
             ("CNI_CONTAINERID", container),
-            ("CNI_IFNAME", "net1"),
+            ("CNI_IFNAME", ifname),
+            ("CNI_ARGS", args),
             ("CNI_NETNS", "/proc/self/ns/net"),
             ("CNI_NETNS_OVERRIDE", "1"),
             ("CNI_PATH", path.to_str().unwrap()),

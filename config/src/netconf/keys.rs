@@ -28,7 +28,7 @@ const OURS: &[&str] = &[
     "mtu",
 ];
 /// Keys that this plugin reads, but never suggests in place of an unknown key.
-const COMMON: &[&str] = &["logFile", "logLevel"];
+const COMMON: &[&str] = &["logFile", "logLevel", "claim", "request"];
 /// Keys of the CNI specification, of the runtime and of Multus.
 const OTHERS: &[&str] = &[
     "capabilities",

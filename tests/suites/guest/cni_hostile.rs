@@ -1,6 +1,7 @@
 //! A hostile pod does what it can to its VF, in a random order; DEL must succeed, and the next pod must get a VF like a fresh one.
 //!
-//! `VIRTFN_ROUNDS` is the number of random scripts, `VIRTFN_SEED` repeats the scripts of a run.
+//! `VIRTFN_ROUNDS` is the number of random scripts, `VIRTFN_SEED` repeats the choices of a run.
+//! Of the system calls at which a restart of the driver is killed, a run takes each `VIRTFN_STRIDE`th, 1 takes all.
 
 mod calls;
 mod deeds;
@@ -20,6 +21,8 @@ use self::deeds::{DEEDS, Deed, Pod};
 
 /// Random scripts of a run of the gate.
 const ROUNDS: u64 = 8;
+/// Share of the system calls of a restart at which a run of the gate kills: most are reads of sysfs while the device appears.
+const STRIDE: usize = 4;
 /// Deeds of one script at most.
 const LONGEST: usize = 5;
 /// Time that a DEL may take: a namespace that the kernel does not clean up, and a restart of the driver.
@@ -40,6 +43,16 @@ impl Dice {
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty());
     text.map(|text| text.parse().unwrap())
+}
+
+/// The seed of this run.
+fn seed() -> u64 {
+    let seed = number("VIRTFN_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_secs() << 20 | u64::from(now.subsec_micros())
+    });
+    println!("VIRTFN_SEED={seed}");
+    seed.max(1)
 }
 
 fn hostile_fields() -> Value {
@@ -199,13 +212,9 @@ fn each_deed_by_itself_is_undone() {
 
 #[test]
 fn random_scripts_are_undone() {
-    let seed = number("VIRTFN_SEED").unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        now.as_secs() << 20 | u64::from(now.subsec_micros())
-    });
+    let mut dice = Dice(seed());
     let rounds = number("VIRTFN_ROUNDS").unwrap_or(ROUNDS);
-    println!("VIRTFN_SEED={seed} VIRTFN_ROUNDS={rounds}");
-    let mut dice = Dice(seed.max(1));
+    println!("VIRTFN_ROUNDS={rounds}");
     let mut arena = Arena::new();
     for _ in 0..rounds {
         let script: Vec<Deed> = (0..=dice.below(LONGEST))
@@ -223,20 +232,53 @@ fn restart_of_the_driver_may_be_killed_anywhere() {
     let mut arena = Arena::new();
     let calls = arena.interrupted(&["-o", "/tmp/hostile-trace"], None);
     assert_eq!(calls.code, Some(0), "{} {}", calls.document, calls.log);
-    let calls = from_restart(&std::fs::read_to_string("/tmp/hostile-trace").unwrap());
+    let all = from_restart(&std::fs::read_to_string("/tmp/hostile-trace").unwrap());
+    let stride = number("VIRTFN_STRIDE").map_or(STRIDE, |stride| usize::try_from(stride).unwrap());
+    println!("VIRTFN_STRIDE={stride}");
+    let calls = picked(&all, stride, Dice(seed()).below(stride));
     let mut reached = 0;
     for (name, nth) in &calls {
         let inject = format!("--inject={name}:signal=KILL:when={nth}");
         let killed = arena.interrupted(&["-o", "/dev/null", &inject], Some((name, *nth)));
         reached += usize::from(killed.code.is_none());
     }
-    println!("killed at {reached} of {} system calls", calls.len());
+    println!(
+        "killed at {reached} of {} system calls, which are picked from {}",
+        calls.len(),
+        all.len()
+    );
     assert!(reached > calls.len() / 2, "{reached} of {}", calls.len());
     arena.close();
 }
 
-/// The calls of a trace from the first one that names the file `unbind` on: the nth of its name.
-fn from_restart(trace: &str) -> Vec<(String, usize)> {
+/// The first of each kind of call, and each `stride`th of the others from `first` on.
+fn picked(calls: &[Call], stride: usize, first: usize) -> Vec<Call> {
+    let mut kinds = std::collections::BTreeSet::new();
+    let picked = calls.iter().enumerate();
+    let picked = picked.filter(|(place, (name, _))| kinds.insert(name) || place % stride == first);
+    picked.map(|(_, call)| call.clone()).collect()
+}
+
+#[test]
+fn kills_of_as_many_runs_as_the_stride_cover_each_call() {
+    let calls: Vec<Call> = (0..97)
+        .map(|nth| (format!("call-{}", nth % 7), nth))
+        .collect();
+    for stride in 1..9 {
+        let runs = (0..stride).flat_map(|first| picked(&calls, stride, first));
+        let mut covered: Vec<Call> = runs.collect();
+        covered.sort_by_key(|(_, nth)| *nth);
+        covered.dedup();
+        assert_eq!(covered, calls, "{stride}");
+        assert!(picked(&calls, stride, 0).len() < 97 / stride + 8);
+    }
+}
+
+/// A system call: the nth of its name.
+type Call = (String, usize);
+
+/// The calls of a trace from the first one that names the file `unbind` on.
+fn from_restart(trace: &str) -> Vec<Call> {
     let mut seen = std::collections::BTreeMap::new();
     let mut calls = Vec::new();
     let mut is_restarting = false;
@@ -250,17 +292,11 @@ fn from_restart(trace: &str) -> Vec<(String, usize)> {
         let nth = seen.entry(name.to_owned()).or_insert(0);
         *nth += 1;
         is_restarting |= rest.contains("/unbind\"");
-        // How often it waits differs from run to run.
-        let waits = ["epoll_wait", "epoll_pwait", "futex", "clock_nanosleep"].contains(&name);
-        if is_restarting && !waits {
+        if is_restarting {
             calls.push((name.to_owned(), *nth));
         }
     }
-    // The first of each kind of call, and every fourth of the others: most are reads of sysfs while the device appears.
-    let mut kinds = std::collections::BTreeSet::new();
-    let picked = calls.into_iter().enumerate();
-    let picked = picked.filter(|(place, (name, _))| kinds.insert(name.clone()) || place % 4 == 0);
-    picked.map(|(_, call)| call).collect()
+    calls
 }
 
 impl Arena {

@@ -1,6 +1,9 @@
 //! Real VFs with drivers for user space, and real VFs that cannot be attached.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
+use sriov_host::{HostRoot, driver};
 use sriov_testkit::cni::{
     assert_nothing_left, at_pf, attachment, in_pod, refuse, refuse_verb, succeed,
 };
@@ -64,6 +67,44 @@ fn vf_rebound_during_its_attachment_is_released() {
     );
     assert_nothing_left();
     drop(bound);
+}
+
+/// The kernel would wait for the process without end, and nothing could stop the caller.
+#[test]
+fn vfio_device_in_use_is_not_unbound() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let bound = Driver::bind(&vf, "vfio-pci").unwrap();
+    let (root, device) = (HostRoot::default(), vf.parse().unwrap());
+    let group = std::fs::read_link(format!("/sys/bus/pci/devices/{vf}/iommu_group")).unwrap();
+    let group = group.file_name().unwrap().to_string_lossy();
+    let names = [
+        format!("/dev/vfio/{group}"),
+        format!("/dev/vfio/noiommu-{group}"),
+    ];
+    let name = names.iter().find(|name| Path::new(name).exists()).unwrap();
+    let open = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name)
+        .unwrap();
+    let refused = driver::unbind(&root, device).unwrap_err().to_string();
+    let expected = format!(
+        "cannot unbind {vf} from driver `vfio-pci`: process {} (",
+        std::process::id()
+    );
+    assert!(
+        refused.starts_with(&expected) && refused.ends_with(&format!("has `{name}` open")),
+        "{refused}"
+    );
+    assert_eq!(driver::name(&root, device).as_deref(), Some("vfio-pci"));
+    drop(open);
+    assert_eq!(
+        driver::unbind(&root, device).unwrap().as_deref(),
+        Some("vfio-pci")
+    );
+    drop(bound);
+    assert!(netdev_of(&vf).is_ok());
 }
 
 #[test]

@@ -14,6 +14,7 @@
 mod allocate;
 mod allocate_counts;
 mod cni;
+mod cni_claims;
 mod cni_counts;
 mod cni_disk;
 mod cni_go;
@@ -22,6 +23,7 @@ mod cni_hosts;
 mod cni_kill;
 mod cni_random;
 mod cni_release;
+mod cni_streams;
 mod cni_userspace;
 mod cni_verbs;
 mod cni_wire;

@@ -124,7 +124,7 @@ pub fn in_pod(pod: &Netns) -> Value {
         .unwrap_or_default()
 }
 
-/// Names of the files in the plugin's state directory, without the locks.
+/// Names of the files in the plugin's state directory, without the locks and the hand-over of claims.
 pub fn state() -> Vec<String> {
     let names = |dir: PathBuf, but: &'static [&'static str]| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -132,7 +132,7 @@ pub fn state() -> Vec<String> {
         names.filter(|name| !but.contains(&name.as_str()))
     };
     let dir = Path::new(STATE);
-    let mut all: Vec<String> = names(dir.to_owned(), &["pci", "owed"])
+    let mut all: Vec<String> = names(dir.to_owned(), &["pci", "owed", "claims"])
         .chain(names(dir.join("pci"), &["vf_lock"]))
         .chain(names(dir.join("owed"), &[]))
         .collect();

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use nix::errno::Errno;
+use sriov_host::IfName;
 use sriov_host::netlink::{Link, LinkChange, Netlink, NetlinkError};
 use sriov_host::netns::Netns;
-use sriov_host::{IfName, PciAddress};
 
 use crate::kernel::error::KernelError;
 use crate::model::{SavedAttachmentV1, spare_name};
@@ -42,7 +42,7 @@ pub(super) async fn leave_pod(
         return Ok(Whereabouts::Elsewhere);
     };
     let host = Netns::current().map_err(KernelError::Netns)?;
-    let moved = move_out(&pod, &link, &host, name, device).await;
+    let moved = move_out(&pod, &link, &host, name, saved).await;
     moved.map(|()| Whereabouts::Host).map_err(failed)
 }
 
@@ -79,10 +79,11 @@ fn enter(setup: &Setup, saved: &SavedAttachmentV1) -> Result<Option<Netlink>, Ke
 /// Looks for the name that the device got first: the list of all links of the pod is needed only when the pod renamed it.
 async fn find(pod: &Netlink, saved: &SavedAttachmentV1) -> Result<Option<Link>, NetlinkError> {
     let named = pod.link_named(&saved.ifname).await?;
-    match named.filter(|link| link.device == Some(saved.device)) {
-        Some(link) => Ok(Some(link)),
-        None => pod.link_of_device(saved.device).await,
+    if let Some(link) = named.filter(|link| saved.is_its_link(link)) {
+        return Ok(Some(link));
     }
+    let mut links = pod.links().await?.into_iter();
+    Ok(links.find(|link| saved.is_its_link(link)))
 }
 
 /// The device leaves the pod in any case, even when its name or one of its alternative names is taken on the host.
@@ -91,7 +92,7 @@ async fn move_out(
     link: &Link,
     host: &Netns,
     name: &IfName,
-    device: PciAddress,
+    saved: &SavedAttachmentV1,
 ) -> Result<(), NetlinkError> {
     let refused = match pod.move_link(link.index, host, name).await {
         Err(error) if error.errno() == Some(Errno::EEXIST) => error,
@@ -99,11 +100,11 @@ async fn move_out(
     };
     // The kernel moves first and then renames (net/core/rtnetlink.c, `do_setlink`): if only the name is taken, the device has moved.
     let still = pod.link(link.index).await?;
-    if still.is_none_or(|still| still.device != Some(device)) {
+    if still.is_none_or(|still| !saved.is_its_link(&still)) {
         return Ok(());
     }
     // It has not moved: an alternative name, or its name in the pod, is taken too.
-    let Some(spare) = spare_name(device) else {
+    let Some(spare) = spare_name(saved.device) else {
         return Err(refused);
     };
     for altname in &link.altnames {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
-use sriov_host::HostRoot;
 use sriov_host::link::{LinkChange, LinkFlags, XdpMode};
 use sriov_host::netlink::Link;
 use sriov_host::netlink::fake::{Failure as Refusal, FakeKernel, Request};
+use sriov_host::vf::VfSettings;
+use sriov_host::{HostRoot, MacAddr};
 
 use super::*;
 use crate::model::examples;
@@ -104,7 +105,7 @@ impl Machine {
         })
     }
 
-    fn restore(&self) -> Result<(), Vec<KernelError>> {
+    fn restore(&self) -> Result<Vec<VfChange>, Vec<KernelError>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -113,11 +114,13 @@ impl Machine {
     }
 }
 
+/// Adds the network device with all its files at once: a reader must not find an empty one.
 fn add_netdev(device: &Path, index: u32) {
-    let netdev = device.join("net/eth2");
+    let netdev = device.join("new/eth2");
     fs::create_dir_all(&netdev).unwrap();
     fs::write(netdev.join("type"), "1\n").unwrap();
     fs::write(netdev.join("ifindex"), format!("{index}\n")).unwrap();
+    fs::rename(device.join("new"), device.join("net")).unwrap();
 }
 
 #[test]
@@ -193,6 +196,74 @@ fn changed_device_is_restored_without_a_restart() {
     let link = machine.kernel.link(OLD).unwrap();
     assert_eq!(link.properties, fresh(OLD).properties);
     assert_eq!(link.mtu, 1500);
+}
+
+/// Index of the PF's network device.
+const PF: u32 = 3;
+
+/// Adds the PF, with this driver, and what it reports of the VF.
+fn add_pf(machine: &mut Machine, driver: &str, settings: VfSettings) {
+    let devices = machine.root.path().join("sys/bus/pci/devices");
+    let pf = devices.join("0000:01:00.0");
+    let netdev = pf.join("net/pf0");
+    fs::create_dir_all(&netdev).unwrap();
+    fs::write(netdev.join("type"), "1\n").unwrap();
+    fs::write(netdev.join("ifindex"), format!("{PF}\n")).unwrap();
+    symlink(format!("../../drivers/{driver}"), pf.join("driver")).unwrap();
+    machine.kernel.add_link(Link {
+        index: PF,
+        name: "pf0".into(),
+        is_up: true,
+        has_carrier: true,
+        ..Link::default()
+    });
+    machine.kernel.add_vf(PF, machine.saved.vf, settings);
+}
+
+/// A PF that reports the address of a VF, whoever set it, had set none: if it set the VF's own address now, the next pod could choose no other.
+#[test]
+fn own_address_of_a_vf_is_not_pinned_by_the_restoration() {
+    let own: MacAddr = "02:00:00:00:00:07".parse().unwrap();
+    let of_pod: MacAddr = "02:00:00:00:00:01".parse().unwrap();
+    for (driver, expected) in [
+        ("i40e", MacAddr::ZERO),
+        ("ice", MacAddr::ZERO),
+        ("bnxt_en", MacAddr::ZERO),
+        ("ixgbe", MacAddr::ZERO),
+        ("igb", MacAddr::ZERO),
+        ("mlx5_core", own),
+        ("mlx4_core", own),
+    ] {
+        let mut machine = Machine::new(Link {
+            altnames: vec!["enp1s16".into()],
+            ..fresh(OLD)
+        });
+        let settings = |mac| VfSettings {
+            mac: Some(mac),
+            ..VfSettings::default()
+        };
+        add_pf(&mut machine, driver, settings(of_pod));
+        machine.saved.baseline.settings = Some(settings(own));
+        machine.saved.wanted = vec![VfChange::Mac(of_pod)];
+        let _ = machine.restore();
+        let requests = machine.kernel.requests().into_iter();
+        let set: Vec<VfChange> = requests
+            .filter_map(|request| {
+                if let Request::SetVf { change, .. } = request {
+                    Some(change)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert!(set.contains(&VfChange::Mac(expected)), "{driver}: {set:?}");
+        let other = if expected.is_zero() {
+            own
+        } else {
+            MacAddr::ZERO
+        };
+        assert!(!set.contains(&VfChange::Mac(other)), "{driver}: {set:?}");
+    }
 }
 
 #[test]

@@ -166,6 +166,7 @@ fn lost_link(request: &Request, vf: &Presence, in_pod: Option<&Link>) -> Option<
         mac: in_pod.and_then(|link| link.permanent_mac),
         mtu: None,
         is_up: false,
+        index: None,
         properties: None,
         ethtool: None,
     })

@@ -43,10 +43,12 @@ pub(super) fn reconstruct(
         incarnation,
         pf,
         vf,
+        claim: None,
         baseline,
         wanted,
         ipam: Ipam::of(request).to_saved(),
         result: None,
+        postponed: Vec::new(),
         rest: serde_json::Map::new(),
     }))
 }

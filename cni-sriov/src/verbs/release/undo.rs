@@ -15,6 +15,7 @@ use crate::setup::Setup;
 ///
 /// # Errors
 /// The attachment stays in the journal: as dirty when the VF is not restored, otherwise as released.
+/// It also stays, without an error, while a setting waits for a link of the PF: the next attachment restores the setting before it begins.
 pub(crate) async fn undo(
     setup: &Setup,
     journal: &Journal,
@@ -27,22 +28,27 @@ pub(crate) async fn undo(
     }
     let saved = &with_driver(setup, journal, saved);
     let mut failures: Vec<Failure> = Vec::new();
-    let mut phase = Phase::Released;
-    if saved.phase != Phase::Released
-        && let Err(errors) = restore(setup, saved).await
-    {
-        failures.extend(errors.into_iter().map(Failure::from));
-        phase = Phase::Dirty;
+    let mut now = SavedAttachmentV1 {
+        phase: Phase::Released,
+        postponed: Vec::new(),
+        ..saved.clone()
+    };
+    match restore(setup, saved).await {
+        Ok(postponed) => now.postponed = postponed,
+        Err(errors) => {
+            failures.extend(errors.into_iter().map(Failure::from));
+            now.phase = Phase::Dirty;
+        }
     }
     failures.extend(ipam.del().err().map(Failure::from));
     if failures.is_empty() {
-        return Ok(journal.remove(saved)?);
+        if now.postponed.is_empty() {
+            return Ok(journal.remove(saved)?);
+        }
+        now.ipam = None;
+        journal.remove_go_state(&now.container_id, &now.ifname, Some(now.device))?;
     }
-    if saved.phase != phase {
-        let now = SavedAttachmentV1 {
-            phase,
-            ..saved.clone()
-        };
+    if now != *saved {
         failures.extend(journal.write(&now).err().map(Failure::from));
     }
     Failure::all(failures)
