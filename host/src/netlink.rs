@@ -3,7 +3,7 @@
 //! This module and those below it are the only ones that name types of `netlink-proto` and `netlink-packet-route`.
 //! Requests come from the typed encoder; replies stay bytes and are read one attribute at a time (`message`),
 //! so that no odd attribute hides a link.
-//! Only [`Netlink::vf_settings`] and [`Netlink::vf_of_pf`] request the VF list of a PF: the kernel cannot express more than about 221 VFs.
+//! Only [`Netlink::vf_settings`] and [`Netlink::vf_of_pf`] request the VF list of a PF, which is long, and refused by some kernels.
 
 mod addresses;
 mod announce;
@@ -18,6 +18,7 @@ mod ifinfo;
 mod links;
 mod message;
 mod neighbours;
+mod overlong;
 mod qdiscs;
 mod routes;
 mod socket;

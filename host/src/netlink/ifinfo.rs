@@ -2,6 +2,8 @@
 //!
 //! Each attribute is read for itself: a value that is odd is left out, and the link still has its index.
 
+pub(super) use super::overlong::VFINFO_LIST;
+use super::overlong::attributes_of_link;
 use super::xdp;
 use crate::guid::Guid;
 use crate::link::{Link, LinkFlags, LinkLimit, LinkProperties};
@@ -29,7 +31,6 @@ pub(super) const LINKMODE: u16 = 17;
 pub(super) const LINKINFO: u16 = 18;
 pub(super) const INFO_KIND: u16 = 1;
 pub(super) const IFALIAS: u16 = 20;
-pub(super) const VFINFO_LIST: u16 = 22;
 pub(super) const GROUP: u16 = 27;
 pub(super) const PROMISCUITY: u16 = 30;
 pub(super) const NUM_TX_QUEUES: u16 = 31;
@@ -72,7 +73,7 @@ pub(super) fn flags(body: &[u8]) -> u32 {
 
 /// The attributes of a link.
 pub(super) fn parts(body: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    attributes(body.get(HEADER..).unwrap_or_default())
+    attributes_of_link(body.get(HEADER..).unwrap_or_default())
 }
 
 /// Reads a link; `None` if not even the fixed part is there.

@@ -1,6 +1,7 @@
 //! Reads the settings of a VF from the VF list of its PF (`rtnl_fill_vfinfo`, `net/core/rtnetlink.c`).
 
 use super::ifinfo::{ADDRESS, VFINFO_LIST, parts};
+use super::overlong::VF_INFO;
 use crate::guid::Guid;
 use crate::mac::MacAddr;
 use crate::nla::{attribute, attributes, number32};
@@ -8,7 +9,6 @@ use crate::vf::{VfChange, VfIndex, VfLinkState, VfRate, VfSettings};
 use crate::vlan::{Vlan, VlanId, VlanProto, VlanQos};
 
 // IFLA_VF_*, include/uapi/linux/if_link.h
-const VF_INFO: u16 = 1;
 pub(super) const MAC: u16 = 1;
 pub(super) const SPOOFCHK: u16 = 4;
 pub(super) const LINK_STATE: u16 = 5;

@@ -33,8 +33,8 @@ pub struct VfReport {
 impl Netlink {
     /// Reads a PF's link and the settings of one of its VFs in one request; `None` if there is no such link.
     ///
-    /// The settings are absent if the PF's driver does not report them, or if the kernel cannot express the list of VFs
-    /// (more than about 221, or EMSGSIZE with InfiniBand before Linux 6.15): no path may need them to succeed.
+    /// The settings are absent if the PF's driver does not report them, or if the kernel refuses the list of VFs
+    /// (EMSGSIZE with InfiniBand before Linux 6.15): no path may need them to succeed.
     pub async fn vf_of_pf(&self, pf: u32, vf: VfIndex) -> Result<Option<VfReport>, NetlinkError> {
         let mut message = LinkMessage::default();
         message.header.index = pf;
