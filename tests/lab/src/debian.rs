@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::progress;
 
 /// Version of the layout in the cache; after a change, older downloads are unused.
-const LAYOUT: &str = "node-v1";
+const LAYOUT: &str = "node-v2";
 
 const GUEST_PACKAGES: &[&str] = &[
     "busybox-static",
@@ -30,7 +30,7 @@ pub struct NodeParts {
     pub qemu: PathBuf,
     /// Root of the guest's userland.
     pub guest: PathBuf,
-    /// Root of the kernel package.
+    /// Root of the kernel package and of its headers.
     pub kernel: PathBuf,
 }
 
@@ -56,7 +56,7 @@ pub fn node_parts(cache: &Cache) -> Result<NodeParts> {
         progress::step("downloading the guest's tools (23 MB)", || {
             apt.closure(GUEST_PACKAGES, None, &unfinished.join("guest"))
         })?;
-        progress::step("downloading a kernel (106 MB)", || {
+        progress::step("downloading a kernel and its headers (122 MB)", || {
             apt.kernel(release.newer.as_deref(), &unfinished.join("kernel"))
         })
     })?;
@@ -76,6 +76,29 @@ pub fn packages(cache: &Cache, layout: &str, names: &[&str]) -> Result<PathBuf> 
         progress::step(&format!("downloading {}", names.join(", ")), || {
             apt.closure(names, None, unfinished)
         })
+    })
+}
+
+/// A directory of the cache that `fill` makes out of one package, of the suite that the kernel is from; `layout` names it.
+///
+/// # Errors
+/// As [`node_parts`], and what `fill` answers.
+pub(crate) fn made_of(
+    cache: &Cache,
+    layout: &str,
+    package: &str,
+    fill: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    fetch(cache, layout, |apt, release, unfinished| {
+        let package = release
+            .newer
+            .as_ref()
+            .map_or_else(|| package.to_owned(), |suite| format!("{package}/{suite}"));
+        let debs = progress::step(&format!("downloading {package}"), || {
+            apt.download(&[&package])
+        })?;
+        let deb = debs_of(&debs)?.pop();
+        fill(&deb.context("apt downloaded nothing")?, unfinished)
     })
 }
 
@@ -202,24 +225,45 @@ impl Apt {
         Ok(())
     }
 
-    /// Downloads the newest kernel package without its dependencies: the kernel is booted, never installed.
+    /// Downloads the newest kernel package and the headers for modules of that kernel, without their dependencies: the kernel is booted, never installed.
     fn kernel(&self, suite: Option<&str>, root: &Path) -> Result<()> {
         let meta = suite.map_or_else(
             || "linux-image-amd64".to_owned(),
             |suite| format!("linux-image-amd64/{suite}"),
         );
-        let depends = self.run("apt-cache", &["depends", &meta])?;
-        let package = depends
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        let image = self
+            .depends(&meta)?
+            .into_iter()
             .find(|package| package.starts_with("linux-image-"))
             .context("your Debian mirror has no kernel package behind linux-image-amd64")?;
-        let debs = self.home.join("kernel");
+        let headers = image.replacen("linux-image-", "linux-headers-", 1);
+        let mut packages = self.depends(&headers)?;
+        packages
+            .retain(|name| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-"));
+        packages.extend([image, headers]);
+        let names: Vec<&str> = packages.iter().map(String::as_str).collect();
+        unpack_all(&self.download(&names)?, root)
+    }
+
+    /// What a package depends on.
+    fn depends(&self, package: &str) -> Result<Vec<String>> {
+        let text = self.run("apt-cache", &["depends", package])?;
+        let name = |line: &str| Some(line.trim().strip_prefix("Depends: ")?.to_owned());
+        Ok(text.lines().filter_map(name).collect())
+    }
+
+    /// Downloads packages without what they depend on, into a directory of their own.
+    fn download(&self, packages: &[&str]) -> Result<PathBuf> {
+        let debs = self.home.join("debs");
         std::fs::create_dir_all(&debs)?;
-        let mut command = self.command("apt-get", &["download", package]);
-        finish("apt-get", command.current_dir(&debs))
-            .with_context(|| format!("cannot download {package} from your Debian mirror"))?;
-        unpack_all(&debs, root)
+        let mut command = self.command("apt-get", &["download"]);
+        finish("apt-get", command.args(packages).current_dir(&debs)).with_context(|| {
+            format!(
+                "cannot download {} from your Debian mirror",
+                packages.join(", ")
+            )
+        })?;
+        Ok(debs)
     }
 
     fn command(&self, tool: &str, words: &[&str]) -> Command {
@@ -240,17 +284,23 @@ impl Apt {
 
 fn unpack_all(debs: &Path, root: &Path) -> Result<()> {
     std::fs::create_dir_all(root)?;
-    for entry in std::fs::read_dir(debs)? {
-        let deb = entry?.path();
-        if deb.extension().is_some_and(|extension| extension == "deb") {
-            finish("dpkg", Command::new("dpkg").arg("-x").args([&deb, root]))
-                .context("cannot unpack: is the disk of the cache full?")?;
-        }
+    for deb in debs_of(debs)? {
+        finish("dpkg", Command::new("dpkg").arg("-x").args([&deb, root]))
+            .context("cannot unpack: is the disk of the cache full?")?;
     }
     Ok(())
 }
 
-fn finish(tool: &str, command: &mut Command) -> Result<Output> {
+fn debs_of(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir)?.flatten();
+    let paths = entries.map(|entry| entry.path());
+    Ok(paths
+        .filter(|path| path.extension().is_some_and(|name| name == "deb"))
+        .collect())
+}
+
+/// Runs a command to its end; its last words when it fails.
+pub(crate) fn finish(tool: &str, command: &mut Command) -> Result<Output> {
     let output = command
         .stdin(Stdio::null())
         .output()

@@ -9,7 +9,7 @@ use crate::checkout::{cargo, workspace};
 use crate::kubernetes::{self, ROUNDS, render};
 use crate::report::{Planned, Report};
 use crate::suites::{Kind, Suites};
-use crate::{arm64, check, plain, release, tools};
+use crate::{arm64, check, ground, plain, release, tools};
 
 const PACKAGES: &[&[&str]] = &[
     &["sriov-host"],
@@ -89,7 +89,8 @@ pub fn run_suites(names: &[&str]) -> Result<bool> {
 
 fn plain_node(names: &[&str]) -> Result<Planned> {
     let suites = Suites::build(Kind::Guest, names)?;
-    let (_cache, mut node) = plain::prepare()?;
+    let (cache, mut node) = plain::prepare()?;
+    ground::add(&cache, &suites, &mut node)?;
     suites.add_to(&mut node)?;
     Ok(Planned {
         name: "node",

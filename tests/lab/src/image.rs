@@ -99,6 +99,13 @@ pub fn write_base(parts: &NodeParts, path: &Path) -> Result<()> {
     archive.finish()
 }
 
+/// The release of the kernel, for instance `6.12.95+deb12-amd64`.
+pub(crate) fn kernel_release(parts: &NodeParts) -> Result<String> {
+    let (_, modules) = release(parts)?;
+    let name = modules.file_name().context("a kernel without a release")?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
 /// Kernel image and module directory of the only kernel in the package.
 fn release(parts: &NodeParts) -> Result<(PathBuf, PathBuf)> {
     for entry in std::fs::read_dir(parts.kernel.join("boot"))?.flatten() {

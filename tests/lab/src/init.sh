@@ -11,6 +11,8 @@ if [ -e /lab/containers ] && [ -z "$VIRTFN_MOVED" ]; then
 	exec env VIRTFN_MOVED=1 switch_root /new /init
 fi
 export PATH=/usr/sbin:/usr/bin:/bin HOME=/root
+# The root of an initramfs may be written by anybody, which programs refuse that load plugins.
+chmod 755 /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev

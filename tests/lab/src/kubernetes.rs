@@ -6,7 +6,6 @@
 mod applied;
 mod control;
 mod disk;
-mod files;
 mod podman;
 pub mod render;
 mod schemas;
@@ -18,12 +17,12 @@ use std::path::Path;
 use anyhow::Result;
 
 use self::control::ControlPlane;
-use self::files::{add_texts, add_with_libraries};
 use crate::architecture::Architecture;
 use crate::build;
 use crate::cache::Cache;
 use crate::debian::first_of;
 use crate::debian::{self, NodeParts};
+use crate::files::{add_texts, add_with_libraries};
 use crate::go;
 use crate::image;
 use crate::oci::{self, Image};

@@ -59,6 +59,11 @@ impl Suites {
         })
     }
 
+    /// Whether a suite is one of them.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|suite| suite == name)
+    }
+
     /// Adds their program to the node.
     ///
     /// # Errors

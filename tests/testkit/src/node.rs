@@ -1,6 +1,8 @@
 //! Access to the node: PFs, VFs, drivers, network namespaces, `ip`. Only in the guest, as root.
 
+pub mod modules;
 pub mod monitor;
+pub mod openvswitch;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

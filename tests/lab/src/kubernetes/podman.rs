@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::files::{add_texts, add_with_libraries};
 use crate::cache::Cache;
 use crate::debian;
 use crate::debian::first_of;
+use crate::files::{add_texts, add_with_libraries};
 use crate::qemu::Node;
 
 /// Version of the parts in the cache.

@@ -8,7 +8,7 @@ use crate::image::shared_libraries;
 use crate::qemu::Node;
 
 /// Adds a program of a package root with its libraries.
-pub(super) fn add_with_libraries(
+pub(crate) fn add_with_libraries(
     node: &mut Node,
     root: &Path,
     program: &Path,
@@ -22,7 +22,7 @@ pub(super) fn add_with_libraries(
 }
 
 /// Adds text files: path on the node, content.
-pub(super) fn add_texts(node: &mut Node, files: &[(&str, &str)]) -> Result<()> {
+pub(crate) fn add_texts(node: &mut Node, files: &[(&str, &str)]) -> Result<()> {
     for (name, text) in files {
         let file = node.run_path(&name.replace('/', "-"));
         std::fs::write(&file, text)?;
