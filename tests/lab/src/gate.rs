@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cache::Cache;
 use crate::checkout::{cargo, workspace};
-use crate::kubernetes::{self, ROUNDS, render};
+use crate::kubernetes::{self, Choice, render};
 use crate::report::{Planned, Report};
 use crate::suites::{Kind, Suites};
 use crate::{arm64, check, ground, plain, release, tools};
@@ -69,7 +69,7 @@ pub fn run(with_kubernetes: bool) -> Result<bool> {
     )?;
     let plain = plain_node(&[])?;
     if with_kubernetes {
-        let (kubernetes, _plane) = kubernetes::prepare(&[], ROUNDS)?;
+        let (kubernetes, _plane) = kubernetes::prepare(&Choice::default())?;
         report.nodes(vec![plain, kubernetes])?;
         report.step("rendered manifests", || render::run(false))?;
         arm64::check(&mut report)?;

@@ -1,4 +1,4 @@
-//! Builds the components that Debian does not package from Go modules: kubelet, kube-apiserver, kubectl, Multus, cnitool.
+//! Builds the components that Debian does not package from Go modules: the kubelet, the control plane, kubectl, Multus, cnitool.
 //!
 //! Versions are pinned by `tests/lab/tools/*/go.mod` and `go.sum`; the programs are unmodified.
 
@@ -16,24 +16,42 @@ use crate::progress;
 /// Go's own program for self-signed certificates, below `GOROOT`.
 const CERTIFICATES: &str = "src/crypto/tls/generate_cert.go";
 
+/// The versions of Kubernetes that the lab has, the newest first: a module of `tests/lab/tools` for each.
+pub(crate) const KUBERNETES: &[&str] = &["1.37", "1.34"];
+
 /// Directories with the built programs.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
-    /// kubelet, kube-apiserver, kubectl.
+    /// kubelet, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler.
     pub(crate) kubernetes: PathBuf,
     /// Multus, cnitool, the reference plugins, Go's certificate maker.
     pub(crate) network: PathBuf,
 }
 
-/// The programs, built if the cache does not have the pinned versions.
+/// The programs, with those of a version of Kubernetes, built if the cache does not have the pinned versions.
 ///
 /// # Errors
-/// One sentence if Go is missing; otherwise Go's own messages.
-pub(crate) fn programs(cache: &Cache) -> Result<Programs> {
+/// One sentence if Go is missing or the lab does not have the version; otherwise Go's own messages.
+pub(crate) fn programs(cache: &Cache, version: &str) -> Result<Programs> {
     Ok(Programs {
-        kubernetes: module(cache, "kubernetes", "the kubelet and kube-apiserver")?,
+        kubernetes: kubernetes(cache, version)?,
         network: module(cache, "network", "Multus and the reference plugins")?,
     })
+}
+
+/// The programs of a version of Kubernetes.
+///
+/// # Errors
+/// The same as for [`programs`].
+pub(crate) fn kubernetes(cache: &Cache, version: &str) -> Result<PathBuf> {
+    if !KUBERNETES.contains(&version) {
+        bail!(
+            "the lab does not have Kubernetes {version}: choose from {}",
+            KUBERNETES.join(", ")
+        );
+    }
+    let what = format!("Kubernetes {version}");
+    module(cache, &format!("kubernetes-{version}"), &what)
 }
 
 /// Builds all tools of one module, static, if the cache does not have the pinned versions.
@@ -54,7 +72,7 @@ pub(crate) fn module(cache: &Cache, name: &str, what: &str) -> Result<PathBuf> {
     }
     if !has("go") {
         bail!(
-            "`go` is not on this machine: `cargo lab kubernetes` builds {what} from Go modules, install Go 1.24 or newer from https://go.dev/dl"
+            "`go` is not on this machine: `cargo lab kubernetes` builds {what} from Go modules, install Go 1.26 or newer from https://go.dev/dl"
         );
     }
     cache.ensure_room()?;

@@ -4,6 +4,7 @@
 //! `sriov_testkit::cluster` starts the programs on the node.
 
 mod applied;
+mod choice;
 mod control;
 mod disk;
 mod podman;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+pub(crate) use self::choice::Choice;
 use self::control::ControlPlane;
 use crate::architecture::Architecture;
 use crate::build;
@@ -33,7 +35,13 @@ use crate::ship;
 use crate::suites::{Kind, Suites};
 
 /// How often the suite `life` creates and deletes its pods: a round takes 20 seconds.
-pub(crate) const ROUNDS: &str = "2";
+const ROUNDS: &str = "2";
+
+/// The version of Kubernetes that CI runs.
+pub(crate) const NEWEST: &str = match go::KUBERNETES {
+    [newest, ..] => newest,
+    [] => "",
+};
 
 /// Version of the container components in the cache.
 const LAYOUT: &str = "containers-v1";
@@ -83,21 +91,16 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Runs the named Kubernetes suites, or all of them without a name; true if all passed.
-///
-/// `--rounds N` sets how often the suite `life` creates and deletes its pods.
+/// Runs the chosen Kubernetes suites; true if all passed.
 ///
 /// # Errors
 /// If a component is missing, cannot be built, or does not start.
 pub fn run(words: &[&str]) -> Result<bool> {
-    let (rounds, names) = match words {
-        ["--rounds", rounds, names @ ..] | [names @ .., "--rounds", rounds] => (*rounds, names),
-        names => (ROUNDS, names),
-    };
-    let (planned, _plane) = prepare(names, rounds)?;
+    let choice = Choice::parse(words);
+    let (planned, _plane) = prepare(&choice)?;
     let mut report = Report::default();
     report.nodes(vec![planned])?;
-    if names.is_empty() {
+    if choice.suites.is_empty() {
         report.step("rendered manifests", || render::run(false))?;
     }
     Ok(report.print())
@@ -107,11 +110,16 @@ pub fn run(words: &[&str]) -> Result<bool> {
 ///
 /// # Errors
 /// If a component is missing, cannot be built, or does not start.
-pub(crate) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlPlane)> {
+pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
+    let Choice {
+        version,
+        rounds,
+        suites: names,
+    } = *choice;
     let cache = Cache::open()?;
     let parts = debian::node_parts(&cache)?;
     let debian = debian::packages(&cache, LAYOUT, PACKAGES)?;
-    let programs = go::programs(&cache)?;
+    let programs = go::programs(&cache, version)?;
     let binaries = build::dist(Architecture::Amd64)?;
     let suites = Suites::build(Kind::Kube, names)?;
     let mut node = Node::new(&cache, &parts)?;
@@ -124,7 +132,10 @@ pub(crate) fn prepare(names: &[&str], rounds: &str) -> Result<(Planned, ControlP
         std::fs::write(&file, text)?;
         node.add_file(&format!("lab/modules/{place}-{name}"), &file)?;
     }
-    let plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
+    let mut plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
+    if suites.has("schedule") {
+        plane.start_controllers(&programs)?;
+    }
     for (name, file) in [
         (
             "usr/bin/kubelet".to_owned(),

@@ -14,6 +14,7 @@ use crate::build::{self, Dist};
 use crate::cache::Cache;
 use crate::checkout::{VERSION, target, workspace};
 use crate::digest::sha256;
+use crate::kubernetes::NEWEST;
 use crate::kubernetes::tools::said;
 use crate::manifests::{BASE, CHART, MINIMAL};
 use crate::{go, oci, progress, ship};
@@ -106,7 +107,7 @@ fn binaries(built: &[Dist], to: &Path) -> Result<()> {
 
 /// The kustomize base as one file.
 fn kustomized() -> Result<String> {
-    let kubectl = go::module(&Cache::open()?, "kubernetes", "kubectl")?.join("kubectl");
+    let kubectl = go::kubernetes(&Cache::open()?, NEWEST)?.join("kubectl");
     said(Command::new(kubectl).args(["kustomize", BASE]))
 }
 

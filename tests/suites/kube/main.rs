@@ -20,5 +20,6 @@ mod life;
 mod podman;
 mod pods;
 mod reboot;
+mod schedule;
 mod watcher;
 mod wrong;

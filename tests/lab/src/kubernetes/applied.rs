@@ -26,7 +26,7 @@ pub(super) fn check(cache: &Cache, helm: &Path, all: &[(String, Vec<Value>)]) ->
     let root = debian::packages(cache, LAYOUT, PACKAGES)?;
     let dir = cache.run_dir()?;
     let home = dir.join("control");
-    let plane = ControlPlane::start(&root, &go::programs(cache)?, &home)?;
+    let plane = ControlPlane::start(&root, &go::programs(cache, super::NEWEST)?, &home)?;
     let cluster = Cluster {
         helm,
         home: &home,

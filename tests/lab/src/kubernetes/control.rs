@@ -130,6 +130,31 @@ impl ControlPlane {
         Ok(plane)
     }
 
+    /// Starts the scheduler and the controllers of deployments, for suites with pods that do not name a node.
+    ///
+    /// # Errors
+    /// If a program does not start.
+    pub(super) fn start_controllers(&mut self, programs: &Programs) -> Result<()> {
+        let config = format!("--kubeconfig={}", self.kubeconfig("admin").display());
+        for (name, more) in [
+            ("kube-scheduler", None),
+            (
+                "kube-controller-manager",
+                Some("--controllers=deployment-controller,replicaset-controller"),
+            ),
+        ] {
+            let program = programs.kubernetes.join(name).display().to_string();
+            let mut words = vec![
+                config.clone(),
+                "--leader-elect=false".to_owned(),
+                "--secure-port=0".to_owned(),
+            ];
+            words.extend(more.map(str::to_owned));
+            self.spawn(name, &[program], &words)?;
+        }
+        Ok(())
+    }
+
     /// The kubeconfig of a user, for the node.
     pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
         self.dir.join(format!("{user}.kubeconfig"))

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::NEWEST;
 use super::applied;
 use super::schemas::Schemas;
 use super::tools::{required_values, said};
@@ -28,7 +29,7 @@ const KUBERNETES: &str = "1.34.0";
 /// If a tool is missing or fails.
 pub fn run(is_written: bool) -> Result<bool> {
     let cache = Cache::open()?;
-    let kubectl = go::module(&cache, "kubernetes", "kubectl")?.join("kubectl");
+    let kubectl = go::kubernetes(&cache, NEWEST)?.join("kubectl");
     let helm = go::module(&cache, "helm", "helm")?.join("helm");
     let mut is_good = is_current(
         &workspace().join(CHART).join("README.md"),

@@ -1,0 +1,62 @@
+//! What `cargo lab kubernetes` runs, from its words.
+
+use super::{NEWEST, ROUNDS};
+
+/// Version, rounds and suites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice<'words> {
+    /// Version of Kubernetes: major and minor number.
+    pub(super) version: &'words str,
+    /// How often the suite `life` creates and deletes its pods.
+    pub(super) rounds: &'words str,
+    /// Names of suites; without names, all of them.
+    pub(super) suites: &'words [&'words str],
+}
+
+impl Default for Choice<'_> {
+    fn default() -> Self {
+        Self {
+            version: NEWEST,
+            rounds: ROUNDS,
+            suites: &[],
+        }
+    }
+}
+
+impl<'words> Choice<'words> {
+    /// Reads the words: options stand before the names of suites or after them.
+    pub(super) fn parse(mut words: &'words [&'words str]) -> Self {
+        let mut choice = Self::default();
+        loop {
+            let (option, value, rest) = match words {
+                [option @ ("--rounds" | "--version"), value, rest @ ..]
+                | [rest @ .., option @ ("--rounds" | "--version"), value] => {
+                    (*option, *value, rest)
+                }
+                suites => return Self { suites, ..choice },
+            };
+            match option {
+                "--rounds" => choice.rounds = value,
+                _ => choice.version = value,
+            }
+            words = rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_stand_before_or_after_the_names_of_suites() {
+        let words = ["--version", "1.34", "life", "pods", "--rounds", "50"];
+        let choice = Choice {
+            version: "1.34",
+            rounds: "50",
+            suites: &["life", "pods"],
+        };
+        assert_eq!(Choice::parse(&words), choice);
+        assert_eq!(Choice::parse(&[]), Choice::default());
+    }
+}
