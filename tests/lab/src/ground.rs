@@ -10,9 +10,8 @@ use crate::netdevsim;
 use crate::qemu::Node;
 use crate::suites::Suites;
 
-/// Versions of the packages in the cache.
+/// Version of the packages in the cache.
 const OPENVSWITCH: &str = "openvswitch-v1";
-const DPDK: &str = "dpdk-v1";
 
 /// Programs of Open vSwitch: path in the package root, path on the node.
 const SWITCH: &[(&str, &str)] = &[
@@ -28,9 +27,6 @@ const SWITCH: &[(&str, &str)] = &[
 /// The layout of the switch's database.
 const SCHEMA: &str = "usr/share/openvswitch/vswitch.ovsschema";
 
-/// Drivers that DPDK's test program loads by path: buffers, and the VF of the emulated NIC.
-const DRIVERS: &[&str] = &["librte_mempool_ring.so", "librte_net_e1000.so"];
-
 /// The tool of iproute2 for RDMA devices.
 const RDMA: &str = "usr/bin/rdma";
 
@@ -45,9 +41,6 @@ pub(crate) fn add(cache: &Cache, suites: &Suites, node: &mut Node) -> Result<()>
     }
     if suites.has("openvswitch") {
         add_openvswitch(cache, &parts, node)?;
-    }
-    if suites.has("dpdk") {
-        add_dpdk(cache, node)?;
     }
     if suites.has("rdma") {
         // rxe requests a checksum by the name of its algorithm, not of its module.
@@ -77,17 +70,6 @@ fn add_openvswitch(cache: &Cache, parts: &NodeParts, node: &mut Node) -> Result<
         add_with_libraries(node, &root, &first_of(&root, from)?, to)?;
     }
     node.add_file(SCHEMA, &first_of(&root, SCHEMA)?)
-}
-
-fn add_dpdk(cache: &Cache, node: &mut Node) -> Result<()> {
-    let root = debian::packages(cache, DPDK, &["dpdk-dev"])?;
-    let program = "usr/bin/dpdk-testpmd";
-    add_with_libraries(node, &root, &first_of(&root, program)?, program)?;
-    for driver in DRIVERS {
-        let file = first_of(&root, &format!("usr/lib/x86_64-linux-gnu/{driver}"))?;
-        node.add_file(&format!("usr/lib/dpdk/{driver}"), &file)?;
-    }
-    Ok(())
 }
 
 /// Adds modules to the node; `sriov_testkit::node::modules` loads them in this order.

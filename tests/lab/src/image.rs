@@ -218,7 +218,8 @@ fn unpacked(module: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-fn loader(root: &Path) -> Result<PathBuf> {
+/// The dynamic loader of a package root.
+pub(crate) fn loader(root: &Path) -> Result<PathBuf> {
     first_of(root, "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
 }
 

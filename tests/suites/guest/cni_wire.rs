@@ -1,77 +1,13 @@
 //! Announcements, addresses and routes of an attachment, on real VFs.
 
-use std::fs;
-use std::process::{Child, Command, Stdio};
-
 use serde_json::{Value, json};
 use sriov_testkit::cni::{
     BIN, RECORDER_BIN, Recorder, assert_nothing_left, attachment, in_pod, run_with,
 };
-use sriov_testkit::node::{Netns, Pf, ip, ip_json, wait_for};
+use sriov_testkit::node::{Netns, Pf, Tap, ip, ip_json, wait_for};
 
-/// tcpdump on one interface, which writes lines into a file.
-struct Tap {
-    tcpdump: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Tap {
-    fn new(netns: Option<&str>, interface: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str| fs::File::create(dir.path().join(name)).unwrap();
-        let mut command = match netns {
-            None => Command::new("/usr/bin/tcpdump"),
-            Some(netns) => {
-                let mut command = Command::new("/usr/sbin/ip");
-                command.args(["netns", "exec", netns, "/usr/bin/tcpdump"]);
-                command
-            }
-        };
-        let tcpdump = command
-            .args([
-                "-i",
-                interface,
-                "-e",
-                "-nn",
-                "-l",
-                "--immediate-mode",
-                "-Z",
-                "root",
-                "arp",
-                "or",
-                "icmp6",
-            ])
-            .stdin(Stdio::null())
-            .stdout(file("out"))
-            .stderr(file("err"))
-            .spawn()
-            .unwrap();
-        let tap = Self { tcpdump, dir };
-        wait_for("tcpdump listens", || {
-            tap.read("err").contains("listening on")
-        })
-        .unwrap();
-        tap
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(name)).unwrap()
-    }
-
-    /// Whether a line contains all of these words.
-    fn heard(&self, words: &[&str]) -> bool {
-        self.read("out")
-            .lines()
-            .any(|line| words.iter().all(|word| line.contains(word)))
-    }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        let _ = self.tcpdump.kill();
-        let _ = self.tcpdump.wait();
-    }
-}
+/// The words of tcpdump for announcements.
+const ANNOUNCEMENTS: &[&str] = &["arp", "or", "icmp6"];
 
 #[test]
 fn addresses_are_announced_through_the_vf_only() {
@@ -97,14 +33,14 @@ fn addresses_are_announced_through_the_vf_only() {
     let fields = json!({ "cniVersion": "1.1.0", "mac": "02:00:00:00:0b:01", "ipam": { "type": "recorder" } });
     let path = format!("{RECORDER_BIN}:{BIN}");
     let (wire, inside) = (
-        Tap::new(None, &other.netdev),
-        Tap::new(Some("announce"), "eth0"),
+        Tap::new(None, &other.netdev, ANNOUNCEMENTS).unwrap(),
+        Tap::new(Some("announce"), "eth0", ANNOUNCEMENTS).unwrap(),
     );
     let added = run_with("ADD", &fields, &attachment, &[("CNI_PATH", &path)]);
     assert_eq!(added.code, Some(0), "{} {}", added.document, added.log);
     for address in ["192.0.2.10", "192.0.2.11"] {
         wait_for("the IPv4 address is announced", || {
-            wire.heard(&[
+            wire.has(&[
                 "02:00:00:00:0b:01 > ff:ff:ff:ff:ff:ff",
                 &format!("who-has {address}"),
                 &format!("tell {address}"),
@@ -113,14 +49,14 @@ fn addresses_are_announced_through_the_vf_only() {
         .unwrap();
     }
     wait_for("the IPv6 address is announced", || {
-        wire.heard(&[
+        wire.has(&[
             "02:00:00:00:0b:01 >",
             "neighbor advertisement",
             "tgt is 2001:db8::10",
         ])
     })
     .unwrap();
-    let elsewhere = inside.read("out");
+    let elsewhere = inside.frames();
     assert!(
         !elsewhere.contains("192.0.2.1") && !elsewhere.contains("2001:db8::"),
         "{elsewhere}"

@@ -28,7 +28,6 @@ mod cni_userspace;
 mod cni_verbs;
 mod cni_wire;
 mod device_plugin;
-mod dpdk;
 mod host;
 mod install;
 mod live;

@@ -14,6 +14,7 @@
 mod bond;
 mod cnitool;
 mod devices;
+mod dpdk;
 mod dropin;
 mod install;
 mod life;

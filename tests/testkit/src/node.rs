@@ -3,6 +3,7 @@
 pub mod modules;
 pub mod monitor;
 pub mod openvswitch;
+mod tap;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+pub use self::tap::Tap;
 use sriov_lab::qemu::POWER_CUT;
 pub use sriov_lab::wait::{wait_for, wait_within};
 
