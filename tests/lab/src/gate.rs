@@ -29,24 +29,38 @@ const PACKAGES: &[&[&str]] = &[
 ];
 
 /// Runs the whole gate, with or without the suites on a Kubernetes node; true if all checks passed.
+///
+/// The nodes start after the checks that fail most often; the other checks run at the same time.
 pub fn run(with_kubernetes: bool) -> Result<bool> {
     let mut report = Report::default();
     check::sources(&mut report)?;
     report.command(
-        "documentation",
-        cargo()
-            .args([
-                "doc",
-                "--quiet",
-                "--workspace",
-                "--no-deps",
-                "--all-features",
-            ])
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
-    report.command(
         "unit and property tests, arrows, house rules",
         cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]),
+    )?;
+    let plain = plain_node(&[])?;
+    if with_kubernetes {
+        let (kubernetes, _plane) = kubernetes::prepare(&Choice::default())?;
+        report.nodes(vec![vec![kubernetes], vec![plain]], |report| {
+            packages(report)?;
+            report.step("rendered manifests", || render::run(false))?;
+            arm64::check(report)?;
+            report.step("a release, twice", release::check)
+        })?;
+    } else {
+        report.nodes(vec![vec![plain]], packages)?;
+    }
+    Ok(report.print())
+}
+
+/// Checks the documentation, each package alone, and what the packages depend on.
+fn packages(report: &mut Report) -> Result<()> {
+    let words = "doc --quiet --workspace --no-deps --all-features";
+    report.command(
+        "documentation",
+        cargo()
+            .args(words.split(' '))
+            .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     for package in PACKAGES {
         report.command(
@@ -57,33 +71,17 @@ pub fn run(with_kubernetes: bool) -> Result<bool> {
         )?;
     }
     let cache = Cache::open()?;
+    let words = "check --hide-inclusion-graph bans licenses sources";
     report.command(
         "licences, bans and sources",
-        deny(&cache)?.args([
-            "check",
-            "--hide-inclusion-graph",
-            "bans",
-            "licenses",
-            "sources",
-        ]),
-    )?;
-    let plain = plain_node(&[])?;
-    if with_kubernetes {
-        let (kubernetes, _plane) = kubernetes::prepare(&Choice::default())?;
-        report.nodes(vec![plain, kubernetes])?;
-        report.step("rendered manifests", || render::run(false))?;
-        arm64::check(&mut report)?;
-        report.step("a release, twice", release::check)?;
-    } else {
-        report.nodes(vec![plain])?;
-    }
-    Ok(report.print())
+        deny(&cache)?.args(words.split(' ')),
+    )
 }
 
 /// Runs suites on the node; true when all of them passed.
 pub fn run_suites(names: &[&str]) -> Result<bool> {
     let mut report = Report::default();
-    report.nodes(vec![plain_node(names)?])?;
+    report.node(plain_node(names)?)?;
     Ok(report.print())
 }
 

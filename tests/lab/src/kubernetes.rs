@@ -99,7 +99,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let choice = Choice::parse(words);
     let (planned, _plane) = prepare(&choice)?;
     let mut report = Report::default();
-    report.nodes(vec![planned])?;
+    report.node(planned)?;
     if choice.suites.is_empty() {
         report.step("rendered manifests", || render::run(false))?;
     }

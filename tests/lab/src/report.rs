@@ -60,28 +60,45 @@ impl Report {
         Ok(())
     }
 
-    /// Runs the suites of all nodes at the same time: one thread emulates each node.
-    pub(crate) fn nodes(&mut self, mut all: Vec<Planned>) -> Result<()> {
-        if all.len() > 1 {
-            for Planned { name, node, .. } in &mut all {
+    /// Runs the suites of a node.
+    pub(crate) fn node(&mut self, planned: Planned) -> Result<()> {
+        self.nodes(vec![vec![planned]], |_| Ok(()))
+    }
+
+    /// Runs the suites of the nodes: those of a lane one after the other, all lanes at the same time; one thread emulates each node.
+    ///
+    /// The checks `aside` run in the time that the nodes leave.
+    pub(crate) fn nodes(
+        &mut self,
+        mut lanes: Vec<Vec<Planned>>,
+        aside: impl FnOnce(&mut Report) -> Result<()> + Send,
+    ) -> Result<()> {
+        let is_one = lanes.iter().map(Vec::len).sum::<usize>() == 1;
+        for Planned { name, node, .. } in lanes.iter_mut().flatten() {
+            if !is_one {
                 node.set_prefix(format!("{name}: "));
             }
-        }
-        for Planned { name, node, .. } in &mut all {
             let logs = target().join("lab").join(name.replace(' ', "-"));
             node.keep_logs(&logs)?;
             self.logs.push(logs);
         }
-        let run = |Planned { node, jobs, .. }: &Planned| node.run(jobs);
-        let ended: Vec<_> = thread::scope(|scope| {
-            let running: Vec<_> = all.iter().map(|it| scope.spawn(|| run(it))).collect();
-            running.into_iter().map(ScopedJoinHandle::join).collect()
+        let run =
+            |lane: &[Planned]| -> Vec<_> { lane.iter().map(|it| it.node.run(&it.jobs)).collect() };
+        let (checked, ended) = thread::scope(|scope| {
+            let running: Vec<_> = lanes.iter().map(|it| scope.spawn(|| run(it))).collect();
+            let checked = scope.spawn(|| with_low_priority(aside)).join();
+            let ended: Vec<_> = running.into_iter().map(ScopedJoinHandle::join).collect();
+            (checked, ended)
         });
-        for (planned, outcomes) in all.iter().zip(ended) {
-            let outcomes = outcomes.unwrap_or_else(|panic| resume_unwind(panic))?;
-            for outcome in outcomes {
-                let name = format!("suite {} on the {}", outcome.name, planned.name);
-                self.add(&name, outcome.code == 0, outcome.took);
+        let checked = checked.unwrap_or_else(|panic| resume_unwind(panic))?;
+        self.checks.extend(checked.checks);
+        for (lane, ended) in lanes.iter().zip(ended) {
+            let outcomes = ended.unwrap_or_else(|panic| resume_unwind(panic));
+            for (planned, outcomes) in lane.iter().zip(outcomes) {
+                for outcome in outcomes? {
+                    let name = format!("suite {} on the {}", outcome.name, planned.name);
+                    self.add(&name, outcome.code == 0, outcome.took);
+                }
             }
         }
         Ok(())
@@ -119,4 +136,16 @@ impl Report {
         println!("{passed} passed, {failed} failed");
         failed == 0
     }
+}
+
+/// Runs checks with a lower priority than the nodes.
+fn with_low_priority(checks: impl FnOnce(&mut Report) -> Result<()>) -> Result<Report> {
+    let thread = std::fs::read_link("/proc/thread-self")?;
+    let id = thread.file_name().unwrap_or_default();
+    // Child processes inherit the priority of this thread. A machine without `renice` is only slower.
+    let mut renice = Command::new("renice");
+    let _ = renice.args(["-n", "10", "-p"]).arg(id).output();
+    let mut report = Report::default();
+    checks(&mut report)?;
+    Ok(report)
 }
