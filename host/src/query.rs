@@ -1,4 +1,4 @@
-//! Queries to the kernel for what sysfs does not show: alternative names and default routes (`links`), addresses (`addresses`),
+//! Queries to the kernel for what sysfs does not show: alternative names, default routes and parents of macvlan devices (`links`), addresses (`addresses`),
 //! counters of the VFs of a PF (`counters`), the DDP profile that a device runs (`devlink`).
 //!
 //! Each query is one request on a socket of its own and changes nothing; changes are made by `netlink`.
@@ -12,4 +12,4 @@ mod request;
 pub use self::addresses::global_address_links;
 pub use self::counters::{VfCounters, vf_counters};
 pub use self::devlink::ddp_profile;
-pub use self::links::{default_route_links, link_named};
+pub use self::links::{default_route_links, link_named, shared_parents};

@@ -75,6 +75,22 @@ impl HostSnapshot {
         self.index_vfs();
     }
 
+    /// Remembers what functions had while their network device was here. A function that was created again or has another driver has none of it.
+    pub fn remember_capabilities(&mut self, before: &Self) {
+        for function in self.functions.values_mut() {
+            let earlier = before.functions.get(&function.address).filter(|earlier| {
+                earlier.incarnation == function.incarnation && earlier.driver == function.driver
+            });
+            if let (Some(earlier), true) = (earlier, function.netdevs.is_empty()) {
+                let then = earlier.netdevs.first().map(|netdev| BeforePod {
+                    has_rdma: !earlier.rdma.is_empty(),
+                    link_type: netdev.link_type,
+                });
+                function.before_pod = then.or(earlier.before_pod);
+            }
+        }
+    }
+
     /// Sets the index of each VF from the links of its PF.
     pub fn index_vfs(&mut self) {
         let mut indices = BTreeMap::new();
@@ -90,7 +106,7 @@ impl HostSnapshot {
         }
     }
 
-    /// Link type of a function; that of its PF while its own network device is in a pod or a userspace driver is bound.
+    /// Link type of a function; that of its PF when no scan saw its own network device.
     pub fn link_type(&self, function: &PciFunction) -> Option<LinkType> {
         let of_netdev = |netdev: &Netdev| netdev.link_type;
         let of_rdma = |function: &PciFunction| function.rdma_link.map(RdmaLink::link_type);
@@ -103,6 +119,7 @@ impl HostSnapshot {
                 .or_else(|| pf.uplink().and(pf.class.ethernet()))
         };
         let own = function.netdevs.first().map(of_netdev);
+        let own = own.or(function.before_pod.map(|then| then.link_type));
         own.or_else(|| of_rdma(function)).or_else(of_pf)
     }
 }
@@ -153,6 +170,17 @@ pub struct PciFunction {
     pub rdma_link: Option<RdmaLink>,
     /// Its vDPA devices, sorted by name.
     pub vdpa: Vec<VdpaDevice>,
+    /// What it had on this node before its network device went into a pod; absent while the device is here, and when no earlier scan saw it.
+    pub before_pod: Option<BeforePod>,
+}
+
+/// Capabilities of a function when its network device was on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeforePod {
+    /// Whether it had an RDMA device.
+    pub has_rdma: bool,
+    /// Link type of its network device.
+    pub link_type: LinkType,
 }
 
 impl PciFunction {

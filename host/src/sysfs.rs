@@ -253,6 +253,7 @@ fn read(device: &Device, address: PciAddress) -> Result<Option<PciFunction>, Sca
             rdma,
             // Read from their own bus.
             vdpa: Vec::new(),
+            before_pod: None,
             role,
         })
     };

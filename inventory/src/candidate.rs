@@ -1,6 +1,6 @@
 //! A device as selectors see it, before it is in a pool.
 
-use sriov_config::resources::{DeviceType, Resource};
+use sriov_config::resource_list::{DeviceType, Resource};
 use sriov_host::VfIndex;
 use sriov_host::snapshot::{HostSnapshot, LinkType, PciFunction, SriovRole, Subfunction};
 
@@ -33,7 +33,7 @@ impl<'a> Candidate<'a> {
             can_have_vfs: matches!(function.role, SriovRole::Pf { .. }),
             number: vf_index(function).map(|index| u32::from(index.get())),
             link_type: snapshot.link_type(function),
-            has_rdma: !function.rdma.is_empty() || is_rdma_in_pod(snapshot, function),
+            has_rdma: has_rdma(snapshot, function),
             ddp_profile: ddp_profile(snapshot, function),
             aux_type: None,
         }
@@ -112,9 +112,17 @@ fn ddp_profile<'a>(snapshot: &'a HostSnapshot, function: &PciFunction) -> Option
     profile.map(String::as_str)
 }
 
-/// Whether the RDMA device of a VF is in a pod together with its network device, as in the kernel's exclusive mode (rdma-system(8)):
-/// then the node shows neither, the VF has the PF's driver, and the PF has RDMA.
-fn is_rdma_in_pod(snapshot: &HostSnapshot, function: &PciFunction) -> bool {
+/// Whether a function has RDMA, also while its RDMA device is in a pod, as in the kernel's exclusive mode (rdma-system(8)): then the node shows
+/// neither that device nor the network device.
+///
+/// Without an earlier scan, a VF in a pod is taken to have what its PF has, if both have one driver.
+fn has_rdma(snapshot: &HostSnapshot, function: &PciFunction) -> bool {
+    if !function.rdma.is_empty() {
+        return true;
+    }
+    if let Some(then) = function.before_pod {
+        return then.has_rdma;
+    }
     snapshot.pf_of(function).is_some_and(|pf| {
         function.netdevs.is_empty() && function.driver == pf.driver && !pf.rdma.is_empty()
     })

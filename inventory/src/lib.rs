@@ -9,8 +9,8 @@
 pub mod assign;
 pub mod candidate;
 pub mod class_hint;
-pub mod condition;
 pub mod damper;
+pub mod grants;
 pub mod health_changes;
 pub mod held;
 pub mod id;
@@ -21,4 +21,5 @@ pub mod owners;
 pub mod pool;
 pub mod prefer;
 mod representor;
+pub mod selector_match;
 pub mod unhealthy;

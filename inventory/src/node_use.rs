@@ -27,6 +27,9 @@ pub enum Purpose {
     /// It is a port of this device: a bridge, bond, team, VRF or Open vSwitch.
     #[error("it is a port of `{0}`")]
     Port(String),
+    /// A macvlan or ipvlan device is stacked on it.
+    #[error("it is the parent of the macvlan or ipvlan device `{0}`")]
+    Parent(String),
     /// It is the fast path of this virtual device of Hyper-V.
     #[error("it is the VF of the Hyper-V device `{0}`")]
     HyperV(String),
@@ -39,6 +42,7 @@ impl NodeUse {
             Purpose::DefaultRoute => "default_route",
             Purpose::Address => "node_address",
             Purpose::Port(_) => "port",
+            Purpose::Parent(_) => "parent",
             Purpose::HyperV(_) => "hyper_v",
         }
     }

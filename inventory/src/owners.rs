@@ -24,6 +24,8 @@ pub struct Owners {
     pub is_stale: bool,
     /// Prepared claims.
     pub claims: Holders,
+    /// Devices that a front end granted, and that the kubelet does not list yet.
+    pub granted: Holders,
     /// The CNI plugin's journal.
     pub attachments: BTreeMap<PciAddress, Attachment>,
 }
@@ -44,6 +46,8 @@ pub enum Holder {
     Pod(PodHolder),
     /// A claim, through dynamic resource allocation.
     Claim(ClaimHolder),
+    /// The container for which the kubelet allocated the device through this resource a moment ago; it does not list the container yet.
+    Granted(String),
 }
 
 /// A container that holds a device.
@@ -78,6 +82,7 @@ impl Holder {
         match self {
             Self::Pod(pod) => &pod.resource,
             Self::Claim(claim) => &claim.resource,
+            Self::Granted(resource) => resource,
         }
     }
 
@@ -85,11 +90,11 @@ impl Holder {
     pub fn pod(&self) -> Option<&PodHolder> {
         match self {
             Self::Pod(pod) => Some(pod),
-            Self::Claim(_) => None,
+            Self::Claim(_) | Self::Granted(_) => None,
         }
     }
 
-    /// Whether both are containers of one pod, or the same claim.
+    /// Whether both may be containers of one pod, or the same claim.
     fn is_same_owner(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Pod(a), Self::Pod(b)) => (&a.namespace, &a.pod) == (&b.namespace, &b.pod),
@@ -97,6 +102,9 @@ impl Holder {
                 (&a.namespace, &a.name) == (&b.namespace, &b.name)
             }
             (Self::Claim(a), Self::Claim(b)) => a.uid == b.uid,
+            (Self::Granted(granted), other) | (other, Self::Granted(granted)) => {
+                other.resource() == granted
+            }
             (Self::Pod(_), Self::Claim(_)) | (Self::Claim(_), Self::Pod(_)) => false,
         }
     }
@@ -114,6 +122,7 @@ impl fmt::Display for Holder {
             Self::Claim(ClaimHolder {
                 namespace, name, ..
             }) => write!(f, "claim {namespace}/{name}"),
+            Self::Granted(resource) => write!(f, "a new container with `{resource}`"),
         }
     }
 }
@@ -197,7 +206,7 @@ impl Owners {
 
     fn sources(&self) -> impl Iterator<Item = &Holders> + Clone {
         let pods = self.pods.iter().map(|pods| &pods.holders);
-        pods.chain([&self.claims])
+        pods.chain([&self.claims, &self.granted])
     }
 }
 
@@ -242,6 +251,7 @@ mod tests {
             }),
             is_stale: false,
             claims: holders(claims),
+            granted: Holders::new(),
             attachments: attachment
                 .map(|state| (address, state))
                 .into_iter()
@@ -266,6 +276,24 @@ mod tests {
         check(Some(&[]), &[], None, &[]);
         check(Some(&two), &[], None, &[Finding::HeldTwice]);
         check(Some(&[]), &[], dirty, &[Finding::Dirty]);
+    }
+
+    #[test]
+    fn a_granted_device_is_held_before_the_kubelet_lists_it() {
+        let address: PciAddress = "0000:01:10.0".parse().unwrap();
+        let id = DeviceId::Function(address);
+        let grant = |resource: &str| vec![Holder::Granted(resource.to_owned())];
+        let mut owners = Owners {
+            granted: [(id.clone(), grant("x.y/vf"))].into(),
+            ..Owners::default()
+        };
+        assert_eq!(owners.is_held(&id), Some(true));
+        let pods = owners.pods.get_or_insert_default();
+        pods.holders.insert(id.clone(), vec![pod("a", "app")]);
+        assert_eq!(owners.findings(address), []);
+        // Another resource has given the device to somebody else.
+        owners.granted.insert(id, grant("x.y/other"));
+        assert_eq!(owners.findings(address), [Finding::HeldTwice]);
     }
 
     #[test]

@@ -44,11 +44,23 @@ impl DirEvents {
         std::thread::Builder::new()
             .name("watch-dir".to_owned())
             .spawn(move || {
-                while inotify.read_events().is_ok() && !send.is_closed() {
+                while let Ok(events) = inotify.read_events()
+                    && !send.is_closed()
+                {
                     send.send_modify(|count| *count = count.wrapping_add(1));
+                    // The kernel sends no event after the one about the removal of the directory (inotify(7), `IN_IGNORED`).
+                    let mut masks = events.iter().map(|event| event.mask);
+                    if masks.any(|mask| mask.contains(AddWatchFlags::IN_IGNORED)) {
+                        break;
+                    }
                 }
             })?;
         Ok(Self(receive))
+    }
+
+    /// Whether the directory was removed, so that there are no more changes.
+    pub fn has_ended(&self) -> bool {
+        self.0.has_changed().is_err()
     }
 
     /// Waits for the next change; never returns when the watch has ended.
@@ -56,5 +68,29 @@ impl DirEvents {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn watch_ends_with_its_directory() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("d");
+        std::fs::create_dir(&dir).unwrap();
+        let mut events = DirEvents::of(&dir).unwrap();
+        std::fs::write(dir.join("file"), "").unwrap();
+        events.changed().await;
+        assert!(!events.has_ended());
+        std::fs::remove_dir_all(&dir).unwrap();
+        while !events.has_ended() {
+            let next = tokio::time::timeout(std::time::Duration::from_secs(10), events.changed());
+            if next.await.is_err() {
+                break;
+            }
+        }
+        assert!(events.has_ended());
     }
 }

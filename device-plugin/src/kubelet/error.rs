@@ -21,3 +21,16 @@ pub(super) enum ServeError {
     #[error("the connection to the kubelet broke during the registration: {0}")]
     Broken(String),
 }
+
+impl ServeError {
+    /// Whether the kubelet answered, and refused.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Listen { .. }
+            | Self::Connect { .. }
+            | Self::NoAnswer { .. }
+            | Self::Broken(_) => false,
+        }
+    }
+}

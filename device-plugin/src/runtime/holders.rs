@@ -1,11 +1,13 @@
 //! The task that refreshes the owners: queries the kubelet, reads the CNI plugin's journal, and keeps the files of devices up.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sriov_host::{HostRoot, chain, heap};
+use sriov_inventory::grants::Grants;
+use sriov_inventory::id::DeviceId;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::grant::files::DeviceFiles;
@@ -39,6 +41,8 @@ pub(super) struct HoldersTask {
     pub(super) pools: watch::Receiver<Arc<Pools>>,
     /// Events of the front end.
     pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// Devices that were granted and that the kubelet does not list yet.
+    pub(super) grants: Grants,
     /// Why the journal could not be read the last time.
     pub(super) journal_error: Option<String>,
     /// The result.
@@ -69,10 +73,11 @@ impl HoldersTask {
 
     /// Refreshes the owners and keeps the files up until the servers of all pools have ended.
     pub(super) async fn run(mut self) {
-        let mut journal = DirEvents::of(&self.cni_dir).ok();
+        let mut journal = None;
         let mut follower = Follower::default();
         let (mut due, mut later) = (Instant::now() + SETTLE, LATER.as_slice());
         loop {
+            journal = watched(journal, &self.cni_dir);
             let is_event = tokio::select! {
                 () = tokio::time::sleep_until(due) => false,
                 changed = self.pools.changed() => match changed {
@@ -81,6 +86,7 @@ impl HoldersTask {
                 },
                 event = self.events.recv() => match event {
                     Some(Event::Allocated(resource, ids)) => {
+                        self.hold(&resource.to_string(), &ids);
                         follower.upkeep.granted(&resource, ids, Instant::now().into_std());
                         true
                     }
@@ -98,8 +104,6 @@ impl HoldersTask {
             follower = self.follow(follower).await;
             // Memory that a scan, a list or a burst of calls has freed.
             heap::give_back();
-            // The CNI plugin makes the directory with its first attachment.
-            journal = journal.or_else(|| DirEvents::of(&self.cni_dir).ok());
             let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));
             (due, later) = (Instant::now() + *next, rest);
         }
@@ -123,6 +127,16 @@ impl HoldersTask {
         work.await.unwrap_or_default()
     }
 
+    /// Granted devices are held from now on: another resource must not offer them until the kubelet lists their container.
+    fn hold(&mut self, resource: &str, ids: &[DeviceId]) {
+        let now = Instant::now().into_std();
+        self.grants.add(resource, ids, now);
+        self.owners.send_modify(|owners| {
+            let granted = self.grants.holders(owners, now);
+            Arc::make_mut(owners).granted = granted;
+        });
+    }
+
     async fn refresh(&mut self, deadline: Duration) {
         let pods = pod_resources::query(&self.socket, deadline).await;
         let (host, cni_dir) = (self.host.clone(), self.cni_dir.clone());
@@ -144,6 +158,7 @@ impl HoldersTask {
             if let Some(attachments) = attachments {
                 now.attachments = attachments;
             }
+            now.granted = self.grants.holders(&now, Instant::now().into_std());
             let is_changed = **owners != now;
             *owners = Arc::new(now);
             is_changed
@@ -166,6 +181,12 @@ impl HoldersTask {
         }
         read.ok()
     }
+}
+
+/// The watch of the journal, begun again when the directory was removed, and when it is made later: the CNI plugin makes it with its first attachment.
+fn watched(journal: Option<DirEvents>, dir: &Path) -> Option<DirEvents> {
+    let live = journal.filter(|journal| !journal.has_ended());
+    live.or_else(|| DirEvents::of(dir).ok())
 }
 
 /// Waits for a change of the journal; forever when its directory cannot be watched.

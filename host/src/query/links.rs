@@ -1,6 +1,6 @@
-//! Queries about links: which link has an alternative name, and which links carry a default route.
+//! Queries about links: which link has an alternative name, which carry a default route, and which are parents of macvlan and ipvlan devices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use nix::errno::Errno;
@@ -14,6 +14,12 @@ const GET_ROUTE: u16 = 26;
 const EXT_MASK: u16 = 29;
 const ALT_IFNAME: u16 = 53;
 const SKIP_STATS: u32 = 1 << 3;
+const LINK: u16 = 5;
+const LINK_INFO: u16 = 18;
+const INFO_KIND: u16 = 1;
+const LINK_NETNS: u16 = 37;
+/// Kinds of links that share the address or the traffic of the link below them.
+const SHARING: [&str; 4] = ["macvlan", "macvtap", "ipvlan", "ipvtap"];
 
 /// Interface index of the link with this name or alternative name; `None` if there is no such link.
 ///
@@ -38,6 +44,43 @@ pub fn default_route_links() -> io::Result<BTreeSet<String>> {
     let routes = rtnetlink_list(GET_ROUTE, &[0; 12])?;
     let links = routes.iter().flat_map(|route| of_default_route(route));
     Ok(linked_names(links.collect()))
+}
+
+/// Parents of macvlan and ipvlan devices, each with one such device; only those of which both are in this network namespace.
+///
+/// # Errors
+/// When the kernel refuses to answer.
+pub fn shared_parents() -> io::Result<BTreeMap<String, String>> {
+    let mut parents = BTreeMap::new();
+    for kind in SHARING {
+        for link in rtnetlink_list(GET_LINK, &of_kind(kind))? {
+            let Some((parent, child)) = parent_and_child(&link, kind) else {
+                continue;
+            };
+            let name = |index| linked_names([index].into()).pop_first();
+            parents.extend(name(parent).zip(name(child)));
+        }
+    }
+    Ok(parents)
+}
+
+/// A request for the links of a kind. Before Linux 4.6 the kernel answers with all links.
+fn of_kind(kind: &str) -> Vec<u8> {
+    let (mut body, mut info) = (vec![0; 16], Vec::new());
+    push(&mut body, EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    push(&mut info, INFO_KIND, kind.as_bytes());
+    push(&mut body, LINK_INFO, &info);
+    body
+}
+
+/// Indices of the link below a link, and of the link itself, if it is of a kind and the other one is in this network namespace.
+fn parent_and_child(link: &[u8], kind: &str) -> Option<(u32, u32)> {
+    let attributes = link.get(16..)?;
+    let found = attribute(attribute(attributes, LINK_INFO)?, INFO_KIND)?;
+    let is_of_kind = found.strip_suffix(&[0]).unwrap_or(found) == kind.as_bytes();
+    let is_here = attribute(attributes, LINK_NETNS).is_none();
+    let parent = attribute(attributes, LINK).and_then(|index| number32(index, 0))?;
+    (is_of_kind && is_here).then_some((parent, number32(link, 4)?))
 }
 
 /// The links of a route (`rtmsg` and its attributes), if it is a unicast default route.
@@ -105,12 +148,42 @@ mod tests {
         assert_eq!(link_named(loopback.to_str().unwrap()).unwrap(), Some(1));
         assert_eq!(link_named("no such link").unwrap(), None);
         default_route_links().unwrap();
+        shared_parents().unwrap();
+    }
+
+    #[test]
+    fn parent_of_a_sharing_link_is_found_in_this_namespace_only() {
+        let link = |kind: &str, netns: Option<u32>| {
+            let (mut link, mut info) = (vec![0; 16], Vec::new());
+            link[4] = 9;
+            push(&mut link, 3, b"up0\0");
+            push(&mut link, LINK, &7_u32.to_ne_bytes());
+            push(&mut info, INFO_KIND, &[kind.as_bytes(), &[0]].concat());
+            push(&mut link, LINK_INFO, &info);
+            if let Some(netns) = netns {
+                push(&mut link, LINK_NETNS, &netns.to_ne_bytes());
+            }
+            link
+        };
+        for (kind, netns, expected) in [
+            ("macvlan", None, Some((7, 9))),
+            ("vlan", None, None),
+            ("macvlan", Some(0), None),
+        ] {
+            let found = parent_and_child(&link(kind, netns), "macvlan");
+            assert_eq!(found, expected, "{kind} {netns:?}");
+        }
+        // What the kernel filters by.
+        let request = of_kind("ipvlan");
+        let info = attribute(&request[16..], LINK_INFO).unwrap();
+        assert_eq!(attribute(info, INFO_KIND), Some(b"ipvlan".as_slice()));
     }
 
     proptest! {
         #[test]
         fn any_route_is_read_without_panic(bytes: Vec<u8>) {
             let _ = of_default_route(&bytes);
+            let _ = parent_and_child(&bytes, "macvlan");
         }
     }
 }

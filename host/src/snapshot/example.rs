@@ -25,6 +25,7 @@ impl PciFunction {
             pkey: None,
             rdma_link: None,
             vdpa: Vec::new(),
+            before_pod: None,
         }
     }
 }

@@ -91,3 +91,47 @@ fn the_vfs_of_a_pf_that_could_not_be_read_keep_their_index() {
     now.keep_unreadable(&before);
     assert_eq!(now.functions, before.functions);
 }
+
+#[test]
+fn capabilities_are_remembered_while_the_network_device_is_in_a_pod() {
+    const VF: &str = "0000:01:10.0";
+    let mut here = machine(&[("0000:01:00.0", &[VF])]);
+    let vf = |snapshot: &mut HostSnapshot, change: fn(&mut PciFunction)| {
+        change(snapshot.functions.get_mut(&VF.parse().unwrap()).unwrap());
+    };
+    vf(&mut here, |vf| {
+        vf.netdevs = vec![Netdev {
+            link_type: LinkType::Infiniband,
+            ..Netdev::example("ib0".parse().unwrap())
+        }];
+        vf.rdma = vec!["mlx5_0".to_owned()];
+    });
+    let expected = BeforePod {
+        has_rdma: true,
+        link_type: LinkType::Infiniband,
+    };
+    let none: fn(&mut PciFunction) = |_| {};
+    for (change, expected) in [
+        (none, Some(expected)),
+        (|vf| vf.incarnation += 1, None),
+        (|vf| vf.driver = Some("vfio-pci".to_owned()), None),
+        (
+            |vf| vf.netdevs = vec![Netdev::example("ib0".parse().unwrap())],
+            None,
+        ),
+    ] {
+        let (mut away, mut later) = (machine(&[("0000:01:00.0", &[VF])]), here.clone());
+        vf(&mut away, change);
+        away.remember_capabilities(&here);
+        // And from one scan to the next.
+        vf(&mut later, |vf| {
+            (vf.netdevs, vf.rdma) = (Vec::new(), Vec::new());
+        });
+        vf(&mut later, change);
+        later.remember_capabilities(&away);
+        for snapshot in [&away, &later] {
+            let found = snapshot.function(VF.parse().unwrap()).unwrap();
+            assert_eq!(found.before_pod, expected);
+        }
+    }
+}

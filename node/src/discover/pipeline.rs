@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sriov_config::ResourceList;
-use sriov_host::HostRoot;
 use sriov_host::snapshot::{HostSnapshot, ScanProblem};
+use sriov_host::{HostRoot, PciAddress};
 use sriov_inventory::assign::plan_pools;
 use sriov_inventory::class_hint::class_hint;
 use sriov_inventory::id::DeviceId;
@@ -36,16 +36,18 @@ pub struct Discovery {
 /// What a look found.
 #[derive(Debug)]
 pub struct Seen {
-    /// The snapshot and the uplinks; absent while no PF has settled yet.
-    machine: Option<(Arc<HostSnapshot>, NodeUses)>,
+    snapshot: Arc<HostSnapshot>,
+    uplinks: NodeUses,
+    /// Whether a PF was left out because no scan has seen it settled.
+    is_partial: bool,
     /// When to scan again, if some PF is not settled.
     scan_again: Option<Instant>,
 }
 
 impl Seen {
-    /// Whether the devices are known, because all PFs were settled once.
-    pub fn is_settled(&self) -> bool {
-        self.machine.is_some()
+    /// Whether all devices are known: no PF is left out because its VFs are still being created.
+    pub fn is_complete(&self) -> bool {
+        !self.is_partial
     }
 }
 
@@ -74,21 +76,20 @@ impl Discovery {
         let mut scan_again = None;
         if !unsettled.is_empty() {
             scan_again = Some(now + SCAN_AGAIN.max(2 * scan_time));
-            // The first look waits until all PFs are settled.
-            if before.functions.is_empty() {
-                return Seen {
-                    machine: None,
-                    scan_again,
-                };
-            }
+            // A PF that no scan has seen settled is left out: the others are served meanwhile.
             scanned.take_pfs(&unsettled, before);
         }
+        let is_new = |pf: &PciAddress| before.function(*pf).is_none();
+        let is_partial = unsettled.iter().any(is_new);
         scanned.keep_unreadable(before);
+        scanned.remember_capabilities(before);
         enrich::enrich(host, &mut scanned, config);
-        let node_uses = uplinks(host, &scanned);
+        let uplinks = uplinks(host, &scanned);
         self.before = Arc::new(scanned);
         Seen {
-            machine: Some((Arc::clone(&self.before), node_uses)),
+            snapshot: Arc::clone(&self.before),
+            uplinks,
+            is_partial,
             scan_again,
         }
     }
@@ -133,10 +134,8 @@ impl Pipeline {
 
     /// Plans the pools of what was seen. Returns when to scan again, if some PF is not settled.
     pub fn take(&mut self, seen: Seen, config: &ResourceList) -> Option<Instant> {
-        if let Some((snapshot, uplinks)) = seen.machine {
-            self.uplinks = uplinks;
-            self.plan(snapshot, config);
-        }
+        self.uplinks = seen.uplinks;
+        self.plan(seen.snapshot, config);
         seen.scan_again
     }
 

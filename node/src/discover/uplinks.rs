@@ -14,6 +14,16 @@ use super::proc_net;
 
 /// Network devices that carry a default route or an address of the node, or are a port of another device, through any stack of devices.
 pub(super) fn uplinks(host: &HostRoot, snapshot: &HostSnapshot) -> NodeUses {
+    let parents = query(host, "links", query::shared_parents);
+    node_uses(host, snapshot, parents.unwrap_or_default())
+}
+
+/// `parents` are those of macvlan and ipvlan devices, each with one such device: sysfs does not show the kind.
+fn node_uses(
+    host: &HostRoot,
+    snapshot: &HostSnapshot,
+    parents: BTreeMap<String, String>,
+) -> NodeUses {
     let mut uses = NodeUses::new();
     for (purpose, names) in [
         (Purpose::DefaultRoute, default_routes(host)),
@@ -22,6 +32,9 @@ pub(super) fn uplinks(host: &HostRoot, snapshot: &HostSnapshot) -> NodeUses {
         for name in names {
             add_with_lower(host, &mut uses, &purpose, &name);
         }
+    }
+    for (parent, child) in parents {
+        add_with_lower(host, &mut uses, &Purpose::Parent(child), &parent);
     }
     let synthetic = hyper_v(host);
     for (netdev, dirs) in netdevs(host, snapshot) {
@@ -52,7 +65,7 @@ fn query<T>(host: &HostRoot, what: &str, query: fn() -> std::io::Result<T>) -> O
     let answer = query();
     answer
         .map_err(|error| {
-            tracing::warn!("cannot query the {what}: {error}; reading /proc/net instead");
+            tracing::warn!("cannot query the {what}: {error}; using /proc/net and sysfs instead");
         })
         .ok()
 }

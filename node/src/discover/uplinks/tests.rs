@@ -50,9 +50,16 @@ impl Tree {
 
     /// The use of `eth2` by the node.
     fn found(&self) -> String {
+        self.found_below(&[])
+    }
+
+    /// The use of `eth2` by the node, with these parents of macvlan and ipvlan devices.
+    fn found_below(&self, parents: &[(&str, &str)]) -> String {
         let host = HostRoot::new(self.0.path());
         let snapshot = sysfs::scan(&host).unwrap();
-        let found = uplinks(&host, &snapshot);
+        let parents = parents.iter();
+        let parents = parents.map(|(parent, child)| (parent.to_string(), child.to_string()));
+        let found = node_uses(&host, &snapshot, parents.collect());
         let found = found.get("eth2").map(ToString::to_string);
         found.unwrap_or_default()
     }
@@ -136,6 +143,17 @@ fn port_of_any_master_counts() {
     let device = tree.0.path().join("sys/bus/pci/devices/0000:01:00.0");
     symlink("../team0", device.join("net/eth2/master")).unwrap();
     assert_eq!(tree.found(), "it is a port of `team0`");
+}
+
+#[test]
+fn parent_of_macvlan_and_ipvlan_counts() {
+    let words = "it is the parent of the macvlan or ipvlan device `up0`";
+    let tree = Tree::new(&["eth2.5/lower_eth2>../eth2"], &[]);
+    assert_eq!(tree.found(), "");
+    assert_eq!(tree.found_below(&[("eth9", "up0")]), "");
+    assert_eq!(tree.found_below(&[("eth2", "up0")]), words);
+    let through = tree.found_below(&[("eth2.5", "up0")]);
+    assert_eq!(through, format!("{words} through `eth2.5`"));
 }
 
 #[test]
