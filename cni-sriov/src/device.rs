@@ -3,7 +3,7 @@
 mod boot;
 mod claims;
 mod error;
-mod identify;
+mod find_vf;
 mod info_file;
 mod metadata;
 mod observe;
@@ -15,8 +15,8 @@ pub(crate) use self::boot::{
     boot_id, ensure_sysfs, is_before_boot, is_unchanged_device, unchanged_netns,
 };
 pub(crate) use self::error::DeviceError;
-pub(crate) use self::identify::{
-    Candidate, driver_of, ensure_present, ensure_same, identify, pf_and_index, pf_view,
+pub(crate) use self::find_vf::{
+    Candidate, driver_of, ensure_present, ensure_same, find_vf, pf_and_index, pf_view,
 };
 pub(crate) use self::info_file::{address, complete_info_file};
 pub(crate) use self::metadata::write_network_data;

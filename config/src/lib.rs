@@ -10,9 +10,9 @@ mod finding;
 pub mod netconf;
 pub mod pf_selector;
 mod places;
-pub mod resources;
+pub mod resource_list;
 
 pub use finding::{Finding, Mistakes};
 pub use netconf::NetConf;
 pub use places::Position;
-pub use resources::ResourceList;
+pub use resource_list::ResourceList;

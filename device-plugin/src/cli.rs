@@ -2,4 +2,4 @@
 
 pub(crate) mod args;
 mod command;
-pub(crate) mod tool;
+pub(crate) mod subcommands;

@@ -1,5 +1,6 @@
 //! The front end of the kubelet: the device plugin API, one socket for each pool.
 
+pub(crate) mod counts;
 mod error;
 mod listener;
 mod lists;

@@ -1,7 +1,7 @@
 //! The device plugin: advertises the pools of this node to the kubelet as extended resources; with a subcommand, a tool that shows them.
 //!
 //! The front end of the kubelet and the process around it: what is found, granted and served over HTTP is in `sriov-node`.
-//! Start at `runtime::run` for the daemon, at `cli::tool` for the subcommands, at `kubelet::server` for the device plugin API.
+//! Start at `runtime::run` for the daemon, at `cli::subcommands` for the subcommands, at `kubelet::server` for the device plugin API.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 use sriov_host::chain;
 
 use crate::cli::args::{self, Invocation};
-use crate::cli::tool::{self, Paint};
+use crate::cli::subcommands::{self, Paint};
 use crate::runtime::error::StartError;
 
 /// Threads for what may block: a look at the devices, a page of metrics, the owners, allocations.
@@ -41,11 +41,11 @@ fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = builder.enable_all().build().map_err(StartError::Runtime)?;
     match invocation {
         Invocation::Print(text) => stdout().write_all(text.as_bytes())?,
-        Invocation::Tool(settings, command) => {
+        Invocation::Subcommand(settings, command) => {
             let no_color = std::env::var_os("NO_COLOR");
             let paint = Paint::of(stdout().is_terminal(), no_color.as_deref());
             let (out, notes) = (&mut stdout(), &mut stderr());
-            let verdict = tool::run(&settings, &command, paint, out, notes);
+            let verdict = subcommands::run(&settings, &command, paint, out, notes);
             return Ok(runtime.block_on(verdict)?.into());
         }
         Invocation::Run(settings) => {

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sriov_config::ResourceList;
-use sriov_config::resources::{DeviceType, Resource, Selector};
+use sriov_config::resource_list::{DeviceType, Resource, Selector};
 use sriov_host::PciAddress;
 use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, SriovRole, Subfunction};
 
 use crate::candidate::{Candidate, is_of_class, vf_index};
-use crate::condition::{Condition, conditions};
 use crate::id::DeviceId;
 use crate::node_use::{NodeUse, NodeUses};
 use crate::pool::{Extras, LeftOut, Pf, Pool, PoolDevice, Pools};
 use crate::representor::representor;
+use crate::selector_match::{Condition, conditions};
 
 /// Assigns each device to the first resource with a selector that matches it.
 ///

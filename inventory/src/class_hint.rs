@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sriov_config::resources::{DeviceType, Resource, Selector};
+use sriov_config::resource_list::{DeviceType, Resource, Selector};
 use sriov_host::snapshot::HostSnapshot;
 
 use crate::candidate::{Candidate, is_of_class};
-use crate::condition::conditions;
+use crate::selector_match::conditions;
 
 /// A class that a resource probably lacks in `pciClasses`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -83,7 +83,7 @@ impl Record {
 mod tests {
     use std::sync::Arc;
 
-    use sriov_config::resources::{PfHealth, ResourceName};
+    use sriov_config::resource_list::{PfHealth, ResourceName};
 
     use super::*;
     use crate::pool::{Pool, PoolDevice};

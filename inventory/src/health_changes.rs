@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 
 use crate::id::DeviceId;
 use crate::pool::{Pool, Pools};

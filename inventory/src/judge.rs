@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sriov_config::resources::PfHealth;
+use sriov_config::resource_list::PfHealth;
 use sriov_host::snapshot::{HostSnapshot, Netdev, PciFunction, RdmaLink, ScanProblem};
 
 use crate::held::{HeldDevices, keep_held, pf_of};

@@ -5,7 +5,7 @@ mod example;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sriov_config::resources::{PfHealth, ResourceName, VdpaType};
+use sriov_config::resource_list::{PfHealth, ResourceName, VdpaType};
 use sriov_host::snapshot::{LinkType, PciId};
 use sriov_host::{IfName, PciAddress, PcieRoot, VfIndex};
 

@@ -1,10 +1,10 @@
-//! The counts of this process: every task adds to them, `http` serves them.
+//! What a daemon counts whatever its front end is: scans and the state of its configuration. Every task adds to the counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sriov_config::resources::{ResourceName, Unusable};
+use sriov_config::resource_list::Unusable;
 use sriov_config::{Mistakes, ResourceList};
 
 /// Upper bounds of the buckets in microseconds.
@@ -12,22 +12,37 @@ pub const BUCKETS: [u64; 9] = [
     100, 250, 500, 1_000, 2_500, 5_000, 25_000, 100_000, 1_000_000,
 ];
 
-/// The counters of this process; shared.
+/// Counts that all tasks share.
 #[derive(Debug, Default)]
-pub struct Metrics(Mutex<Counts>);
+pub struct Shared<T>(Mutex<T>);
 
-/// All counts at one moment.
+impl<T: Clone> Shared<T> {
+    /// Changes the counts.
+    pub fn count<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        change(&mut self.lock())
+    }
+
+    /// The counts as they are.
+    pub fn now(&self) -> T {
+        self.lock().clone()
+    }
+
+    /// A panic in another task leaves no count half changed.
+    fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The counts of a daemon at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// By resource.
-    pub resources: BTreeMap<ResourceName, ResourceCounts>,
     /// Time of the scans that succeeded.
     pub scans: Histogram,
     /// Scans that failed, or did not finish in time.
     pub failed_scans: u64,
     /// Whether the scan in progress should have finished.
     pub is_scan_overdue: bool,
-    /// Whether the devices were seen, and all PFs were settled.
+    /// Whether all devices were seen, those of each PF after its VFs were created.
     pub are_devices_known: bool,
     /// The configuration in use.
     pub config: ConfigState,
@@ -42,25 +57,6 @@ pub struct ConfigState {
     pub is_valid: bool,
     /// Whether the configuration in use is older than the file.
     pub is_outdated: bool,
-}
-
-/// The counts of one resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResourceCounts {
-    /// Allocations by gRPC code.
-    pub allocations: BTreeMap<&'static str, u64>,
-    /// Time of all allocations.
-    pub allocate_time: Histogram,
-    /// Registrations that the kubelet accepted.
-    pub accepted: u64,
-    /// Registrations that failed.
-    pub refused: u64,
-    /// Containers that started with a device that they may not be able to use.
-    pub pre_start_findings: u64,
-    /// ListAndWatch streams that are open.
-    pub streams: u64,
-    /// ListAndWatch responses that were sent.
-    pub lists: u64,
 }
 
 /// Durations by bucket.
@@ -102,44 +98,6 @@ impl Counts {
         };
         self.unusable = unusable.filter_map(named).collect();
         self.config.is_valid = config.is_some() && self.unusable.is_empty();
-    }
-}
-
-impl Metrics {
-    /// Changes the counts.
-    pub fn count(&self, change: impl FnOnce(&mut Counts)) {
-        change(&mut self.lock());
-    }
-
-    /// Changes the counts of a resource.
-    pub fn of(&self, resource: &ResourceName, change: impl FnOnce(&mut ResourceCounts)) {
-        let mut counts = self.lock();
-        if !counts.resources.contains_key(resource) {
-            counts
-                .resources
-                .insert(resource.clone(), ResourceCounts::default());
-        }
-        counts.resources.get_mut(resource).map(change);
-    }
-
-    /// Changes the counts of a resource, unless they were removed.
-    pub fn of_existing(&self, resource: &ResourceName, change: impl FnOnce(&mut ResourceCounts)) {
-        self.lock().resources.get_mut(resource).map(change);
-    }
-
-    /// Removes the counts of a resource that left the configuration.
-    pub fn remove(&self, resource: &ResourceName) {
-        self.lock().resources.remove(resource);
-    }
-
-    /// The counts as they are.
-    pub fn now(&self) -> Counts {
-        self.lock().clone()
-    }
-
-    /// A panic in another task leaves no count half changed.
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

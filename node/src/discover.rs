@@ -1,6 +1,6 @@
 //! From the kernel to the pools: wakes up on changes, scans, settles, enriches and plans.
 
-pub mod background;
+pub mod background_scan;
 pub mod changes;
 mod enrich;
 pub mod pipeline;

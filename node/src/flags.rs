@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use tracing::level_filters::LevelFilter;
 
 /// The prefix of resources that name none, without the flag.

@@ -11,7 +11,7 @@ pub mod upkeep;
 
 use std::collections::BTreeSet;
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_host::HostRoot;
 use sriov_host::sysfs::ScanError;
 use sriov_inventory::id::DeviceId;

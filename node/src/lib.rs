@@ -13,5 +13,6 @@ pub mod heartbeat;
 pub mod holders;
 pub mod http;
 pub mod kubelet;
+pub mod metrics;
 pub mod proto;
 pub mod watch_dir;

@@ -10,7 +10,7 @@ use sriov_host::vf::{VfLinkState, VfSettings};
 use sriov_host::{PciAddress, VfIndex};
 
 use super::error::DeviceError;
-use super::identify::Candidate;
+use super::find_vf::Candidate;
 use super::ports::touches_pf;
 use crate::model::{Driver, PfView, VfSide, VfView};
 

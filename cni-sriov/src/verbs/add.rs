@@ -112,7 +112,7 @@ async fn lock_free_vf(
     device::ensure_present(&setup.host, address)?;
     let lock = journal.lock(address)?;
     release_leftovers(setup, journal, request, address).await?;
-    let candidate = device::identify(&setup.host, address, &conf.wanted)?;
+    let candidate = device::find_vf(&setup.host, address, &conf.wanted)?;
     Ok((candidate, lock))
 }
 

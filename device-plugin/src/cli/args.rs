@@ -17,7 +17,7 @@ pub(crate) enum Invocation {
     /// Run the daemon.
     Run(Settings),
     /// Run a subcommand.
-    Tool(Settings, Command),
+    Subcommand(Settings, Command),
     /// Print a text.
     Print(String),
 }
@@ -76,13 +76,39 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         match flag.as_str() {
             "help" => return Ok(Invocation::Print(HELP.to_owned())),
             "version" => return Ok(Invocation::Print(VERSION.to_owned())),
-            "json" if line.is_command("inventory") => line.is_json = true,
-            "explain" if line.is_command("check-config") => line.is_explained = true,
+            "json" if line.command == Some(Name::Inventory) => line.is_json = true,
+            "explain" if line.command == Some(Name::CheckConfig) => line.is_explained = true,
             flag if line.set(flag, &mut parser)? || skip(flag, &mut parser)? => {}
             flag => return Err(Long(flag).unexpected().into()),
         }
     }
     line.into_invocation()
+}
+
+/// Name of a subcommand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    CheckConfig,
+    Inventory,
+    Explain,
+}
+
+impl Name {
+    fn of(word: &str) -> Option<Self> {
+        match word {
+            "check-config" => Some(Self::CheckConfig),
+            "inventory" => Some(Self::Inventory),
+            "explain" => Some(Self::Explain),
+            _ => None,
+        }
+    }
+
+    fn has_operand(self) -> bool {
+        match self {
+            Self::CheckConfig | Self::Explain => true,
+            Self::Inventory => false,
+        }
+    }
 }
 
 /// The command line so far.
@@ -93,8 +119,9 @@ struct Line {
     cdi_dir: Option<PathBuf>,
     is_json: bool,
     is_explained: bool,
-    /// Subcommand and operand.
-    words: Vec<String>,
+    command: Option<Name>,
+    /// What the subcommand is applied to.
+    operand: Option<String>,
 }
 
 impl Line {
@@ -127,47 +154,41 @@ impl Line {
         Ok(true)
     }
 
-    fn is_command(&self, command: &str) -> bool {
-        self.words.first().is_some_and(|word| word == command)
-    }
-
     fn add_word(&mut self, word: OsString) -> Result<(), ArgsError> {
         let text = word.clone().string()?;
-        let is_expected = match self.words.len() {
-            0 => ["check-config", "inventory", "explain"].contains(&text.as_str()),
-            1 => !self.is_command("inventory"),
-            _ => false,
-        };
-        if !is_expected {
-            return Err(Value(word).unexpected().into());
+        match (self.command, Name::of(&text)) {
+            (None, Some(name)) => self.command = Some(name),
+            (Some(name), _) if name.has_operand() && self.operand.is_none() => {
+                self.operand = Some(text);
+            }
+            (None | Some(_), _) => return Err(Value(word).unexpected().into()),
         }
-        self.words.push(text);
         Ok(())
     }
 
     fn into_invocation(mut self) -> Result<Invocation, ArgsError> {
         let cdi_dir = self.cdi_dir.unwrap_or_else(|| "/var/run/cdi".into());
         self.settings.cdi_dir = self.use_cdi.then_some(cdi_dir);
-        let mut words = self.words.into_iter();
-        let Some(command) = words.next() else {
+        let Some(name) = self.command else {
             return Ok(Invocation::Run(self.settings));
         };
-        let missing = |command, operand| ArgsError::Operand { command, operand };
-        let command = match (command.as_str(), words.next()) {
-            ("check-config", Some(file)) => Command::CheckConfig {
-                file: file.into(),
+        let needed = |command, operand| {
+            let given = self.operand.clone();
+            given.ok_or(ArgsError::Operand { command, operand })
+        };
+        let command = match name {
+            Name::CheckConfig => Command::CheckConfig {
+                file: needed("check-config", "a file, or - for standard input")?.into(),
                 is_explained: self.is_explained,
             },
-            ("check-config", None) => {
-                return Err(missing("check-config", "a file, or - for standard input"));
-            }
-            ("explain", Some(subject)) => Command::Explain { subject },
-            ("explain", None) => return Err(missing("explain", "a device or a resource")),
-            (_, _) => Command::Inventory {
+            Name::Inventory => Command::Inventory {
                 is_json: self.is_json,
             },
+            Name::Explain => Command::Explain {
+                subject: needed("explain", "a device or a resource")?,
+            },
         };
-        Ok(Invocation::Tool(self.settings, command))
+        Ok(Invocation::Subcommand(self.settings, command))
     }
 }
 
@@ -262,7 +283,7 @@ mod tests {
 
     #[test]
     fn flags_are_accepted_around_a_subcommand() {
-        let Ok(Invocation::Tool(settings, command)) =
+        let Ok(Invocation::Subcommand(settings, command)) =
             read("-resource-prefix x.y check-config f.json --explain --host-root /r")
         else {
             panic!()

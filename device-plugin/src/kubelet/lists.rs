@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_inventory::id::DeviceId;
-use sriov_node::counts::Metrics;
 use sriov_node::holders::event::Event;
 use tokio::sync::{mpsc, watch};
 
+use super::counts::SharedKubeletCounts;
 use super::served_pool::ServedPool;
 use crate::proto::v1beta1 as api;
 
@@ -53,7 +53,7 @@ fn device(id: &DeviceId, is_healthy: bool, node: Option<u32>) -> api::Device {
 /// An open ListAndWatch stream; counted while it exists.
 pub(super) struct OpenStream {
     resource: ResourceName,
-    metrics: Arc<Metrics>,
+    counts: Arc<SharedKubeletCounts>,
     events: mpsc::UnboundedSender<Event>,
     streams: watch::Sender<usize>,
 }
@@ -61,15 +61,15 @@ pub(super) struct OpenStream {
 impl OpenStream {
     pub(super) fn new(
         resource: ResourceName,
-        metrics: Arc<Metrics>,
+        counts: Arc<SharedKubeletCounts>,
         events: mpsc::UnboundedSender<Event>,
         streams: watch::Sender<usize>,
     ) -> Self {
-        metrics.of(&resource, |counts| counts.streams += 1);
+        counts.of(&resource, |counts| counts.streams += 1);
         streams.send_modify(|open| *open += 1);
         Self {
             resource,
-            metrics,
+            counts,
             events,
             streams,
         }
@@ -77,7 +77,7 @@ impl OpenStream {
 
     /// Counts and reports a list that was sent.
     pub(super) fn sent(&self) {
-        self.metrics.of(&self.resource, |counts| counts.lists += 1);
+        self.counts.of(&self.resource, |counts| counts.lists += 1);
         let _ = self.events.send(Event::Listed);
     }
 }
@@ -85,7 +85,7 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         // A stream may end after its resource has left the configuration.
-        self.metrics.of_existing(&self.resource, |counts| {
+        self.counts.of_existing(&self.resource, |counts| {
             counts.streams = counts.streams.saturating_sub(1);
         });
         self.streams.send_modify(|open| *open -= 1);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_node::kubelet::socket::{LONGEST_PATH, stable_hash};
 
 use crate::settings::Registration;

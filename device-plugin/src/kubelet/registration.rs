@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_host::chain;
 use sriov_node::kubelet::socket::{Inode, inode};
 use sriov_node::kubelet::watcher::{Plugin, Registered, Watched};
@@ -63,8 +63,7 @@ impl Registrar {
                 backoff = FIRST_BACKOFF;
                 continue;
             };
-            let metrics = &self.server.metrics;
-            metrics.of(&self.name, |counts| counts.refused += 1);
+            self.count_failure(&error);
             let (pool, error) = (&self.name, chain(&error));
             tracing::error!(%pool, %error, "not registered, next try in {} ms", backoff.as_millis());
             let pause = backoff + jitter(&self.name, backoff);
@@ -128,8 +127,8 @@ impl Registrar {
 
     fn accepted(&self, what: &str) {
         tracing::info!(pool = %self.name, "{what}");
-        let metrics = &self.server.metrics;
-        metrics.of(&self.name, |counts| counts.accepted += 1);
+        let counts = &self.server.counts;
+        counts.of(&self.name, |counts| counts.accepted += 1);
     }
 
     /// The answers to the kubelet's plugin watcher.
@@ -145,11 +144,20 @@ impl Registrar {
         }
     }
 
+    fn count_failure(&self, error: &ServeError) {
+        let is_refusal = error.is_refusal();
+        self.server.counts.of(&self.name, |counts| {
+            counts.refused += u64::from(is_refusal);
+            counts.failed += u64::from(!is_refusal);
+        });
+    }
+
     /// Registers with a kubelet that has deregistered the resource. A kubelet that is not running is noticed by its next socket.
     async fn register_again(&self) {
         let registered =
             self.register("registered again, as the kubelet had deregistered the resource");
         if let Err(error) = registered.await {
+            self.count_failure(&error);
             let (pool, error) = (&self.name, chain(&error));
             tracing::debug!(%pool, %error, "not registered again");
         }
@@ -251,8 +259,10 @@ mod tests {
                 "broke during the registration: broken pipe",
             ),
         ] {
-            let text = failure(&status).to_string();
+            let failure = failure(&status);
+            let text = failure.to_string();
             assert!(text.contains(words), "{text}");
+            assert_eq!(failure.is_refusal(), words.contains("refused"), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! A pool as the kubelet is served: its devices, and what only the kubelet's API has a use for.
 
-use sriov_config::resources::{AllocationPolicy, Resource};
+use sriov_config::resource_list::{AllocationPolicy, Resource};
 use sriov_inventory::pool::Pool;
 
 /// A pool with the preferences of its resource.

@@ -4,11 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_host::chain;
 use sriov_inventory::pool::Pool;
 use sriov_inventory::prefer;
-use sriov_node::counts::Metrics;
 use sriov_node::grant::granted::{Granted, all_nodes, environment};
 use sriov_node::grant::share::DeviceNode;
 use sriov_node::grant::{GrantError, Granter};
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status};
 
+use super::counts::SharedKubeletCounts;
 use super::lists::{OpenStream, listed, message};
 use super::served_pool::ServedPool;
 use crate::proto::v1beta1 as api;
@@ -26,7 +26,7 @@ pub(crate) struct PoolServer {
     /// The pool as it is now.
     pub(crate) pool: watch::Receiver<Arc<ServedPool>>,
     pub(crate) granter: Granter,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) counts: Arc<SharedKubeletCounts>,
     /// Whether this socket is no longer served: its streams end then.
     pub(crate) is_over: watch::Receiver<bool>,
     /// Number of open ListAndWatch streams.
@@ -75,7 +75,7 @@ impl api::device_plugin_server::DevicePlugin for PoolServer {
         let start = Instant::now();
         let responses = self.allocate_all(Arc::clone(&served), requests).await;
         let code = responses.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.metrics.of(&served.pool.name, |counts| {
+        self.counts.of(&served.pool.name, |counts| {
             *counts.allocations.entry(name_of(code)).or_default() += 1;
             counts.allocate_time.observe(start.elapsed());
         });
@@ -119,15 +119,15 @@ impl PoolServer {
         let verify = move || granter.verify(&served.pool, &ids);
         if let Ok(Err(error)) = tokio::task::spawn_blocking(verify).await {
             tracing::warn!(%pool, error = %chain(&error), "a container starts with a device that it may not be able to use");
-            self.metrics
+            self.counts
                 .of(&pool, |counts| counts.pre_start_findings += 1);
         }
     }
 
     /// The lists of one stream: the newest list first, then each change; a slow stream skips lists, as each list is complete.
     fn lists(&self) -> impl Stream<Item = Result<api::ListAndWatchResponse, Status>> + use<> {
-        let (metrics, events) = (Arc::clone(&self.metrics), self.granter.events.clone());
-        let open = OpenStream::new(self.name(), metrics, events, self.streams.clone());
+        let (counts, events) = (Arc::clone(&self.counts), self.granter.events.clone());
+        let open = OpenStream::new(self.name(), counts, events, self.streams.clone());
         let mut sent: Option<Arc<ServedPool>> = None;
         WatchStream::new(self.pool.clone()).filter_map(move |pool| {
             let before = sent.replace(Arc::clone(&pool));

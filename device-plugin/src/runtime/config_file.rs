@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sriov_config::{Finding, Mistakes, ResourceList};
 use sriov_host::chain;
-use sriov_node::counts::Metrics;
+use sriov_node::counts::{Counts, Shared};
 
 use super::last_good::LastGood;
 use crate::settings::Settings;
@@ -38,13 +38,13 @@ impl ConfigFile {
     ///
     /// # Errors
     /// When it cannot be read, or no resource of it can be used and there is no good one.
-    pub(super) fn load(settings: &Settings, metrics: &Metrics) -> Result<Self, ConfigError> {
+    pub(super) fn load(settings: &Settings, counts: &Shared<Counts>) -> Result<Self, ConfigError> {
         let path = settings.config_file.clone();
         let prefix = settings.resource_prefix.clone();
         let last_good = LastGood::of(&path, &settings.devinfo_dir);
         let text = read(&path)?;
         let parsed = parse(&path, &text, &prefix);
-        metrics.count(|counts| counts.read_config(parsed.as_ref().ok()));
+        counts.count(|counts| counts.read_config(parsed.as_ref().ok()));
         let resources = match parsed {
             Ok(resources) if resources.unusable.is_empty() => {
                 save(&last_good, &text);
@@ -57,7 +57,7 @@ impl ConfigFile {
                     }
                     let saved = last_good.path().display();
                     tracing::error!(%saved, "using the last good configuration, which is older than the file");
-                    metrics.count(|counts| counts.config.is_outdated = true);
+                    counts.count(|counts| counts.config.is_outdated = true);
                     resources
                 }
                 None => wrong?,
@@ -73,7 +73,7 @@ impl ConfigFile {
     }
 
     /// Reads the file again; uses it when it changed and has no mistake.
-    pub(super) fn reload(&mut self, metrics: &Metrics) {
+    pub(super) fn reload(&mut self, counts: &Shared<Counts>) {
         let text = match read(&self.path) {
             Ok(text) if text == self.text => return,
             Ok(text) => text,
@@ -85,7 +85,7 @@ impl ConfigFile {
         };
         let parsed = parse(&self.path, &text, &self.resource_prefix);
         self.text = text;
-        metrics.count(|counts| {
+        counts.count(|counts| {
             counts.read_config(parsed.as_ref().ok());
             counts.config.is_outdated = !counts.config.is_valid;
         });

@@ -8,8 +8,8 @@ use sriov_host::chain;
 use sriov_inventory::health_changes::{HealthChange, health_changes};
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
-use sriov_node::counts::Metrics;
-use sriov_node::discover::background::{BackgroundLooks, LookError};
+use sriov_node::counts::{Counts, Shared};
+use sriov_node::discover::background_scan::{BackgroundScanError, BackgroundScans};
 use sriov_node::discover::changes::Changes;
 use sriov_node::discover::pipeline::{Pipeline, Seen};
 use sriov_node::heartbeat::Pulse;
@@ -35,9 +35,9 @@ pub(super) struct Wakeups {
 #[derive(Debug)]
 pub(super) struct PoolsTask {
     pub(super) config: ConfigFile,
-    pub(super) looks: BackgroundLooks,
+    pub(super) looks: BackgroundScans,
     pub(super) pipeline: Pipeline,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) counts: Arc<Shared<Counts>>,
     pub(super) owners: watch::Receiver<Arc<Owners>>,
     /// All pools, for the other tasks.
     pub(super) all_pools: watch::Sender<Arc<Pools>>,
@@ -77,8 +77,8 @@ impl PoolsTask {
                         is_first = false;
                         self.take(seen).await;
                     }
-                    Err(LookError::Scan(error)) if is_first => return Err(StartError::Scan(error)),
-                    Err(LookError::Overdue) => self.go_on_without_look().await,
+                    Err(BackgroundScanError::Scan(error)) if is_first => return Err(StartError::Scan(error)),
+                    Err(BackgroundScanError::Overdue) => self.go_on_without_look().await,
                     Err(error) => log_failed_look(&error),
                 },
             }
@@ -90,7 +90,7 @@ impl PoolsTask {
 
     /// Reads the configuration again, and looks at the devices.
     async fn reload(&mut self) {
-        self.config.reload(&self.metrics);
+        self.config.reload(&self.counts);
         self.look();
         if self.looks.is_overdue() {
             self.plan_again().await;
@@ -103,9 +103,9 @@ impl PoolsTask {
     }
 
     async fn take(&mut self, seen: Seen) {
-        let is_settled = seen.is_settled();
-        self.metrics
-            .count(|counts| counts.are_devices_known |= is_settled);
+        let is_complete = seen.is_complete();
+        self.counts
+            .count(|counts| counts.are_devices_known |= is_complete);
         let config = &self.config.resources;
         self.timers.scan_again = self.pipeline.take(seen, config);
         self.servers.configure(config);
@@ -114,7 +114,7 @@ impl PoolsTask {
 
     /// A configuration that changed during the look applies to the devices that were seen last.
     async fn go_on_without_look(&mut self) {
-        log_failed_look(&LookError::Overdue);
+        log_failed_look(&BackgroundScanError::Overdue);
         self.plan_again().await;
     }
 

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use sriov_device_info::Store;
 use sriov_host::heap;
+use sriov_inventory::grants::Grants;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
-use sriov_node::counts::Metrics;
-use sriov_node::discover::background::BackgroundLooks;
+use sriov_node::counts::{Counts, Shared};
+use sriov_node::discover::background_scan::BackgroundScans;
 use sriov_node::discover::changes::Changes;
 use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::grant::Granter;
 use sriov_node::grant::cdi::CdiDir;
 use sriov_node::grant::files::DeviceFiles;
-use sriov_node::heartbeat::{Heartbeat, Pulse, heartbeat};
+use sriov_node::heartbeat::{Pulse, heartbeat};
 use sriov_node::holders::event::Event;
 use sriov_node::holders::pod_resources;
-use sriov_node::http::readiness;
 use sriov_node::http::server::{self as http, HttpState};
 use sriov_node::watch_dir::DirEvents;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,10 +27,12 @@ use super::config_file::ConfigFile;
 use super::error::StartError;
 use super::holders::HoldersTask;
 use super::log;
+use super::metrics::Endpoints;
 use super::pools::{PoolsTask, Timers, Wakeups};
 use super::preflight::ensure_writable;
 use super::servers::PoolServers;
 use super::signals::ShutdownSignals;
+use crate::kubelet::counts::SharedKubeletCounts;
 use crate::kubelet::place::Place;
 use crate::settings::Settings;
 
@@ -46,13 +48,16 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     // Before the first scan, or a change right after it would be missed.
     let (heartbeat, pulse) = heartbeat();
     let mut wakeups = subscribe(&settings, pulse)?;
-    let metrics = Arc::new(Metrics::default());
-    let config = ConfigFile::load(&settings, &metrics)?;
+    let (counts, kubelet) = (Arc::new(Shared::default()), Arc::default());
+    let config = ConfigFile::load(&settings, &counts)?;
     let (place, events) = kubelet_dir(&settings)?;
 
     let channels = Channels::new();
     let mut tasks = JoinSet::new();
-    serve_http(&settings, &channels, &metrics, heartbeat, &mut tasks);
+    if let Some(address) = settings.metrics_address {
+        let report = Arc::new(endpoints(&settings, &channels, &counts, &kubelet));
+        tasks.spawn(http::run(address, HttpState { report, heartbeat }));
+    }
     let granter = granter(&settings, channels.send_events);
     let mut holders = HoldersTask {
         host: settings.host.clone(),
@@ -61,6 +66,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         files: granter.files.clone(),
         pools: channels.pools,
         events: channels.events,
+        grants: Grants::default(),
         journal_error: None,
         owners: channels.send_owners,
     };
@@ -72,12 +78,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     tasks.spawn(holders.run());
     let pools = PoolsTask {
         config,
-        looks: BackgroundLooks::new(settings.host, Arc::clone(&metrics)),
+        looks: BackgroundScans::new(settings.host, Arc::clone(&counts)),
         pipeline: Pipeline::default(),
-        metrics: Arc::clone(&metrics),
+        counts,
         owners: channels.owners,
         all_pools: channels.send_pools,
-        servers: PoolServers::new(place, events, granter, metrics),
+        servers: PoolServers::new(place, events, granter, kubelet),
         timers: Timers::default(),
     };
     let ended = pools.run(wakeups).await;
@@ -134,24 +140,19 @@ fn kubelet_dir(settings: &Settings) -> Result<(Place, DirEvents), StartError> {
     Ok((place, events))
 }
 
-fn serve_http(
+fn endpoints(
     settings: &Settings,
     channels: &Channels,
-    metrics: &Arc<Metrics>,
-    heartbeat: Heartbeat,
-    tasks: &mut JoinSet<()>,
-) {
-    let state = HttpState {
+    counts: &Arc<Shared<Counts>>,
+    kubelet: &Arc<SharedKubeletCounts>,
+) -> Endpoints {
+    Endpoints {
         host: settings.host.clone(),
         pools: channels.pools.clone(),
         owners: channels.owners.clone(),
-        metrics: Arc::clone(metrics),
+        counts: Arc::clone(counts),
+        kubelet: Arc::clone(kubelet),
         has_exporter_names: settings.has_exporter_names,
-        heartbeat,
-        missing: readiness::missing,
-    };
-    if let Some(address) = settings.metrics_address {
-        tasks.spawn(http::run(address, state));
     }
 }
 

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sriov_config::ResourceList;
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_host::chain;
 use sriov_inventory::pool::{Pool, Pools};
-use sriov_node::counts::Metrics;
 use sriov_node::grant::Granter;
 use sriov_node::watch_dir::DirEvents;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::kubelet::counts::SharedKubeletCounts;
 use crate::kubelet::place::Place;
 use crate::kubelet::registration::Registrar;
 use crate::kubelet::served_pool::{Preferences, ServedPool};
@@ -26,7 +26,7 @@ pub(super) struct PoolServers {
     /// Changes of that directory.
     events: DirEvents,
     granter: Granter,
-    metrics: Arc<Metrics>,
+    counts: Arc<SharedKubeletCounts>,
     /// The preferences in the configuration of the newest plan.
     preferences: BTreeMap<ResourceName, Preferences>,
     running: BTreeMap<ResourceName, RunningServer>,
@@ -44,13 +44,13 @@ impl PoolServers {
         place: Place,
         events: DirEvents,
         granter: Granter,
-        metrics: Arc<Metrics>,
+        counts: Arc<SharedKubeletCounts>,
     ) -> Self {
         Self {
             place,
             events,
             granter,
-            metrics,
+            counts,
             preferences: BTreeMap::new(),
             running: BTreeMap::new(),
         }
@@ -88,7 +88,7 @@ impl PoolServers {
         for (name, server) in removed {
             tracing::info!(pool = %name, "no longer in the configuration");
             server.end().await;
-            self.metrics.remove(&name);
+            self.counts.remove(&name);
         }
     }
 
@@ -120,7 +120,7 @@ impl PoolServers {
         let api = PoolServer {
             pool: receive,
             granter: self.granter.clone(),
-            metrics: Arc::clone(&self.metrics),
+            counts: Arc::clone(&self.counts),
             is_over,
             streams: watch::Sender::new(0),
         };

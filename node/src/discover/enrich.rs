@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sriov_config::ResourceList;
-use sriov_config::resources::NetSelector;
+use sriov_config::resource_list::NetSelector;
 use sriov_host::snapshot::{HostSnapshot, PciFunction, SriovRole};
 use sriov_host::{HostRoot, PciAddress, query};
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_device_info::atomic;
 use sriov_inventory::id::DeviceId;
 

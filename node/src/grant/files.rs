@@ -1,6 +1,6 @@
 //! The files of granted devices: the device information that the CNI plugins read, and CDI specifications.
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_device_info::{DeviceInfo, Store, StoreError};
 use sriov_inventory::id::DeviceId;
 

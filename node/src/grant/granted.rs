@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_inventory::id::DeviceId;
 
 use super::share::DeviceNode;

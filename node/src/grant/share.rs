@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use sriov_config::resources::VdpaType;
+use sriov_config::resource_list::VdpaType;
 use sriov_device_info::DeviceInfo;
 use sriov_device_info::info::{Pci, Vdpa};
 use sriov_host::snapshot::IommuGroup;

@@ -1,6 +1,6 @@
 //! What a front end reports to whoever refreshes the owners.
 
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_inventory::id::DeviceId;
 
 /// An event after which the owners may be different.

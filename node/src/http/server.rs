@@ -2,7 +2,7 @@
 //!
 //! Clients may stall: each connection has a deadline and carries one request, and the oldest makes room for a new one.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +17,11 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use sriov_host::HostRoot;
-use sriov_inventory::owners::Owners;
-use sriov_inventory::pool::{PoolDevice, Pools};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tower::ServiceBuilder;
 
-use super::page::{self, State};
-use super::process::Process;
-use super::shared_page::SharedPage;
-use super::traffic;
-use crate::counts::{Counts, Metrics};
+use super::shared_scrape::SharedScrape;
 use crate::heartbeat::Heartbeat;
 
 /// Connections at once: a scraper has one, the kubelet two, people a few.
@@ -44,23 +35,22 @@ const BEAT: Duration = Duration::from_millis(900);
 /// The pause between two attempts to listen grows up to the second value.
 const LISTEN_AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
-/// The state that the endpoints report.
-#[derive(Clone, Debug)]
+/// What a front end reports.
+pub trait Report: Send + Sync + 'static {
+    /// The page of metrics; may read thousands of files.
+    fn metrics(&self) -> String;
+
+    /// What the daemon lacks to be ready, in sentences; empty when it is ready.
+    fn missing(&self) -> Vec<String>;
+}
+
+/// The state that the endpoints share.
+#[derive(Clone)]
 pub struct HttpState {
-    /// The machine, for the counters of VFs.
-    pub host: HostRoot,
-    /// The pools.
-    pub pools: watch::Receiver<Arc<Pools>>,
-    /// Who holds which device.
-    pub owners: watch::Receiver<Arc<Owners>>,
-    /// The counts of this process.
-    pub metrics: Arc<Metrics>,
-    /// Whether the names of `sriov-network-metrics-exporter` are exported as well.
-    pub has_exporter_names: bool,
+    /// What the front end reports.
+    pub report: Arc<dyn Report>,
     /// The core loop.
     pub heartbeat: Heartbeat,
-    /// Lists what the daemon lacks to be ready, in sentences.
-    pub missing: fn(&Pools, &Owners, &Counts) -> Vec<String>,
 }
 
 /// Serves until it is dropped. While the address is in use or missing, it tries again: the devices are more important than their metrics.
@@ -97,7 +87,7 @@ fn router(state: HttpState) -> Router {
     let in_time = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(too_late))
         .timeout(SCRAPE);
-    let page = SharedPage::default();
+    let page = SharedScrape::default();
     let metrics = get(move |Of(state): Of<HttpState>| metrics(state, page.clone()));
     Router::new()
         .route("/metrics", metrics.layer(in_time))
@@ -161,7 +151,7 @@ async fn alive(Of(state): Of<HttpState>) -> Response {
 }
 
 async fn ready(Of(state): Of<HttpState>) -> Response {
-    let missing = state.missing();
+    let missing = state.report.missing();
     if missing.is_empty() {
         return "ok\n".into_response();
     }
@@ -169,8 +159,8 @@ async fn ready(Of(state): Of<HttpState>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
-async fn metrics(state: HttpState, page: SharedPage) -> Response {
-    match page.get(move || state.page()).await {
+async fn metrics(state: HttpState, page: SharedScrape) -> Response {
+    match page.get(move || state.report.metrics()).await {
         Ok(page) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             ([(CONTENT_TYPE, kind)], page).into_response()
@@ -179,30 +169,5 @@ async fn metrics(state: HttpState, page: SharedPage) -> Response {
             let text = format!("{error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
         }
-    }
-}
-
-impl HttpState {
-    fn missing(&self) -> Vec<String> {
-        let counts = self.metrics.now();
-        (self.missing)(&self.pools.borrow(), &self.owners.borrow(), &counts)
-    }
-
-    /// Reads the counters of all VFs and makes the page.
-    fn page(&self) -> String {
-        let pools = self.pools.borrow().clone();
-        let owners = self.owners.borrow().clone();
-        let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
-        let pfs: BTreeSet<_> = devices.filter_map(PoolDevice::pf_address).collect();
-        page::page(&State {
-            pools: &pools,
-            owners: &owners,
-            counts: &self.metrics.now(),
-            traffic: &traffic::read(&self.host, &pfs),
-            tasks: Handle::current().metrics().num_alive_tasks(),
-            process: Process::read(),
-            has_exporter_names: self.has_exporter_names,
-            is_ready: self.missing().is_empty(),
-        })
     }
 }

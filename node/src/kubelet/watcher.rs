@@ -9,7 +9,7 @@ use crate::proto::pluginregistration::registration_server::Registration;
 /// How a registration ended; the error is the kubelet's reason for a refusal.
 pub type Registered = Result<(), String>;
 
-/// The registration that the kubelet reads.
+/// What the kubelet is to know of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
     /// `DevicePlugin` or `DRAPlugin`.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -387,17 +387,4 @@ fn queries_have_results_in_prometheus() {
     assert_queries_have_results(&node, EVERYTHING, "ServiceMonitor");
     assert_queries_have_results(&node, MONITORING, "PodMonitor");
     node.plugin.stop().unwrap();
-}
-
-#[test]
-fn every_metric_is_documented() {
-    use sriov_node::http::page::{FAMILIES, VF_COUNTERS};
-    let text = fs::read_to_string(workspace().join(Path::new("docs/metrics.md"))).unwrap();
-    let families = FAMILIES.iter().map(|family| family.name);
-    let vfs = VF_COUNTERS
-        .iter()
-        .flat_map(|(_, name, alias)| [*name, *alias]);
-    for name in families.chain(vfs) {
-        assert!(text.contains(&format!("`{name}`")), "{name}");
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sriov_config::resources::{PfHealth, ResourceName};
+use sriov_config::resource_list::{PfHealth, ResourceName};
 use sriov_host::sysfs::nodes::RdmaNodes;
 use sriov_inventory::pool::{Extras, Pf};
 

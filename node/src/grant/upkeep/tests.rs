@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sriov_config::resources::PfHealth;
+use sriov_config::resource_list::PfHealth;
 use sriov_device_info::DeviceInfo;
 use sriov_device_info::info::Pci;
 use sriov_inventory::owners::{ClaimHolder, PodDevices, PodHolder};

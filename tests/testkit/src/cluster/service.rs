@@ -95,7 +95,7 @@ impl Service {
         self.end(Signal::SIGKILL)
     }
 
-    /// Stops it with SIGTERM, and waits until it has ended.
+    /// Asks it to end, and waits until it has ended.
     pub fn stop(self) -> Result<()> {
         self.end(Signal::SIGTERM)
     }

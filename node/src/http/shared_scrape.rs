@@ -1,4 +1,4 @@
-//! The page of metrics, made for one scrape at a time and shared by the scrapes that wait.
+//! One scrape at a time makes the page of metrics; scrapes that arrive meanwhile share the next page.
 //!
 //! A page of thousands of VFs has megabytes, and each client keeps its page until it has read it.
 
@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 
 /// The newest page and the one before; clients that have not read their page yet keep it in memory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SharedPage(Arc<Mutex<Newest>>);
+pub(super) struct SharedScrape(Arc<Mutex<Newest>>);
 
 #[derive(Debug, Default)]
 struct Newest {
@@ -35,7 +35,7 @@ impl Newest {
     }
 }
 
-impl SharedPage {
+impl SharedScrape {
     /// The page for a scrape that arrives now. A scrape whose client leaves does not end the work: the next scrape waits for it.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_scrapes_share_one_page() {
-        let (shared, made) = (SharedPage::default(), Arc::default());
+        let (shared, made) = (SharedScrape::default(), Arc::default());
         // The first makes a page, the second a newer one, the others share the second.
         let (a, b, c, d) = tokio::join!(
             shared.get(make(&made)),
@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_later_scrape_gets_a_page_of_its_own() {
-        let (shared, made) = (SharedPage::default(), Arc::default());
+        let (shared, made) = (SharedScrape::default(), Arc::default());
         for expected in ["1", "2", "3"] {
             assert_eq!(shared.get(make(&made)).await.unwrap(), expected);
         }
@@ -107,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_third_page_is_made_while_two_are_unread() {
-        let (shared, made) = (SharedPage::default(), Arc::default());
+        let (shared, made) = (SharedScrape::default(), Arc::default());
         let first = shared.get(make(&made)).await.unwrap();
         let second = shared.get(make(&made)).await.unwrap();
         assert_eq!(shared.get(make(&made)).await.unwrap(), "2");
@@ -118,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_leaves_does_not_start_a_second_page() {
-        let (shared, made) = (SharedPage::default(), Arc::default());
+        let (shared, made) = (SharedScrape::default(), Arc::default());
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let count = make(&made);
         let slow = move || {

@@ -1,17 +1,17 @@
 //! The whole page of a small machine, and that each family appears once.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use expect_test::expect;
 use sriov_config::ResourceList;
-use sriov_config::resources::PfHealth;
-use sriov_inventory::owners::PodDevices;
-use sriov_inventory::pool::{LeftOut, Pf, Pool, PoolDevice};
+use sriov_config::resource_list::{PfHealth, ResourceName};
+use sriov_inventory::owners::{Holder, PodDevices, PodHolder};
+use sriov_inventory::pool::{LeftOut, Pf, Pool};
 use sriov_inventory::unhealthy::Unhealthy;
+use sriov_node::metrics::vf_traffic::VfTraffic;
 
 use super::*;
-use crate::counts::Metrics;
 
 const ID: &str = "0000:01:10.0";
 
@@ -56,8 +56,8 @@ fn page_with(has_exporter_names: bool) -> String {
         }),
         ..Owners::default()
     };
-    let metrics = Metrics::default();
-    metrics.of(&name, |counts| {
+    let kubelet = SharedKubeletCounts::default();
+    kubelet.of(&name, |counts| {
         counts.allocations.insert("OK", 2);
         counts.allocate_time.observe(Duration::from_micros(300));
         counts.streams = 1;
@@ -65,7 +65,8 @@ fn page_with(has_exporter_names: bool) -> String {
     });
     let text = r#"{"resourceList": [{"resourceName": "ok", "selectors": {"drivers": ["a"]}}, {"resourceName": "bad"}, {}]}"#;
     let config = ResourceList::parse(text, "x.y").unwrap();
-    metrics.count(|counts| counts.read_config(Some(&config)));
+    let mut counts = Counts::default();
+    counts.read_config(Some(&config));
     let traffic = [VfTraffic {
         pf: "pf0".into(),
         index: 3,
@@ -74,17 +75,25 @@ fn page_with(has_exporter_names: bool) -> String {
         counters: BTreeMap::from([("rx_bytes".to_owned(), 9), ("other".to_owned(), 1)]),
     }];
     page(&State {
-        pools: &pools,
-        owners: &owners,
-        counts: &metrics.now(),
-        traffic: &traffic,
-        tasks: 7,
+        inventory: InventoryState {
+            version: "0.1.0",
+            pools: &pools,
+            owners: &owners,
+            counts: &counts,
+            tasks: 7,
+            is_ready: false,
+        },
+        kubelet: &kubelet.now(),
         process: Process {
             resident: Some(4096),
             ..Process::default()
         },
-        has_exporter_names,
-        is_ready: false,
+        vfs: VfState {
+            pools: &pools,
+            owners: &owners,
+            traffic: &traffic,
+            has_exporter_names,
+        },
     })
 }
 
@@ -100,26 +109,27 @@ fn samples_of_a_small_machine() {
         sriov_device_plugin_ready 0
         sriov_device_plugin_config_outdated 0
         sriov_device_plugin_config_valid 0
+        sriov_device_plugin_pod_resources_up 1
         sriov_device_plugin_resource_unusable{resource="resourceList[2]"} 1
         sriov_device_plugin_resource_unusable{resource="x.y/bad"} 1
-        sriov_device_plugin_pod_resources_up 1
         sriov_device_plugin_devices{resource="x.y/vf"} 2
         sriov_device_plugin_devices_held{resource="x.y/vf"} 1
-        sriov_device_plugin_device_unhealthy{resource="x.y/vf",device="0000:01:10.1",reason="gone"} 1
         sriov_device_plugin_devices_left_out{reason="pf_with_vfs"} 1
+        sriov_device_plugin_device_unhealthy{resource="x.y/vf",device="0000:01:10.1",reason="gone"} 1
         sriov_device_plugin_device_finding{pci_address="0000:01:10.0",finding="held_twice"} 1
+        sriov_device_plugin_scan_duration_seconds_sum 0
+        sriov_device_plugin_scan_duration_seconds_count 0
+        sriov_device_plugin_scan_failures_total 0
+        sriov_device_plugin_tasks 7
         sriov_device_plugin_list_streams{resource="x.y/vf"} 1
         sriov_device_plugin_lists_sent_total{resource="x.y/vf"} 0
         sriov_device_plugin_registrations_total{resource="x.y/vf",result="accepted"} 1
         sriov_device_plugin_registrations_total{resource="x.y/vf",result="refused"} 0
+        sriov_device_plugin_registrations_total{resource="x.y/vf",result="failed"} 0
         sriov_device_plugin_allocations_total{resource="x.y/vf",code="OK"} 2
         sriov_device_plugin_pre_start_findings_total{resource="x.y/vf"} 0
         sriov_device_plugin_allocate_duration_seconds_sum{resource="x.y/vf"} 0.0003
         sriov_device_plugin_allocate_duration_seconds_count{resource="x.y/vf"} 1
-        sriov_device_plugin_scan_duration_seconds_sum 0
-        sriov_device_plugin_scan_duration_seconds_count 0
-        sriov_device_plugin_tasks 7
-        sriov_device_plugin_scan_failures_total 0
         process_resident_memory_bytes 4096
         sriov_vf_info{pf="pf0",vf="3",pci_address="0000:01:10.0",numa_node="",driver="igbvf",resource="x.y/vf"} 1
         sriov_kubepoddevice{pciAddr="0000:01:10.0",dev_type="x.y/vf",namespace="default",pod="a",container="app"} 1
@@ -146,20 +156,22 @@ fn each_family_appears_once_with_help_and_type() {
         .collect();
     let unique: BTreeSet<&str> = told.iter().copied().collect();
     assert_eq!(unique.len(), told.len(), "{told:?}");
-    let families = FAMILIES.iter().map(|family| family.name);
-    let vfs = VF_COUNTERS
+    let families = FAMILIES
         .iter()
-        .flat_map(|(_, name, alias)| [*name, *alias]);
-    let all: BTreeSet<&str> = families.chain(vfs).collect();
+        .chain(sriov_node::metrics::process::FAMILIES);
+    let names = families.map(|family| family.name);
+    let all: BTreeSet<&str> = names.chain(INVENTORY.names()).chain(vf::names()).collect();
     assert_eq!(unique, all);
 }
 
 #[test]
-fn buckets_are_cumulative() {
-    let page = page_of_a_small_machine();
-    let name = "sriov_device_plugin_allocate_duration_seconds_bucket{resource=\"x.y/vf\",le=";
-    for (bound, count) in [("0.00025", 0), ("0.0005", 1), ("1", 1), ("+Inf", 1)] {
-        let line = format!("{name}\"{bound}\"}} {count}");
-        assert!(page.lines().any(|found| found == line), "{line}");
+fn every_metric_is_documented() {
+    let text = include_str!("../../../../docs/metrics.md");
+    for family in page_of_a_small_machine().lines() {
+        let name = family
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split(' ').next());
+        let is_documented = |name| text.contains(&format!("`{name}`"));
+        assert!(name.is_none_or(is_documented), "{family}");
     }
 }

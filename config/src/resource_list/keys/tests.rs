@@ -4,7 +4,7 @@ use expect_test::expect_file;
 
 use super::*;
 use crate::ResourceList;
-use crate::resources::{AllocationPolicy, NetSelector, PfHealth, Resource, Selector};
+use crate::resource_list::{AllocationPolicy, NetSelector, PfHealth, Resource, Selector};
 
 #[test]
 fn documented_schema_is_up_to_date() {

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use sriov_config::resources::{Resource, ResourceName, Selector, Unusable};
+use sriov_config::resource_list::{Resource, ResourceName, Selector, Unusable};
 use sriov_inventory::candidate::Candidate;
 use sriov_inventory::class_hint::{class_hint, is_of_other_class};
-use sriov_inventory::condition::{Condition, conditions};
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::judge::unreadable;
 use sriov_inventory::owners::Finding;
 use sriov_inventory::pool::{LeftOut, Pool};
+use sriov_inventory::selector_match::{Condition, conditions};
 use sriov_inventory::unhealthy::Unhealthy;
 
 use super::check_config::count;

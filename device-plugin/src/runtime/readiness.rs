@@ -4,13 +4,19 @@ use std::collections::BTreeSet;
 
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
+use sriov_node::counts::Counts;
 
-use crate::counts::Counts;
+use crate::kubelet::counts::KubeletCounts;
 
 /// Lists what is missing, in sentences; empty when the plugin is ready.
 ///
 /// Pod resources that do not answer are not required: their directory may not be mounted.
-pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
+pub(super) fn missing(
+    pools: &Pools,
+    owners: &Owners,
+    counts: &Counts,
+    kubelet: &KubeletCounts,
+) -> Vec<String> {
     let mut missing = Vec::new();
     if !counts.are_devices_known {
         missing.push("the devices are not known yet".to_owned());
@@ -20,10 +26,7 @@ pub fn missing(pools: &Pools, owners: &Owners, counts: &Counts) -> Vec<String> {
     }
     for pool in pools.pools.iter().filter(|pool| !pool.devices.is_empty()) {
         let name = &pool.name;
-        let streams = counts
-            .resources
-            .get(name)
-            .map_or(0, |counts| counts.streams);
+        let streams = kubelet.get(name).map_or(0, |counts| counts.streams);
         if streams == 0 {
             missing.push(format!(
                 "{name}: the kubelet has no open ListAndWatch stream"
@@ -57,13 +60,13 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use sriov_config::resources::{PfHealth, ResourceName};
+    use sriov_config::resource_list::{PfHealth, ResourceName};
 
     use sriov_inventory::owners::PodDevices;
     use sriov_inventory::pool::{Pool, PoolDevice};
 
     use super::*;
-    use crate::counts::Metrics;
+    use crate::kubelet::counts::ResourceCounts;
 
     fn pools(ids: &[&str]) -> Pools {
         let device = |id: &&str| PoolDevice::example(id.parse().unwrap());
@@ -86,13 +89,15 @@ mod tests {
         let check =
             |ids: &[&str], scans, streams, believed: Option<&[&str]>, word: Option<&str>| {
                 let pools = pools(ids);
-                let metrics = Metrics::default();
-                if scans {
-                    metrics.count(|counts| counts.are_devices_known = true);
-                }
-                metrics.of(&pools.pools[0].name, |counts| {
-                    counts.streams = streams;
-                });
+                let counts = Counts {
+                    are_devices_known: scans,
+                    ..Counts::default()
+                };
+                let of_resource = ResourceCounts {
+                    streams,
+                    ..ResourceCounts::default()
+                };
+                let kubelet = [(pools.pools[0].name.clone(), of_resource)].into();
                 let believed = believed.map(|ids| PodDevices {
                     allocatable: Some(
                         [(
@@ -107,17 +112,20 @@ mod tests {
                     pods: believed,
                     ..Owners::default()
                 };
-                let missing = missing(&pools, &owners, &metrics.now()).join("; ");
+                let missing = missing(&pools, &owners, &counts, &kubelet).join("; ");
                 assert!(
                     word.map_or(missing.is_empty(), |word| missing.contains(word)),
                     "{missing}"
                 );
             };
         check(&[ID], false, 0, None, Some("not known yet"));
-        let metrics = Metrics::default();
-        metrics.count(|counts| counts.are_devices_known = true);
+        let counts = Counts {
+            are_devices_known: true,
+            ..Counts::default()
+        };
         // No resource in the configuration.
-        let missing = missing(&Pools::default(), &Owners::default(), &metrics.now());
+        let (pools, owners) = (Pools::default(), Owners::default());
+        let missing = missing(&pools, &owners, &counts, &KubeletCounts::new());
         assert_eq!(missing, Vec::<String>::new());
         check(&[ID], true, 0, None, Some("no open ListAndWatch"));
         check(

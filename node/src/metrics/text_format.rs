@@ -3,6 +3,9 @@
 //! Format: `prometheus/docs`, `content/docs/instrumenting/exposition_formats.md`.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
+
+use crate::counts::{BUCKETS, Histogram};
 
 /// Type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,30 @@ impl Text {
         self.line(format_args!(" {value}"));
     }
 
+    /// A family with one sample, or none while its value is not known.
+    pub fn single(&mut self, family: &Family, value: Option<impl fmt::Display>) {
+        self.family(family);
+        if let Some(value) = value {
+            self.sample(family.name, &[], value);
+        }
+    }
+
+    /// The samples of a histogram.
+    pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
+        let bucket = format!("{name}_bucket");
+        let mut sum = 0;
+        for (bound, count) in BUCKETS.iter().zip(histogram.buckets) {
+            sum += count;
+            let bound = Duration::from_micros(*bound).as_secs_f64().to_string();
+            let labels: Vec<_> = labels.iter().copied().chain([("le", &*bound)]).collect();
+            self.sample(&bucket, &labels, sum);
+        }
+        let labels_of_all: Vec<_> = labels.iter().copied().chain([("le", "+Inf")]).collect();
+        self.sample(&bucket, &labels_of_all, histogram.count);
+        self.sample(&format!("{name}_sum"), labels, histogram.sum.as_secs_f64());
+        self.sample(&format!("{name}_count"), labels, histogram.count);
+    }
+
     /// The text.
     pub fn into_string(self) -> String {
         self.0
@@ -77,9 +104,48 @@ impl Text {
     }
 }
 
+/// One family.
+#[macro_export]
+macro_rules! family {
+    ($kind:ident $name:expr, $help:expr) => {
+        $crate::metrics::text_format::Family {
+            name: $name,
+            kind: $crate::metrics::text_format::Kind::$kind,
+            help: $help,
+        }
+    };
+}
+
+/// Declares families as constants, and lists them in `FAMILIES` in the same order.
+#[macro_export]
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal $help:literal;)+) => {
+        $(const $constant: $crate::metrics::text_format::Family = $crate::family!($kind $name, $help);)+
+        /// The families of this file, in the order of the page.
+        pub const FAMILIES: &[$crate::metrics::text_format::Family] = &[$($constant),+];
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buckets_are_cumulative() {
+        let (mut text, mut histogram) = (Text::default(), Histogram::default());
+        histogram.observe(Duration::from_micros(300));
+        histogram.observe(Duration::from_secs(2));
+        text.histogram("h", &[("a", "b")], &histogram);
+        let text = text.into_string();
+        for (bound, count) in [("0.00025", 0), ("0.0005", 1), ("1", 1), ("+Inf", 2)] {
+            let line = format!("h_bucket{{a=\"b\",le=\"{bound}\"}} {count}");
+            assert!(text.lines().any(|found| found == line), "{line}");
+        }
+        assert!(
+            text.ends_with("h_sum{a=\"b\"} 2.0003\nh_count{a=\"b\"} 2\n"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn labels_are_escaped() {

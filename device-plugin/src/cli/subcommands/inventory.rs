@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use sriov_config::resources::ResourceName;
+use sriov_config::resource_list::ResourceName;
 use sriov_host::VfIndex;
 use sriov_host::snapshot::{Netdev, PciFunction, SriovRole, uplink};
 use sriov_inventory::candidate::is_of_class;
@@ -313,5 +313,6 @@ fn holder(holder: &Holder) -> Value {
             "claim": claim.name,
             "resource": claim.resource,
         }),
+        Holder::Granted(resource) => json!({ "resource": resource }),
     }
 }

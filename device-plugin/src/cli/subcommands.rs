@@ -20,7 +20,7 @@ use sriov_host::sysfs::ScanError;
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::{Pool, Pools};
-use sriov_node::counts::Metrics;
+use sriov_node::counts::Shared;
 use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::discover::scan::scan;
 use sriov_node::holders::{journal, pod_resources};
@@ -49,7 +49,7 @@ impl From<Verdict> for ExitCode {
 
 /// A subcommand could not do its work.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ToolError {
+pub(crate) enum SubcommandError {
     /// The configuration could not be read.
     #[error("cannot read the configuration `{}`", path.display())]
     ReadConfig { path: PathBuf, source: io::Error },
@@ -79,7 +79,7 @@ pub(crate) async fn run(
     paint: Paint,
     out: &mut dyn Write,
     notes: &mut dyn Write,
-) -> Result<Verdict, ToolError> {
+) -> Result<Verdict, SubcommandError> {
     let (text, verdict) = match command {
         Command::CheckConfig { file, is_explained } => {
             let parsed = ResourceList::parse(&read_config(file)?, &settings.resource_prefix);
@@ -115,14 +115,18 @@ pub(crate) async fn run(
     match out.write_all(text.as_bytes()) {
         // The reader has closed the pipe: `inventory | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(verdict),
-        written => written.map(|()| verdict).map_err(ToolError::Write),
+        written => written.map(|()| verdict).map_err(SubcommandError::Write),
     }
 }
 
 impl NodeView {
     /// Looks at the machine once, through the same pipeline as the daemon.
-    fn look(settings: &Settings, list: ResourceList, owners: Owners) -> Result<Self, ToolError> {
-        let scanned = scan(&settings.host, &Metrics::default()).map_err(ToolError::Scan)?;
+    fn look(
+        settings: &Settings,
+        list: ResourceList,
+        owners: Owners,
+    ) -> Result<Self, SubcommandError> {
+        let scanned = scan(&settings.host, &Shared::default()).map_err(SubcommandError::Scan)?;
         let mut pipeline = Pipeline::single(&settings.host, &list, scanned);
         let (pools, _) = pipeline.pools(&owners);
         Ok(Self {
@@ -145,7 +149,7 @@ impl NodeView {
 }
 
 /// Learns who holds the devices; a machine without kubelet has devices as well.
-async fn owners(settings: &Settings, notes: &mut dyn Write) -> Result<Owners, ToolError> {
+async fn owners(settings: &Settings, notes: &mut dyn Write) -> Result<Owners, SubcommandError> {
     let mut owners = Owners::default();
     let socket = pod_resources::socket(&settings.kubelet_dir);
     let answer = pod_resources::query(&socket, pod_resources::DEADLINE).await;
@@ -163,21 +167,24 @@ async fn owners(settings: &Settings, notes: &mut dyn Write) -> Result<Owners, To
     Ok(owners)
 }
 
-fn read_config(path: &Path) -> Result<String, ToolError> {
+fn read_config(path: &Path) -> Result<String, SubcommandError> {
     let read = if path == Path::new("-") {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map(|_bytes| text)
     } else {
         fs::read_to_string(path)
     };
-    read.map_err(|source| ToolError::ReadConfig {
+    read.map_err(|source| SubcommandError::ReadConfig {
         path: path.to_owned(),
         source,
     })
 }
 
 /// The configuration as the plugin uses it; a wrong or missing one is noted, and has no resources.
-fn known_config(settings: &Settings, notes: &mut dyn Write) -> Result<ResourceList, ToolError> {
+fn known_config(
+    settings: &Settings,
+    notes: &mut dyn Write,
+) -> Result<ResourceList, SubcommandError> {
     let nothing = ResourceList {
         resources: Vec::new(),
         unusable: Vec::new(),
@@ -207,6 +214,6 @@ fn known_config(settings: &Settings, notes: &mut dyn Write) -> Result<ResourceLi
     }
 }
 
-fn note(notes: &mut dyn Write, text: &str) -> Result<(), ToolError> {
-    writeln!(notes, "{text}").map_err(ToolError::Write)
+fn note(notes: &mut dyn Write, text: &str) -> Result<(), SubcommandError> {
+    writeln!(notes, "{text}").map_err(SubcommandError::Write)
 }

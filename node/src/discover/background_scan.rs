@@ -10,14 +10,14 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::pipeline::{Discovery, Seen};
 use super::scan::scan;
-use crate::counts::Metrics;
+use crate::counts::{Counts, Shared};
 
 /// A look that takes longer is reported as overdue. It takes about a second for thousands of VFs.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A look failed.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
+pub enum BackgroundScanError {
     /// sysfs cannot be read.
     #[error(transparent)]
     Scan(#[from] ScanError),
@@ -34,9 +34,9 @@ type Finished = (Discovery, Result<Seen, ScanError>);
 
 /// The looks, one after the other.
 #[derive(Debug)]
-pub struct BackgroundLooks {
+pub struct BackgroundScans {
     host: HostRoot,
-    metrics: Arc<Metrics>,
+    counts: Arc<Shared<Counts>>,
     discovery: Discovery,
     running: Option<Running>,
     /// Something changed since the running look began.
@@ -50,12 +50,12 @@ struct Running {
     is_overdue: bool,
 }
 
-impl BackgroundLooks {
+impl BackgroundScans {
     /// No look yet.
-    pub fn new(host: HostRoot, metrics: Arc<Metrics>) -> Self {
+    pub fn new(host: HostRoot, counts: Arc<Shared<Counts>>) -> Self {
         Self {
             host,
-            metrics,
+            counts,
             discovery: Discovery::continuous(),
             running: None,
             wanted: None,
@@ -68,11 +68,11 @@ impl BackgroundLooks {
             self.wanted = Some(Arc::clone(config));
             return;
         }
-        let (host, metrics) = (self.host.clone(), Arc::clone(&self.metrics));
+        let (host, counts) = (self.host.clone(), Arc::clone(&self.counts));
         let (config, mut discovery) = (Arc::clone(config), self.discovery.clone());
         let task = tokio::task::spawn_blocking(move || {
             let start = Instant::now();
-            let seen = scan(&host, &metrics)
+            let seen = scan(&host, &counts)
                 .map(|scanned| discovery.look(&host, &config, scanned, start.elapsed()));
             (discovery, seen)
         });
@@ -92,7 +92,7 @@ impl BackgroundLooks {
     ///
     /// # Errors
     /// The caller keeps what was seen before.
-    pub async fn next(&mut self) -> Result<Seen, LookError> {
+    pub async fn next(&mut self) -> Result<Seen, BackgroundScanError> {
         let Some(running) = &mut self.running else {
             return std::future::pending().await;
         };
@@ -105,7 +105,7 @@ impl BackgroundLooks {
                 Err(_elapsed) => {
                     running.is_overdue = true;
                     self.count_overdue(true);
-                    return Err(LookError::Overdue);
+                    return Err(BackgroundScanError::Overdue);
                 }
             }
         };
@@ -121,14 +121,14 @@ impl BackgroundLooks {
         seen
     }
 
-    fn take(&mut self, finished: Result<Finished, JoinError>) -> Result<Seen, LookError> {
-        let (discovery, seen) = finished.map_err(LookError::Ended)?;
+    fn take(&mut self, finished: Result<Finished, JoinError>) -> Result<Seen, BackgroundScanError> {
+        let (discovery, seen) = finished.map_err(BackgroundScanError::Ended)?;
         self.discovery = discovery;
         Ok(seen?)
     }
 
     fn count_overdue(&self, is_overdue: bool) {
-        self.metrics.count(|counts| {
+        self.counts.count(|counts| {
             counts.is_scan_overdue = is_overdue;
             counts.failed_scans += u64::from(is_overdue);
         });

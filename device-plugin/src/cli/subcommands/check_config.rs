@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use sriov_config::resources::Refused;
+use sriov_config::resource_list::Refused;
 use sriov_config::{Finding, ResourceList};
 
 use super::Verdict;

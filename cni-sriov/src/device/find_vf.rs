@@ -29,7 +29,7 @@ pub(crate) struct Candidate {
 ///
 /// # Errors
 /// The reason why the VF cannot be attached.
-pub(crate) fn identify(
+pub(crate) fn find_vf(
     host: &HostRoot,
     address: PciAddress,
     wanted: &Wanted,

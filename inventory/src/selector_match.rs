@@ -5,7 +5,7 @@
 use std::fmt;
 
 use sriov_config::pf_selector::PfSelector;
-use sriov_config::resources::{NetSelector, Selector, VdpaType};
+use sriov_config::resource_list::{NetSelector, Selector, VdpaType};
 use sriov_host::PciAddress;
 use sriov_host::snapshot::{LinkType, PciFunction, PciId};
 

@@ -73,9 +73,9 @@ impl Tree {
         std::fs::remove_dir_all(self.devices().join(format!("{device}/net"))).unwrap();
     }
 
-    fn identify(&self, device: &str, wanted: &Wanted) -> Result<Candidate, String> {
+    fn find_vf(&self, device: &str, wanted: &Wanted) -> Result<Candidate, String> {
         let root = HostRoot::new(self.0.path());
-        identify(&root, device.parse().unwrap(), wanted).map_err(|error| error.to_string())
+        find_vf(&root, device.parse().unwrap(), wanted).map_err(|error| error.to_string())
     }
 }
 
@@ -83,12 +83,12 @@ const VF: &str = "0000:01:10.0";
 const PF: &str = "0000:01:00.0";
 
 fn refused(tree: &Tree, device: &str, wanted: &Wanted, sentence: &str) {
-    assert_eq!(tree.identify(device, wanted).unwrap_err(), sentence);
+    assert_eq!(tree.find_vf(device, wanted).unwrap_err(), sentence);
 }
 
 #[test]
 fn vf_is_identified_with_its_pf_and_index() {
-    let found = Tree::new().identify(VF, &Wanted::default()).unwrap();
+    let found = Tree::new().find_vf(VF, &Wanted::default()).unwrap();
     assert_eq!((found.pf.name.as_str(), found.pf.ifindex), ("pf0", 3));
     assert_eq!((found.index.get(), found.pf.driver.as_str()), (0, "igb"));
     assert_ne!(found.incarnation, 0);
@@ -147,7 +147,7 @@ fn switchdev_is_recognised_by_representors_not_by_a_switch_id() {
     // As `ice` shows its PF in legacy mode.
     tree.write("0000:01:00.0/net/pf0/phys_switch_id", "40a6b70bb000");
     tree.write("0000:01:00.0/net/pf0/phys_port_name", "p0");
-    assert!(tree.identify(VF, &Wanted::default()).is_ok());
+    assert!(tree.find_vf(VF, &Wanted::default()).is_ok());
     // As `mlx5_core` shows it in switchdev mode.
     tree.netdev(PF, "eth7", 9, 1, "pf0vf0");
     refused(
@@ -173,7 +173,7 @@ fn keys_of_another_kind_are_refused_all_at_once() {
     );
     // As `mlx5_core` shows IPoIB: ARPHRD_INFINIBAND.
     tree.write("0000:01:10.0/net/eth2/type", "32");
-    assert!(tree.identify(VF, &guid).is_ok());
+    assert!(tree.find_vf(VF, &guid).is_ok());
     let wanted = Wanted {
         mac: Some("02:00:00:00:00:01".parse().unwrap()),
         spoofchk: Some(true),
@@ -199,7 +199,7 @@ fn keys_of_another_kind_are_refused_all_at_once() {
         &mtu,
         "mtu: the VF `0000:01:10.0` has a driver for user space and no network device, which has no such setting",
     );
-    assert!(tree.identify(VF, &Wanted::default()).is_ok());
+    assert!(tree.find_vf(VF, &Wanted::default()).is_ok());
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn settings_of_a_pf_with_two_ports_are_refused() {
         &wanted,
         "the PF `0000:01:00.0` has several ports (`pf0`, `pf1`): it is not known through which of them the VF `0000:01:10.0` is configured; only a configuration without settings of the PF works",
     );
-    assert!(tree.identify(VF, &Wanted::default()).is_ok());
+    assert!(tree.find_vf(VF, &Wanted::default()).is_ok());
     // As IPoIB shows a child interface, which is at the same port.
     tree.write("0000:01:00.0/net/pf1/dev_port", "0");
-    assert!(tree.identify(VF, &wanted).is_ok());
+    assert!(tree.find_vf(VF, &wanted).is_ok());
 }
 
 #[test]

@@ -2,8 +2,21 @@
 
 use std::fs;
 
+use super::text_format::Text;
+use crate::families;
+
 /// Ticks per second in `/proc/PID/stat`: `USER_HZ`, which is 100 on Linux.
 const TICKS: f64 = 100.0;
+
+families! {
+    CPU_TIME = Counter "process_cpu_seconds_total" "CPU time of the process in seconds.";
+    MEMORY = Gauge "process_resident_memory_bytes" "Resident memory of the process.";
+    VIRTUAL = Gauge "process_virtual_memory_bytes" "Virtual memory of the process.";
+    THREADS = Gauge "process_threads" "Threads of the process.";
+    DESCRIPTORS = Gauge "process_open_fds" "Open file descriptors of the process.";
+    MAX_DESCRIPTORS = Gauge "process_max_fds" "Limit of open file descriptors.";
+    STARTED = Gauge "process_start_time_seconds" "Start of the process, in seconds since 1970.";
+}
 
 /// The counts of the kernel for this process; a value that cannot be read is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,6 +52,17 @@ impl Process {
                 &read("stat"),
             )
         }
+    }
+
+    /// Writes the families.
+    pub fn write(&self, text: &mut Text) {
+        text.single(&CPU_TIME, self.cpu_seconds);
+        text.single(&MEMORY, self.resident);
+        text.single(&VIRTUAL, self.virtual_memory);
+        text.single(&THREADS, self.threads);
+        text.single(&DESCRIPTORS, self.descriptors);
+        text.single(&MAX_DESCRIPTORS, self.max_descriptors);
+        text.single(&STARTED, self.started);
     }
 
     /// proc(5): `stat` and `status` and `limits` of a process, and `stat` of the machine.
