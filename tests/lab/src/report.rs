@@ -25,6 +25,8 @@ pub(crate) struct Planned {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     checks: Vec<Check>,
+    /// What this machine cannot check, with the reason.
+    not_run: Vec<String>,
     /// Directories with the output of suites.
     logs: Vec<PathBuf>,
 }
@@ -92,6 +94,7 @@ impl Report {
         });
         let checked = checked.unwrap_or_else(|panic| resume_unwind(panic))?;
         self.checks.extend(checked.checks);
+        self.not_run.extend(checked.not_run);
         for (lane, ended) in lanes.iter().zip(ended) {
             let outcomes = ended.unwrap_or_else(|panic| resume_unwind(panic));
             for (planned, outcomes) in lane.iter().zip(outcomes) {
@@ -113,6 +116,11 @@ impl Report {
         });
     }
 
+    /// Adds checks that this machine cannot run.
+    pub(crate) fn add_not_run(&mut self, name: &str, reason: &anyhow::Error) {
+        self.not_run.push(format!("{name}: {reason:#}"));
+    }
+
     /// Prints each check with its result; true if all passed.
     pub(crate) fn print(&self) -> bool {
         println!();
@@ -124,6 +132,9 @@ impl Report {
         {
             let result = if *has_passed { "ok    " } else { "FAILED" };
             println!("{result} {name} ({:.1} s)", took.as_secs_f64());
+        }
+        for one in &self.not_run {
+            println!("NOT RUN {one}");
         }
         for logs in &self.logs {
             println!(
