@@ -297,3 +297,85 @@ fn journal_of_a_removed_vf_has_no_effect() {
         node.wait_for("x.y/net", &VFS);
     }
 }
+
+#[test]
+fn journal_that_is_made_again_is_watched() {
+    let node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    let dir = node.dir.path().join("cni");
+    let file = dir.join(format!("{}.json", VFS[1]));
+    let dirty = [VFS[0], &format!("!{}", VFS[1]), VFS[2]];
+    let attachment = node.tree.attachment(PF, VFS[1], "dirty").unwrap();
+    for _ in 0..2 {
+        fs::remove_dir_all(&dir).unwrap();
+        fs::create_dir(&dir).unwrap();
+        fs::write(&file, attachment.to_string()).unwrap();
+        node.wait_for("x.y/net", &dirty);
+        fs::remove_file(&file).unwrap();
+        node.wait_for("x.y/net", &VFS);
+    }
+}
+
+#[test]
+fn granted_device_is_held_before_its_pod_is_listed() {
+    let node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    node.kubelet.allocate("x.y/net", &[VFS[0]]).unwrap();
+    // The device changes its pool at once; the kubelet lists no pod.
+    node.tree.bind(VFS[0], "vfio-pci").unwrap();
+    node.rescan();
+    let held = format!("!{}", VFS[0]);
+    node.wait_for("x.y/net", &[&held, VFS[1], VFS[2]]);
+    node.see("x.y/net", VFS[0], "driver_changed", true);
+    let known = node.kubelet.known();
+    assert!(!known.contains_key("x.y/user"), "{known:?}");
+    // The pod was not admitted: the device is free.
+    node.wait_for("x.y/user", &VFS[..1]);
+    node.wait_for("x.y/net", &VFS[1..]);
+}
+
+#[test]
+fn pf_that_creates_vfs_at_the_start_delays_no_other_pf() {
+    let mut node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    let (pf, vf) = ("0000:02:00.0", "0000:02:10.0");
+    node.tree.pf(pf, "igb", 7).unwrap();
+    node.tree.vf(pf, vf, "igbvf").unwrap();
+    // The kernel sets the number after the last VF.
+    node.tree.file(&format!("{pf}/sriov_numvfs"), "0").unwrap();
+    node.restart();
+    node.wait_for("x.y/net", &VFS);
+    node.tree.file(&format!("{pf}/sriov_numvfs"), "1").unwrap();
+    node.wait_for("x.y/net", &[VFS[0], VFS[1], VFS[2], vf]);
+}
+
+#[test]
+fn unreadable_journal_is_logged_once() {
+    let node = Node::new();
+    node.wait_for("x.y/net", &VFS);
+    let first = node.log().lines().next().unwrap_or_default().to_owned();
+    assert!(first.contains("sriov-device-plugin starts") && first.contains("version"));
+    let path = node.dir.path().join("cni");
+    let count = |text: &str| node.log().matches(text).count();
+    // A file in the place of the directory; each allocation leads to another try.
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    let queries = || {
+        let mut queries = 0;
+        node.kubelet.pods(|pods| queries = pods.questions);
+        queries
+    };
+    for vf in VFS {
+        let before = queries();
+        node.kubelet.allocate("x.y/net", &[vf]).unwrap();
+        wait_for("the owners are refreshed", || queries() > before).unwrap();
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    node.kubelet.allocate("x.y/net", &[VFS[0]]).unwrap();
+    wait_for("the journal can be read again", || {
+        count("the CNI plugin's journal can be read again") > 0
+    })
+    .unwrap();
+    assert_eq!(count("cannot read the CNI plugin's journal"), 1);
+}
