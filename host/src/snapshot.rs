@@ -75,8 +75,8 @@ impl HostSnapshot {
         self.index_vfs();
     }
 
-    /// Remembers what functions had while their network device was here. A function that was created again or has another driver has none of it.
-    pub fn remember_capabilities(&mut self, before: &Self) {
+    /// Keeps the capabilities that functions had while their network device was here. A function that was created again or has another driver has none of it.
+    pub fn keep_capabilities(&mut self, before: &Self) {
         for function in self.functions.values_mut() {
             let earlier = before.functions.get(&function.address).filter(|earlier| {
                 earlier.incarnation == function.incarnation && earlier.driver == function.driver
@@ -170,7 +170,7 @@ pub struct PciFunction {
     pub rdma_link: Option<RdmaLink>,
     /// Its vDPA devices, sorted by name.
     pub vdpa: Vec<VdpaDevice>,
-    /// What it had on this node before its network device went into a pod; absent while the device is here, and when no earlier scan saw it.
+    /// Its capabilities on this node before its network device was moved into a pod; absent while the device is here, and when no earlier scan saw it.
     pub before_pod: Option<BeforePod>,
 }
 

@@ -1,4 +1,4 @@
-//! What a daemon counts whatever its front end is: scans and the state of its configuration. Every task adds to the counts.
+//! Counts of every daemon, whatever its front end is: scans and the state of its configuration. Every task adds to the counts.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -10,10 +10,10 @@ use sriov_host::{IfName, PciAddress};
 /// (`maxNameLength`, apiserver/pkg/storage/names/generate.go).
 const SUFFIX: usize = 5;
 
-/// The facts about an attachment that decide which device it gets.
+/// What is known of the attachment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish<'a> {
-    /// Claim and request in the configuration.
+    /// What the configuration names.
     pub(super) source: &'a ClaimSource,
     /// Name of the interface.
     pub(super) ifname: &'a IfName,

@@ -120,7 +120,7 @@ struct Line {
     is_json: bool,
     is_explained: bool,
     command: Option<Name>,
-    /// What the subcommand is applied to.
+    /// Subject of the subcommand.
     operand: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is counted of the calls between the kubelet and each resource.
+//! Counts of the calls between the kubelet and each resource.
 
 use std::collections::BTreeMap;
 

@@ -8,12 +8,12 @@ use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::{PoolDevice, Pools};
 use sriov_node::counts::{Counts, Shared};
 use sriov_node::http::server::Report;
+use sriov_node::inventory_families;
 use sriov_node::metrics::inventory::{InventoryFamilies, InventoryState};
 use sriov_node::metrics::process::Process;
-use sriov_node::metrics::text_format::Text;
+use sriov_node::metrics::text_format::{Family, Text};
 use sriov_node::metrics::vf::{self, VfState};
 use sriov_node::metrics::vf_traffic;
-use sriov_node::{families, inventory_families};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -22,16 +22,32 @@ use crate::kubelet::counts::{KubeletCounts, SharedKubeletCounts};
 
 const INVENTORY: InventoryFamilies = inventory_families!("sriov_device_plugin");
 
-families! {
-    STREAMS = Gauge "sriov_device_plugin_list_streams" "Open ListAndWatch streams of the kubelet.";
-    LISTS = Counter "sriov_device_plugin_lists_sent_total" "ListAndWatch responses that were sent to the kubelet.";
-    REGISTRATIONS = Counter "sriov_device_plugin_registrations_total" "Registrations with the kubelet, by result.";
-    ALLOCATIONS = Counter "sriov_device_plugin_allocations_total" "Allocations, by gRPC code.";
-    PRE_START = Counter "sriov_device_plugin_pre_start_findings_total" "Calls of PreStartContainer for a device that the container may not be able to use.";
-    ALLOCATE_TIME = Histogram "sriov_device_plugin_allocate_duration_seconds" "Time that allocations took.";
-}
+const STREAMS: Family = Family::gauge(
+    "sriov_device_plugin_list_streams",
+    "Open ListAndWatch streams of the kubelet.",
+);
+const LISTS: Family = Family::counter(
+    "sriov_device_plugin_lists_sent_total",
+    "ListAndWatch responses that were sent to the kubelet.",
+);
+const REGISTRATIONS: Family = Family::counter(
+    "sriov_device_plugin_registrations_total",
+    "Registrations with the kubelet, by result.",
+);
+const ALLOCATIONS: Family = Family::counter(
+    "sriov_device_plugin_allocations_total",
+    "Allocations, by gRPC code.",
+);
+const PRE_START: Family = Family::counter(
+    "sriov_device_plugin_pre_start_findings_total",
+    "Calls of PreStartContainer for a device that the container may not be able to use.",
+);
+const ALLOCATE_TIME: Family = Family::histogram(
+    "sriov_device_plugin_allocate_duration_seconds",
+    "Time that allocations took.",
+);
 
-/// What the endpoints report, as it is at each request.
+/// The report of the endpoints, made at each request.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     /// The machine, for the counters of VFs.

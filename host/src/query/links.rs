@@ -173,7 +173,7 @@ mod tests {
             let found = parent_and_child(&link(kind, netns), "macvlan");
             assert_eq!(found, expected, "{kind} {netns:?}");
         }
-        // What the kernel filters by.
+        // The kernel filters by this attribute.
         let request = of_kind("ipvlan");
         let info = attribute(&request[16..], LINK_INFO).unwrap();
         assert_eq!(attribute(info, INFO_KIND), Some(b"ipvlan".as_slice()));

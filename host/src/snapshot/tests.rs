@@ -93,7 +93,7 @@ fn the_vfs_of_a_pf_that_could_not_be_read_keep_their_index() {
 }
 
 #[test]
-fn capabilities_are_remembered_while_the_network_device_is_in_a_pod() {
+fn capabilities_are_kept_while_the_netdev_is_in_a_pod() {
     const VF: &str = "0000:01:10.0";
     let mut here = machine(&[("0000:01:00.0", &[VF])]);
     let vf = |snapshot: &mut HostSnapshot, change: fn(&mut PciFunction)| {
@@ -122,13 +122,13 @@ fn capabilities_are_remembered_while_the_network_device_is_in_a_pod() {
     ] {
         let (mut away, mut later) = (machine(&[("0000:01:00.0", &[VF])]), here.clone());
         vf(&mut away, change);
-        away.remember_capabilities(&here);
+        away.keep_capabilities(&here);
         // And from one scan to the next.
         vf(&mut later, |vf| {
             (vf.netdevs, vf.rdma) = (Vec::new(), Vec::new());
         });
         vf(&mut later, change);
-        later.remember_capabilities(&away);
+        later.keep_capabilities(&away);
         for snapshot in [&away, &later] {
             let found = snapshot.function(VF.parse().unwrap()).unwrap();
             assert_eq!(found.before_pod, expected);

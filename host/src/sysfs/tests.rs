@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use super::*;
 use crate::snapshot::{LinkType, VdpaDevice};
+
+mod pf;
 
 /// A sysfs tree in a temporary directory: `0000:01:00.0/vendor=0x8086` is a file, `0000:01:10.0/physfn>0000:01:00.0` a link.
 struct Tree(tempfile::TempDir);
@@ -33,19 +34,6 @@ impl Tree {
             fs::write(place(name), format!("{text}\n")).unwrap();
         } else if let Some((name, target)) = line.split_once('>') {
             symlink(format!("../{target}"), place(name)).unwrap();
-        }
-    }
-
-    /// Moves the directories of all devices below a root complex, and links to them as the kernel does.
-    fn move_below(&self, bridge: &str) {
-        let (list, below) = (devices(&self.root()), format!("sys/devices/{bridge}"));
-        let bridge = self.0.path().join(&below);
-        fs::create_dir_all(&bridge).unwrap();
-        for entry in fs::read_dir(&list).unwrap() {
-            let name = entry.unwrap().file_name();
-            fs::rename(list.join(&name), bridge.join(&name)).unwrap();
-            let target = Path::new("../../../..").join(&below).join(&name);
-            symlink(target, list.join(&name)).unwrap();
         }
     }
 
@@ -451,41 +439,4 @@ fn pf_with_changing_vfs_is_in_transition() {
     // An unreadable VF was not removed.
     check(|tree| tree.add("0000:01:10.2/numa_node=one"), None);
     check(|tree| tree.add("0000:01:00.0/vendor=0x"), None);
-}
-
-#[test]
-fn root_complex_is_in_the_path_of_a_function() {
-    for (bridge, expected) in [
-        ("pci0000:20/0000:20:01.0", Some("pci0000:20")),
-        // A VMD controller has a root of its own below that of its PCI function.
-        ("pci0000:00/0000:00:0e.0/pci10000:e0", Some("pci0000:00")),
-        ("platform/40000000.pcie/pci0000:00", None),
-    ] {
-        let tree = igb();
-        tree.move_below(bridge);
-        let snapshot = scan(&tree.root()).unwrap();
-        let root = |name: &str| {
-            let function = snapshot.function(address(name)).unwrap();
-            function.pcie_root.map(|root| root.to_string())
-        };
-        assert_eq!(root("0000:01:00.0").as_deref(), expected, "{bridge}");
-        // A VF has that of its PF, without a look.
-        assert_eq!(root("0000:01:10.0"), None, "{bridge}");
-    }
-    let snapshot = scan(&igb().root()).unwrap();
-    let pf = snapshot.function(address("0000:01:00.0")).unwrap();
-    assert_eq!(pf.pcie_root, None, "a directory instead of a link");
-}
-
-#[test]
-fn speed_is_that_of_the_uplink() {
-    for (text, expected) in [("25000", Some(25_000)), ("-1", None)] {
-        let tree = igb();
-        tree.add(&format!("0000:01:00.0/net/pf0/speed={text}"));
-        tree.add(&format!("0000:01:10.0/net/eth2/speed={text}"));
-        let snapshot = scan(&tree.root()).unwrap();
-        let speed = |name: &str| snapshot.function(address(name)).unwrap().speed;
-        assert_eq!(speed("0000:01:00.0"), expected);
-        assert_eq!(speed("0000:01:10.0"), None);
-    }
 }

@@ -18,7 +18,7 @@ pub(super) struct Group {
     pub(super) free: Vec<usize>,
 }
 
-/// What a choice costs: the measure of the policy first, then the devices left over.
+/// The cost of a choice: the measure of the policy first, then the devices left over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cost(pub(super) i64, pub(super) i64);
 

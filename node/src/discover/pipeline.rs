@@ -82,7 +82,7 @@ impl Discovery {
         let is_new = |pf: &PciAddress| before.function(*pf).is_none();
         let is_partial = unsettled.iter().any(is_new);
         scanned.keep_unreadable(before);
-        scanned.remember_capabilities(before);
+        scanned.keep_capabilities(before);
         enrich::enrich(host, &mut scanned, config);
         let uplinks = uplinks(host, &scanned);
         self.before = Arc::new(scanned);

@@ -35,19 +35,19 @@ const BEAT: Duration = Duration::from_millis(900);
 /// The pause between two attempts to listen grows up to the second value.
 const LISTEN_AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
-/// What a front end reports.
+/// The report of a front end.
 pub trait Report: Send + Sync + 'static {
     /// The page of metrics; may read thousands of files.
     fn metrics(&self) -> String;
 
-    /// What the daemon lacks to be ready, in sentences; empty when it is ready.
+    /// Lists in sentences what the daemon lacks to be ready; empty when it is ready.
     fn missing(&self) -> Vec<String>;
 }
 
 /// The state that the endpoints share.
 #[derive(Clone)]
 pub struct HttpState {
-    /// What the front end reports.
+    /// The report of the front end.
     pub report: Arc<dyn Report>,
     /// The core loop.
     pub heartbeat: Heartbeat,

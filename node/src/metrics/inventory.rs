@@ -44,27 +44,61 @@ pub struct InventoryFamilies {
 /// The families with the prefix of a front end, for instance `sriov_device_plugin`.
 #[macro_export]
 macro_rules! inventory_families {
-    ($prefix:literal) => {
+    ($prefix:literal) => {{
+        use $crate::metrics::text_format::Family;
         $crate::metrics::inventory::InventoryFamilies {
-            build: $crate::family!(Gauge concat!($prefix, "_build_info"), "Version of the program, always 1."),
-            ready: $crate::family!(Gauge concat!($prefix, "_ready"), "1 when /readyz answers 200."),
-            outdated: $crate::family!(Gauge concat!($prefix, "_config_outdated"), "1 when the configuration in use is older than the file."),
-            valid: $crate::family!(Gauge concat!($prefix, "_config_valid"), "1 when the configuration that was read last is in use, all of it."),
-            unusable: $crate::family!(Gauge concat!($prefix, "_resource_unusable"), "1 for each resource of the configuration that was read last that has a mistake."),
-            pod_resources: $crate::family!(Gauge concat!($prefix, "_pod_resources_up"), "1 when the kubelet's pod resources answer."),
-            devices: $crate::family!(Gauge concat!($prefix, "_devices"), "Devices that are advertised, healthy or not."),
-            held: $crate::family!(Gauge concat!($prefix, "_devices_held"), "Devices that pods hold."),
-            unhealthy: $crate::family!(Gauge concat!($prefix, "_device_unhealthy"), "1 for each device that no pod could use now, with the reason."),
-            left_out: $crate::family!(Gauge concat!($prefix, "_devices_left_out"), "Devices of a served class that are in no pool, by reason."),
-            finding: $crate::family!(Gauge concat!($prefix, "_device_finding"), "1 for each device on which the kubelet and the CNI plugin disagree."),
-            scan_time: $crate::family!(Histogram concat!($prefix, "_scan_duration_seconds"), "Time that scans of all devices took."),
-            failed_scans: $crate::family!(Counter concat!($prefix, "_scan_failures_total"), "Scans of all devices that failed."),
-            tasks: $crate::family!(Gauge concat!($prefix, "_tasks"), "Tasks that run in the process."),
+            build: Family::gauge(
+                concat!($prefix, "_build_info"),
+                "Version of the program, always 1.",
+            ),
+            ready: Family::gauge(concat!($prefix, "_ready"), "1 when /readyz answers 200."),
+            outdated: Family::gauge(
+                concat!($prefix, "_config_outdated"),
+                "1 when the configuration in use is older than the file.",
+            ),
+            valid: Family::gauge(
+                concat!($prefix, "_config_valid"),
+                "1 when the configuration that was read last is in use, all of it.",
+            ),
+            unusable: Family::gauge(
+                concat!($prefix, "_resource_unusable"),
+                "1 for each resource of the configuration that was read last that has a mistake.",
+            ),
+            pod_resources: Family::gauge(
+                concat!($prefix, "_pod_resources_up"),
+                "1 when the kubelet's pod resources answer.",
+            ),
+            devices: Family::gauge(
+                concat!($prefix, "_devices"),
+                "Devices that are advertised, healthy or not.",
+            ),
+            held: Family::gauge(concat!($prefix, "_devices_held"), "Devices that pods hold."),
+            unhealthy: Family::gauge(
+                concat!($prefix, "_device_unhealthy"),
+                "1 for each device that no pod could use now, with the reason.",
+            ),
+            left_out: Family::gauge(
+                concat!($prefix, "_devices_left_out"),
+                "Devices of a served class that are in no pool, by reason.",
+            ),
+            finding: Family::gauge(
+                concat!($prefix, "_device_finding"),
+                "1 for each device on which the kubelet and the CNI plugin disagree.",
+            ),
+            scan_time: Family::histogram(
+                concat!($prefix, "_scan_duration_seconds"),
+                "Time that scans of all devices took.",
+            ),
+            failed_scans: Family::counter(
+                concat!($prefix, "_scan_failures_total"),
+                "Scans of all devices that failed.",
+            ),
+            tasks: Family::gauge(concat!($prefix, "_tasks"), "Tasks that run in the process."),
         }
-    };
+    }};
 }
 
-/// What the families show.
+/// The values that the families show.
 #[derive(Clone, Copy, Debug)]
 pub struct InventoryState<'a> {
     /// Version of the program.

@@ -2,21 +2,42 @@
 
 use std::fs;
 
-use super::text_format::Text;
-use crate::families;
+use super::text_format::{Family, Text};
 
 /// Ticks per second in `/proc/PID/stat`: `USER_HZ`, which is 100 on Linux.
 const TICKS: f64 = 100.0;
 
-families! {
-    CPU_TIME = Counter "process_cpu_seconds_total" "CPU time of the process in seconds.";
-    MEMORY = Gauge "process_resident_memory_bytes" "Resident memory of the process.";
-    VIRTUAL = Gauge "process_virtual_memory_bytes" "Virtual memory of the process.";
-    THREADS = Gauge "process_threads" "Threads of the process.";
-    DESCRIPTORS = Gauge "process_open_fds" "Open file descriptors of the process.";
-    MAX_DESCRIPTORS = Gauge "process_max_fds" "Limit of open file descriptors.";
-    STARTED = Gauge "process_start_time_seconds" "Start of the process, in seconds since 1970.";
-}
+const CPU_TIME: Family = Family::counter(
+    "process_cpu_seconds_total",
+    "CPU time of the process in seconds.",
+);
+const MEMORY: Family = Family::gauge(
+    "process_resident_memory_bytes",
+    "Resident memory of the process.",
+);
+const VIRTUAL: Family = Family::gauge(
+    "process_virtual_memory_bytes",
+    "Virtual memory of the process.",
+);
+const THREADS: Family = Family::gauge("process_threads", "Threads of the process.");
+const DESCRIPTORS: Family =
+    Family::gauge("process_open_fds", "Open file descriptors of the process.");
+const MAX_DESCRIPTORS: Family = Family::gauge("process_max_fds", "Limit of open file descriptors.");
+const STARTED: Family = Family::gauge(
+    "process_start_time_seconds",
+    "Start of the process, in seconds since 1970.",
+);
+
+/// The families of this file, in the order of the page.
+pub const FAMILIES: &[Family] = &[
+    CPU_TIME,
+    MEMORY,
+    VIRTUAL,
+    THREADS,
+    DESCRIPTORS,
+    MAX_DESCRIPTORS,
+    STARTED,
+];
 
 /// The counts of the kernel for this process; a value that cannot be read is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -29,6 +29,26 @@ pub struct Family {
     pub help: &'static str,
 }
 
+impl Family {
+    /// A family that only grows.
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Counter;
+        Self { name, kind, help }
+    }
+
+    /// A family that grows and shrinks.
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Gauge;
+        Self { name, kind, help }
+    }
+
+    /// A family of durations.
+    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Histogram;
+        Self { name, kind, help }
+    }
+}
+
 /// The text as it grows.
 #[derive(Clone, Debug, Default)]
 pub struct Text(String);
@@ -102,28 +122,6 @@ impl Text {
         // Writing to a String never fails.
         let _ = writeln!(self.0, "{line}");
     }
-}
-
-/// One family.
-#[macro_export]
-macro_rules! family {
-    ($kind:ident $name:expr, $help:expr) => {
-        $crate::metrics::text_format::Family {
-            name: $name,
-            kind: $crate::metrics::text_format::Kind::$kind,
-            help: $help,
-        }
-    };
-}
-
-/// Declares families as constants, and lists them in `FAMILIES` in the same order.
-#[macro_export]
-macro_rules! families {
-    ($($constant:ident = $kind:ident $name:literal $help:literal;)+) => {
-        $(const $constant: $crate::metrics::text_format::Family = $crate::family!($kind $name, $help);)+
-        /// The families of this file, in the order of the page.
-        pub const FAMILIES: &[$crate::metrics::text_format::Family] = &[$($constant),+];
-    };
 }
 
 #[cfg(test)]

@@ -9,12 +9,18 @@ use sriov_inventory::pool::Pools;
 
 use super::text_format::{Family, Kind, Text};
 use super::vf_traffic::VfTraffic;
-use crate::families;
 
-families! {
-    VF_INFO = Gauge "sriov_vf_info" "A VF and the pool that it is in, always 1.";
-    POD_DEVICE = Gauge "sriov_kubepoddevice" "A device and the container that holds it, always 1; the name is that of sriov-network-metrics-exporter.";
-}
+const VF_INFO: Family = Family::gauge(
+    "sriov_vf_info",
+    "A VF and the pool that it is in, always 1.",
+);
+const POD_DEVICE: Family = Family::gauge(
+    "sriov_kubepoddevice",
+    "A device and the container that holds it, always 1; the name is that of sriov-network-metrics-exporter.",
+);
+
+/// The families of this file, in the order of the page.
+pub const FAMILIES: &[Family] = &[VF_INFO, POD_DEVICE];
 
 /// Counters of a VF: the kernel's name, ours, and that of `sriov-network-metrics-exporter` with the same value.
 pub const VF_COUNTERS: &[(&str, &str, &str)] = &[
@@ -65,7 +71,7 @@ pub const VF_COUNTERS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// What the families show.
+/// The values that the families show.
 #[derive(Clone, Copy, Debug)]
 pub struct VfState<'a> {
     /// The pools.

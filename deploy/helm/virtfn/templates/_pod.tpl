@@ -98,6 +98,9 @@ spec:
           args:
             - --config-file=/etc/pcidp/{{ ternary "$(NODE_NAME)" "config.json" $isByName }}
             - --metrics-address={{ .Values.metrics.host }}:{{ .Values.metrics.port }}
+            {{- if not .Values.metrics.exporterNames }}
+            - --exporter-metrics=false
+            {{- end }}
             {{- with .Values.devicePlugin.resourcePrefix }}
             - --resource-prefix={{ . }}
             {{- end }}
