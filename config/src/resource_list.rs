@@ -18,6 +18,9 @@ use crate::fields::{Fields, Findings};
 use crate::places::Places;
 use crate::{Finding, Mistakes, Position};
 
+/// Bytes of a string attribute of a device (`resource.k8s.io/v1`, `DeviceAttributeMaxValueLength`).
+const LONGEST_ATTRIBUTE: usize = 64;
+
 /// All resources of a configuration, in the order of the file: a device belongs to the first resource that it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceList {
@@ -61,6 +64,8 @@ pub struct Resource {
     pub allocation_policy: AllocationPolicy,
     /// Condition of the PF for a healthy VF.
     pub pf_health: PfHealth,
+    /// Through which front end pods get the devices.
+    pub publish: Publish,
     /// First digits of the PCI classes that are selected; empty for the default classes of the device type.
     pub pci_classes: Vec<String>,
     /// A device is selected if one selector matches; the first match decides about its device nodes.
@@ -101,6 +106,25 @@ pub enum AllocationPolicy {
     Spread,
     /// Devices of different PFs as far as possible, for bonds.
     DistinctPf,
+}
+
+/// The front end through which pods get the devices of a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publish {
+    /// The device plugin, as an extended resource of the kubelet.
+    #[default]
+    DevicePlugin,
+    /// The DRA driver, as devices of `ResourceSlices`.
+    Dra,
+}
+
+impl fmt::Display for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DevicePlugin => "devicePlugin",
+            Self::Dra => "dra",
+        })
+    }
 }
 
 /// Condition of the PF for a healthy VF.
@@ -303,6 +327,7 @@ fn resource(
     let exclude_topology = fields.flag("excludeTopology", findings);
     let allocation_policy = allocation_policy(fields, findings);
     let pf_health = pf_health(fields, findings);
+    let publish = publish(fields, name.as_ref(), findings);
     let pci_classes = pci_classes(fields, findings);
     let additional_info = additional_info(fields, findings);
     Some(Resource {
@@ -311,6 +336,7 @@ fn resource(
         exclude_topology,
         allocation_policy,
         pf_health,
+        publish,
         pci_classes,
         selectors: selectors?,
         additional_info,
@@ -343,6 +369,29 @@ fn pf_health(fields: &Fields<'_>, findings: &mut Findings) -> PfHealth {
                 format!("`{other}` is not one of carrier, up, ignore"),
             );
             PfHealth::default()
+        }
+    }
+}
+
+fn publish(fields: &Fields<'_>, name: Option<&ResourceName>, findings: &mut Findings) -> Publish {
+    match fields.text("publish", findings) {
+        None | Some("" | "devicePlugin") => Publish::DevicePlugin,
+        Some("dra") => {
+            let length = name.map_or(0, |name| name.to_string().len());
+            if length > LONGEST_ATTRIBUTE {
+                findings.mistake(
+                    &fields.path("publish"),
+                    format!("with `dra`, prefix and name have at most {LONGEST_ATTRIBUTE} bytes together with `/`, as an attribute of a device; these have {length}"),
+                );
+            }
+            Publish::Dra
+        }
+        Some(other) => {
+            findings.mistake(
+                &fields.path("publish"),
+                format!("`{other}` is not one of devicePlugin, dra"),
+            );
+            Publish::default()
         }
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 use sriov_host::{PciAddress, VfIndex};
 
 /// One attachment.
@@ -31,6 +32,9 @@ pub struct Attachment {
     pub pf: PciAddress,
     /// Index of the VF at its PF.
     pub vf: VfIndex,
+    /// The CNI result; absent before the attachment is complete.
+    #[serde(default)]
+    pub result: Option<Value>,
 }
 
 /// The pod's namespace.

@@ -18,10 +18,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use sriov_host::chain;
+use sriov_node::daemon::error::DaemonError;
 
 use crate::cli::args::{self, Invocation};
 use crate::cli::subcommands::{self, Paint};
-use crate::runtime::error::StartError;
 
 /// Threads for what may block: a look at the devices, a page of metrics, the owners, allocations.
 const BLOCKING_THREADS: usize = 16;
@@ -38,7 +38,7 @@ fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.thread_keep_alive(Duration::from_secs(1));
     builder.max_blocking_threads(BLOCKING_THREADS);
-    let runtime = builder.enable_all().build().map_err(StartError::Runtime)?;
+    let runtime = builder.enable_all().build().map_err(DaemonError::Runtime)?;
     match invocation {
         Invocation::Print(text) => stdout().write_all(text.as_bytes())?,
         Invocation::Subcommand(settings, command) => {

@@ -1,26 +1,32 @@
 //! The DRA driver: publishes the pools of this node to the API server as `ResourceSlices`, and prepares claims for the kubelet.
 //!
 //! Discovery, health and grants are in `sriov-inventory` and `sriov-node`; here is what the API server and the kubelet's DRA plugin API need.
-//! Start at [`api`] for the API server, at [`cli::args`] for the command line.
+//! Start at [`runtime::run`] for the daemon, at [`publish`] for the slices, at [`cli::args`] for the command line.
 
 #![forbid(unsafe_code)]
 
-#[allow(dead_code, reason = "the publisher uses all of it")]
 mod api;
 mod cli;
 pub mod proto;
-#[allow(dead_code, reason = "the publisher uses all of it")]
+mod publish;
+mod runtime;
 mod settings;
+mod status;
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sriov_host::chain;
+use sriov_node::daemon::error::DaemonError;
 
 use crate::cli::args::{self, Invocation};
 use crate::cli::claim;
+
+/// Threads for what may block: a look at the devices, a page of metrics, the owners.
+const BLOCKING_THREADS: usize = 16;
 
 /// Runs the program with its command line; the first word is the program's name.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -33,9 +39,17 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build()?;
+    builder.thread_keep_alive(Duration::from_secs(1));
+    builder.max_blocking_threads(BLOCKING_THREADS);
+    let runtime = builder.enable_all().build().map_err(DaemonError::Runtime)?;
     match invocation {
         Invocation::Print(text) => stdout().write_all(text.as_bytes())?,
+        Invocation::Run(settings) => {
+            let ended = runtime.block_on(runtime::run(*settings));
+            // A thread that blocks in a read of sysfs must not delay the exit.
+            runtime.shutdown_background();
+            ended?;
+        }
         Invocation::ExplainClaim(settings, claim) => {
             let text = runtime.block_on(claim::explain(&settings, &claim))?;
             stdout().write_all(text.as_bytes())?;

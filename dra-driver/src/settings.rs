@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) cni_dir: PathBuf,
     /// Where metrics and probes are served; absent when they are not.
     pub(crate) metrics_address: Option<SocketAddr>,
+    /// Whether the attributes of `dra-driver-sriov` are published as well.
+    pub(crate) has_sriovnetwork_names: bool,
     /// The machine.
     pub(crate) host: HostRoot,
     pub(crate) log_level: LevelFilter,
@@ -57,6 +59,7 @@ impl Settings {
             cdi_dir: "/var/run/cdi".into(),
             cni_dir: "/var/lib/cni/sriov".into(),
             metrics_address: None,
+            has_sriovnetwork_names: false,
             host: HostRoot::default(),
             log_level: LevelFilter::INFO,
         }

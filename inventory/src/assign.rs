@@ -222,6 +222,7 @@ impl<'a> Draft<'a> {
         Pool {
             name: self.resource.name.clone(),
             pf_health: self.resource.pf_health,
+            publish: self.resource.publish,
             additional_info: Arc::new(self.resource.additional_info.clone()),
             devices: Arc::new(self.devices),
             unhealthy: BTreeMap::new(),

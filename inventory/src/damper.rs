@@ -83,7 +83,7 @@ impl Record {
 mod tests {
     use std::sync::Arc;
 
-    use sriov_config::resource_list::{PfHealth, ResourceName};
+    use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 
     use super::*;
     use crate::pool::{Pool, PoolDevice};
@@ -97,6 +97,7 @@ mod tests {
             pools: vec![Pool {
                 name: ResourceName::new("x.y", "vf").unwrap(),
                 pf_health: PfHealth::default(),
+                publish: Publish::default(),
                 additional_info: Arc::default(),
                 devices: vec![device].into(),
                 unhealthy: why.into_iter().collect(),

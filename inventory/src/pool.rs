@@ -5,7 +5,7 @@ mod example;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sriov_config::resource_list::{PfHealth, ResourceName, VdpaType};
+use sriov_config::resource_list::{PfHealth, Publish, ResourceName, VdpaType};
 use sriov_host::snapshot::{LinkType, PciId};
 use sriov_host::{IfName, PciAddress, PcieRoot, VfIndex};
 
@@ -34,6 +34,8 @@ pub struct Pool {
     pub name: ResourceName,
     /// What a healthy VF of this pool needs of its PF.
     pub pf_health: PfHealth,
+    /// The front end that publishes it.
+    pub publish: Publish,
     /// Texts for the environment of pods.
     pub additional_info: Arc<AdditionalInfo>,
     /// The devices; shared by the plan, the offer and what was sent, as there may be thousands.

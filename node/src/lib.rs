@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod counts;
+pub mod daemon;
 pub mod discover;
 pub mod flags;
 pub mod grant;

@@ -85,6 +85,11 @@ pub(super) const RESOURCE: &[Key] = &[
     )
     .only(NET),
     key(
+        "publish",
+        Kind::OneOf(&["devicePlugin", "dra"]),
+        "Through which program pods get the devices: sriov-device-plugin (when absent) or sriov-dra-driver.",
+    ),
+    key(
         "pciClasses",
         Kind::Texts,
         "PCI classes, replace 02 (netDevice) and 12 (accelerator): two, four or six lower-case hexadecimal digits.",

@@ -392,3 +392,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn name_for_dra_fits_into_an_attribute() {
+    let parse = |name: &str, publish: &str| {
+        let text = format!(
+            r#"{{"resourceList": [{{"resourceName": "{name}", "publish": "{publish}", "selectors": {{"drivers": ["a"]}}}}]}}"#
+        );
+        let prefix = "a".repeat(30);
+        ResourceList::parse(&text, &prefix).map_err(|refused| refused.mistakes.to_string())
+    };
+    let (fitting, long) = ("n".repeat(33), "n".repeat(34));
+    assert_eq!(
+        parse(&fitting, "dra").unwrap().resources[0].publish,
+        Publish::Dra
+    );
+    assert!(parse(&long, "devicePlugin").is_ok());
+    let refused = parse(&long, "dra").unwrap_err();
+    assert!(
+        refused.contains("at most 64 bytes") && refused.contains("these have 65"),
+        "{refused}"
+    );
+    let refused = parse("a", "kubelet").unwrap_err();
+    assert!(
+        refused.contains("`kubelet` is not one of devicePlugin, dra"),
+        "{refused}"
+    );
+}

@@ -60,7 +60,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use sriov_config::resource_list::{PfHealth, ResourceName};
+    use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 
     use sriov_inventory::owners::PodDevices;
     use sriov_inventory::pool::{Pool, PoolDevice};
@@ -73,6 +73,7 @@ mod tests {
         let pool = Pool {
             name: ResourceName::new("x.y", "vf").unwrap(),
             pf_health: PfHealth::default(),
+            publish: Publish::default(),
             additional_info: Arc::default(),
             devices: Arc::new(ids.iter().map(device).collect()),
             unhealthy: BTreeMap::new(),

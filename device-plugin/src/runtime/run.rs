@@ -8,6 +8,13 @@ use sriov_inventory::grants::Grants;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
+use sriov_node::daemon::config_file::{ConfigFile, ConfigPlace};
+use sriov_node::daemon::core_loop::{Core, Timers, Wakeups};
+use sriov_node::daemon::error::DaemonError;
+use sriov_node::daemon::holders::HoldersTask;
+use sriov_node::daemon::log;
+use sriov_node::daemon::preflight::ensure_writable;
+use sriov_node::daemon::signals::ShutdownSignals;
 use sriov_node::discover::background_scan::BackgroundScans;
 use sriov_node::discover::changes::Changes;
 use sriov_node::discover::pipeline::Pipeline;
@@ -23,15 +30,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::config_file::ConfigFile;
 use super::error::StartError;
-use super::holders::HoldersTask;
-use super::log;
 use super::metrics::Endpoints;
-use super::pools::{PoolsTask, Timers, Wakeups};
-use super::preflight::ensure_writable;
 use super::servers::PoolServers;
-use super::signals::ShutdownSignals;
 use crate::kubelet::counts::SharedKubeletCounts;
 use crate::kubelet::place::Place;
 use crate::settings::Settings;
@@ -42,14 +43,14 @@ use crate::settings::Settings;
 /// Only at the start: later the last good configuration stays in use.
 pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     log::init(settings.log_level);
-    log::first_line(&settings);
+    log_start(&settings);
     // Before the first thread: the thread that scans and the one that answers would have a heap each.
     heap::share_one_arena();
     // Before the first scan, or a change right after it would be missed.
     let (heartbeat, pulse) = heartbeat();
     let mut wakeups = subscribe(&settings, pulse)?;
     let (counts, kubelet) = (Arc::new(Shared::default()), Arc::default());
-    let config = ConfigFile::load(&settings, &counts)?;
+    let config = ConfigFile::load(config_place(&settings), &counts).map_err(DaemonError::from)?;
     let (place, events) = kubelet_dir(&settings)?;
 
     let channels = Channels::new();
@@ -65,6 +66,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         cni_dir: settings.cni_dir.clone(),
         files: granter.files.clone(),
         pools: channels.pools,
+        is_own: |holder| holder.pod().is_some(),
+        claims: None,
         events: channels.events,
         grants: Grants::default(),
         journal_error: None,
@@ -76,19 +79,19 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         () = holders.learn() => {}
     }
     tasks.spawn(holders.run());
-    let pools = PoolsTask {
+    let core = Core {
         config,
         looks: BackgroundScans::new(settings.host, Arc::clone(&counts)),
         pipeline: Pipeline::default(),
         counts,
         owners: channels.owners,
         all_pools: channels.send_pools,
-        servers: PoolServers::new(place, events, granter, kubelet),
+        front_end: PoolServers::new(place, events, granter, kubelet),
         timers: Timers::default(),
     };
-    let ended = pools.run(wakeups).await;
+    let ended = core.run(wakeups).await;
     tasks.shutdown().await;
-    ended
+    Ok(ended?)
 }
 
 /// The channels between the tasks.
@@ -117,10 +120,10 @@ impl Channels {
     }
 }
 
-fn subscribe(settings: &Settings, pulse: Pulse) -> Result<Wakeups, StartError> {
+fn subscribe(settings: &Settings, pulse: Pulse) -> Result<Wakeups, DaemonError> {
     Ok(Wakeups {
-        hangup: signal(SignalKind::hangup()).map_err(StartError::Runtime)?,
-        shutdown: ShutdownSignals::new().map_err(StartError::Runtime)?,
+        hangup: signal(SignalKind::hangup()).map_err(DaemonError::Runtime)?,
+        shutdown: ShutdownSignals::new().map_err(DaemonError::Runtime)?,
         changes: Changes::of(&settings.config_file),
         pulse,
     })
@@ -131,7 +134,7 @@ fn kubelet_dir(settings: &Settings) -> Result<(Place, DirEvents), StartError> {
     let place = Place::choose(&settings.kubelet_dir, settings.registration);
     let dirs = [&place.dir, &settings.devinfo_dir];
     for dir in dirs.into_iter().chain(&settings.cdi_dir) {
-        ensure_writable(dir)?;
+        ensure_writable(dir).map_err(DaemonError::from)?;
     }
     let events = DirEvents::of(&place.dir).map_err(|source| StartError::KubeletDir {
         path: place.dir.clone(),
@@ -165,5 +168,31 @@ fn granter(settings: &Settings, events: mpsc::UnboundedSender<Event>) -> Granter
         host: settings.host.clone(),
         files,
         events,
+    }
+}
+
+fn config_place(settings: &Settings) -> ConfigPlace {
+    ConfigPlace {
+        path: settings.config_file.clone(),
+        resource_prefix: settings.resource_prefix.clone(),
+        devinfo_dir: settings.devinfo_dir.clone(),
+    }
+}
+
+/// The first line of the log: what runs, and how.
+fn log_start(settings: &Settings) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %settings.config_file.display(),
+        prefix = settings.resource_prefix,
+        kubelet = %settings.kubelet_dir.display(),
+        registration = ?settings.registration,
+        cdi = settings.cdi_dir.is_some(),
+        "sriov-device-plugin starts"
+    );
+    if settings.cdi_dir.is_some() {
+        tracing::warn!(
+            "--use-cdi needs Kubernetes 1.29, or 1.28 with the feature gate DevicePluginCDIDevices: an older kubelet starts pods without their device nodes"
+        );
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sriov_config::ResourceList;
-use sriov_config::resource_list::ResourceName;
+use sriov_config::resource_list::{Publish, ResourceName};
 use sriov_host::chain;
 use sriov_inventory::pool::{Pool, Pools};
+use sriov_node::daemon::core_loop::FrontEnd;
 use sriov_node::grant::Granter;
 use sriov_node::watch_dir::DirEvents;
 use tokio::sync::{mpsc, watch};
@@ -56,52 +57,6 @@ impl PoolServers {
         }
     }
 
-    /// Takes over the configuration of the newest plan.
-    pub(super) fn configure(&mut self, config: &ResourceList) {
-        let resources = config.resources.iter();
-        self.preferences = resources
-            .map(|resource| (resource.name.clone(), Preferences::of(resource)))
-            .collect();
-    }
-
-    /// Sends each pool to its server.
-    pub(super) async fn update(&mut self, pools: Pools) {
-        let mut removed = std::mem::take(&mut self.running);
-        for pool in pools.pools {
-            let name = pool.name.clone();
-            let server = match removed.remove(&name) {
-                Some(server) => {
-                    server.update(self.served(pool));
-                    server
-                }
-                None if pool.ids().is_empty() => {
-                    tracing::warn!(
-                        pool = %name,
-                        "no devices, not advertised until there are; `sriov-device-plugin explain {name}` shows why"
-                    );
-                    continue;
-                }
-                None => self.start(self.served(pool)),
-            };
-            self.running.insert(name, server);
-        }
-        for (name, server) in removed {
-            tracing::info!(pool = %name, "no longer in the configuration");
-            server.end().await;
-            self.counts.remove(&name);
-        }
-    }
-
-    /// Ends all servers: their sockets are removed; the files of devices stay, as pods go on.
-    pub(super) async fn end(self) {
-        for server in self.running.values() {
-            server.stop.send_replace(true);
-        }
-        for server in self.running.into_values() {
-            server.end().await;
-        }
-    }
-
     fn served(&self, pool: Pool) -> ServedPool {
         let preferences = self.preferences.get(&pool.name).copied();
         ServedPool {
@@ -134,6 +89,55 @@ impl PoolServers {
         };
         let task = tokio::spawn(registrar.run(stopped));
         RunningServer { pool, stop, task }
+    }
+}
+
+impl FrontEnd for PoolServers {
+    const PUBLISH: Publish = Publish::DevicePlugin;
+
+    fn configure(&mut self, config: &ResourceList) {
+        let resources = config.resources.iter();
+        self.preferences = resources
+            .map(|resource| (resource.name.clone(), Preferences::of(resource)))
+            .collect();
+    }
+
+    /// Sends each pool to its server.
+    async fn publish(&mut self, pools: Pools) {
+        let mut removed = std::mem::take(&mut self.running);
+        for pool in pools.pools {
+            let name = pool.name.clone();
+            let server = match removed.remove(&name) {
+                Some(server) => {
+                    server.update(self.served(pool));
+                    server
+                }
+                None if pool.ids().is_empty() => {
+                    tracing::warn!(
+                        pool = %name,
+                        "no devices, not advertised until there are; `sriov-device-plugin explain {name}` shows why"
+                    );
+                    continue;
+                }
+                None => self.start(self.served(pool)),
+            };
+            self.running.insert(name, server);
+        }
+        for (name, server) in removed {
+            tracing::info!(pool = %name, "no longer in the configuration");
+            server.end().await;
+            self.counts.remove(&name);
+        }
+    }
+
+    /// Ends all servers: their sockets are removed; the files of devices stay, as pods go on.
+    async fn end(self) {
+        for server in self.running.values() {
+            server.stop.send_replace(true);
+        }
+        for server in self.running.into_values() {
+            server.end().await;
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use sriov_host::chain;
+
 /// Why a request failed; `action` completes "to": `read the claim x/y`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -54,6 +56,14 @@ impl ApiError {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::Unreachable { .. } | Self::TooSlow { .. } => None,
+        }
+    }
+
+    /// What failed, without the server's own words: they may differ each time, for instance by a generated name.
+    pub(crate) fn gist(&self) -> String {
+        match self {
+            Self::Refused { action, code, .. } => format!("{action}: {code}"),
+            Self::Unreachable { .. } | Self::TooSlow { .. } => chain(self),
         }
     }
 

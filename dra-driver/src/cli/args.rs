@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use sriov_host::HostRoot;
-use sriov_node::flags::{ArgsError, log_level, metrics_address, prefix};
+use sriov_node::flags::{ArgsError, is_true, log_level, metrics_address, prefix};
 
 use crate::settings::{DRIVER, DriverName, InvalidName, NodeName, Settings};
 
 /// A parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Invocation {
+    /// Run the daemon.
+    Run(Box<Settings>),
     /// Show a claim.
     ExplainClaim(Box<Settings>, ClaimName),
     /// Print a text.
@@ -44,7 +46,8 @@ pub(crate) enum WrongLine {
 const VERSION: &str = concat!("sriov-dra-driver ", env!("CARGO_PKG_VERSION"), "\n");
 
 const HELP: &str = "\
-usage: sriov-dra-driver [FLAGS] explain-claim NAMESPACE/NAME   show which devices a claim got, and for whom
+usage: sriov-dra-driver [FLAGS]
+       sriov-dra-driver [FLAGS] explain-claim NAMESPACE/NAME   show which devices a claim got, and for whom
 
   --node-name NAME          this node (default: the environment variable NODE_NAME)
   --driver-name NAME        name of the driver in slices and claims (default sriov.virtfn.dev)
@@ -56,6 +59,7 @@ usage: sriov-dra-driver [FLAGS] explain-claim NAMESPACE/NAME   show which device
   --cdi-dir DIR             CDI specifications (default /var/run/cdi)
   --cni-dir DIR             the CNI plugin's state (default /var/lib/cni/sriov)
   --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: off)
+  --sriovnetwork-attributes BOOL  also publish the attributes of dra-driver-sriov (default false)
   --host-root DIR           root below which sys, proc and dev are read (default /)
   --log-level LEVEL         error, warn, info, debug, trace
   --version, --help
@@ -125,6 +129,11 @@ impl Line {
                 let level = log_level(&parser.value()?.string()?)?;
                 Box::new(move |settings| settings.log_level = level)
             }
+            "sriovnetwork-attributes" => {
+                let value = parser.value()?.string()?;
+                let value = is_true("sriovnetwork-attributes", Some(&value))?;
+                Box::new(move |settings| settings.has_sriovnetwork_names = value)
+            }
             "metrics-address" => {
                 let address = metrics_address(parser.value()?.string()?)?;
                 Box::new(move |settings| settings.metrics_address = address)
@@ -140,16 +149,13 @@ impl Line {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Invocation, WrongLine> {
         let claim = match self.words.as_slice() {
-            [command, claim] if command == "explain-claim" => claim_name(claim)?,
+            [command, claim] if command == "explain-claim" => Some(claim_name(claim)?),
             [command] if command == "explain-claim" => {
                 let operand = "a claim, NAMESPACE/NAME";
                 let command = "explain-claim";
                 return Err(ArgsError::Operand { command, operand }.into());
             }
-            [] => {
-                let (command, operand) = ("sriov-dra-driver", "a subcommand");
-                return Err(ArgsError::Operand { command, operand }.into());
-            }
+            [] => None,
             [known, _, word, ..] if known == "explain-claim" => return Err(unexpected(word)),
             [word, ..] => return Err(unexpected(word)),
         };
@@ -163,7 +169,11 @@ impl Line {
         for change in self.changes {
             change(&mut settings);
         }
-        Ok(Invocation::ExplainClaim(Box::new(settings), claim))
+        let settings = Box::new(settings);
+        Ok(match claim {
+            Some(claim) => Invocation::ExplainClaim(settings, claim),
+            None => Invocation::Run(settings),
+        })
     }
 }
 

@@ -18,16 +18,27 @@ pub fn attachments(
     host: &HostRoot,
     cni_dir: &Path,
 ) -> io::Result<BTreeMap<PciAddress, Attachment>> {
+    let current = current(host, cni_dir)?.into_iter();
+    Ok(current
+        .map(|(vf, found)| (vf, state(found.phase)))
+        .collect())
+}
+
+/// The same attachments with all that the journal has of them.
+///
+/// # Errors
+/// When the directory exists and cannot be read.
+pub fn current(
+    host: &HostRoot,
+    cni_dir: &Path,
+) -> io::Result<BTreeMap<PciAddress, attachments::Attachment>> {
     let boot_id = sysfs::boot_id(host).ok();
     let mut all = attachments::read(cni_dir)?;
     all.retain(|vf, found| {
         boot_id.as_ref().is_none_or(|boot| *boot == found.boot_id)
             && sysfs::incarnation(host, *vf) == Some(found.incarnation)
     });
-    let current = all.into_iter();
-    Ok(current
-        .map(|(vf, found)| (vf, state(found.phase)))
-        .collect())
+    Ok(all)
 }
 
 fn state(phase: Phase) -> Attachment {

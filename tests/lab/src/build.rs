@@ -19,16 +19,45 @@ pub struct Dist {
     pub cni: PathBuf,
     /// The device plugin.
     pub device_plugin: PathBuf,
+    /// The DRA driver; absent in a build for a node without it, as it takes longer than both others.
+    pub dra_driver: Option<PathBuf>,
 }
 
 impl Dist {
     /// All programs.
-    pub fn programs(&self) -> [&Path; 2] {
-        [&self.cni, &self.device_plugin]
+    pub fn programs(&self) -> Vec<&Path> {
+        let driver = self.dra_driver.iter();
+        let all = [&self.cni, &self.device_plugin].into_iter().chain(driver);
+        all.map(PathBuf::as_path).collect()
+    }
+
+    /// The same with the DRA driver, built from the checkout next to the other programs.
+    ///
+    /// # Errors
+    /// If the build fails.
+    pub fn with_driver(self, checkout: &Path, scratch: &Path) -> Result<Self> {
+        let driver = self.cni.with_file_name("sriov-dra-driver");
+        let step = format!("building the DRA driver for {}", self.architecture.name());
+        progress::step(&step, || {
+            let program = ("sriov-dra-driver", "release", driver.as_path());
+            build_one(self.architecture, checkout, scratch, program)
+        })?;
+        Ok(Self {
+            dra_driver: Some(driver),
+            ..self
+        })
     }
 }
 
-/// Builds the static, stripped binaries that ship into `target/dist/`; those of another architecture than the node's into a directory of its name below.
+/// Builds all programs that ship, the DRA driver among them.
+///
+/// # Errors
+/// As [`dist`].
+pub fn whole_dist(architecture: Architecture) -> Result<Dist> {
+    dist(architecture)?.with_driver(workspace(), &static_target())
+}
+
+/// Builds the static, stripped binaries of a node without the DRA driver into `target/dist/`; those of another architecture than the node's into a directory of its name below.
 ///
 /// # Errors
 /// If something for the architecture is missing on this machine, or a build fails.
@@ -58,20 +87,35 @@ pub fn dist_of(
         architecture,
         cni: to.join("sriov"),
         device_plugin: to.join("sriov-device-plugin"),
+        dra_driver: None,
     };
-    let remapped = [(checkout.to_owned(), "/virtfn"), (cargo_home()?, "/cargo")]
-        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-    for (package, profile, to) in [
-        ("sriov-cni", "cni", &dist.cni),
-        ("sriov-device-plugin", "release", &dist.device_plugin),
+    for program in [
+        ("sriov-cni", "cni", dist.cni.as_path()),
+        (
+            "sriov-device-plugin",
+            "release",
+            dist.device_plugin.as_path(),
+        ),
     ] {
-        let name = to.file_name().context("a binary without a name")?;
-        let from = scratch.join(architecture.target()).join(profile).join(name);
-        let words = ["build", "--package", package, "--profile", profile];
-        static_cargo(architecture, checkout, scratch, &remapped, &words)?;
-        install(&from, to)?;
+        build_one(architecture, checkout, scratch, program)?;
     }
     Ok(dist)
+}
+
+/// Builds one program: package, profile, and where it is put.
+fn build_one(
+    architecture: Architecture,
+    checkout: &Path,
+    scratch: &Path,
+    (package, profile, to): (&str, &str, &Path),
+) -> Result<()> {
+    let remapped = [(checkout.to_owned(), "/virtfn"), (cargo_home()?, "/cargo")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let name = to.file_name().context("a binary without a name")?;
+    let from = scratch.join(architecture.target()).join(profile).join(name);
+    let words = ["build", "--package", package, "--profile", profile];
+    static_cargo(architecture, checkout, scratch, &remapped, &words)?;
+    install(&from, to)
 }
 
 /// The directory in which cargo keeps the sources of dependencies; panic messages contain its path.

@@ -13,6 +13,8 @@ use crate::digest::sha256;
 
 /// The kustomize base.
 pub const BASE: &str = "deploy/kustomize/base";
+/// The kustomize component of the DRA driver.
+pub const DRA_COMPONENT: &str = "deploy/kustomize/dra";
 /// The chart.
 pub const CHART: &str = "deploy/helm/virtfn";
 
@@ -97,6 +99,12 @@ pub struct Golden {
 /// The rendered form of the kustomize base.
 pub const KUSTOMIZE: Golden = Golden {
     name: "kustomize.yaml",
+    namespace: "kube-system",
+    values: None,
+};
+/// The rendered form of the DRA driver's component; its pod is not one of the device plugin's, and so it is not in [`GOLDEN`].
+pub const KUSTOMIZE_DRA: Golden = Golden {
+    name: "kustomize-dra.yaml",
     namespace: "kube-system",
     values: None,
 };

@@ -44,13 +44,16 @@ pub fn images(all: &[Dist]) -> Vec<Image> {
 
 /// The files of an image.
 fn files(dist: &Dist) -> Files {
-    vec![
+    let mut files = vec![
         ("usr/bin/sriov".to_owned(), dist.cni.clone()),
         (
             "usr/bin/sriov-device-plugin".to_owned(),
             dist.device_plugin.clone(),
         ),
-    ]
+    ];
+    let driver = dist.dra_driver.iter();
+    files.extend(driver.map(|path| ("usr/bin/sriov-dra-driver".to_owned(), path.clone())));
+    files
 }
 
 fn labels(name: &str, description: &str) -> BTreeMap<String, String> {
@@ -74,7 +77,7 @@ fn labels(name: &str, description: &str) -> BTreeMap<String, String> {
 /// If the words name no architecture, or a build fails.
 pub fn dist(words: &[&str]) -> Result<bool> {
     for architecture in architectures(words, &[Architecture::Amd64])? {
-        for file in build::dist(architecture)?.programs() {
+        for file in build::whole_dist(architecture)?.programs() {
             println!("{}", file.display());
         }
     }
@@ -96,7 +99,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
     let built: Vec<Dist> = architectures
         .iter()
         .copied()
-        .map(build::dist)
+        .map(build::whole_dist)
         .collect::<Result<_>>()?;
     let tar = target().join("dist/images.tar");
     let written = oci::write(&images(&built), &tar)?;
@@ -142,12 +145,9 @@ fn build_again(architectures: &[Architecture]) -> Result<Vec<Written>> {
     copy_sources(&checkout)?;
     let dist = |architecture: Architecture| {
         let to = elsewhere.path().join("dist").join(architecture.name());
-        build::dist_of(
-            architecture,
-            &checkout,
-            &elsewhere.path().join("scratch"),
-            &to,
-        )
+        let scratch = elsewhere.path().join("scratch");
+        let dist = build::dist_of(architecture, &checkout, &scratch, &to)?;
+        dist.with_driver(&checkout, &scratch)
     };
     let built = progress::step("building them again from a copy", || {
         let all = architectures.iter().copied();

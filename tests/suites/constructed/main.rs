@@ -18,5 +18,6 @@ mod health;
 mod http;
 mod metrics;
 mod reconnects;
+mod slices;
 mod subfunctions;
 mod tool;

@@ -12,6 +12,7 @@
 mod arrows;
 mod chart;
 mod docs;
+mod dra;
 mod examples;
 mod manifests;
 mod modules;

@@ -352,6 +352,7 @@ fn flags_images_and_probes_match_the_programs() {
         architecture: Architecture::Amd64,
         cni: "sriov".into(),
         device_plugin: "sriov-device-plugin".into(),
+        dra_driver: Some("sriov-dra-driver".into()),
     };
     let images = images(&[nowhere]);
     let [ours, cni] = &images[..] else {

@@ -2,8 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a missing key of a JSON value reads as null, and is added by a write"
+)]
+pub mod api_server;
 pub mod cluster;
 pub mod cni;
+pub mod driver;
 pub mod kubelet;
 pub mod multus;
 pub mod node;

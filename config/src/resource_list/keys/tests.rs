@@ -4,7 +4,7 @@ use expect_test::expect_file;
 
 use super::*;
 use crate::ResourceList;
-use crate::resource_list::{AllocationPolicy, NetSelector, PfHealth, Resource, Selector};
+use crate::resource_list::{AllocationPolicy, NetSelector, PfHealth, Publish, Resource, Selector};
 
 #[test]
 fn documented_schema_is_up_to_date() {
@@ -103,7 +103,7 @@ fn parser_and_schema_agree_on_each_key() {
 #[test]
 fn each_field_has_its_key() {
     let text = r#"{"resourceList": [
-        {"resourceName": "a", "resourcePrefix": "b", "deviceType": "netDevice", "excludeTopology": true, "allocationPolicy": "spread", "pfHealth": "up", "pciClasses": ["0b40"],
+        {"resourceName": "a", "resourcePrefix": "b", "deviceType": "netDevice", "excludeTopology": true, "allocationPolicy": "spread", "pfHealth": "up", "publish": "dra", "pciClasses": ["0b40"],
          "additionalInfo": {"*": {"a": "b"}}, "selectorObj": {}, "selectorObjs": [],
          "selectors": {"vendors": ["8086"], "devices": ["10ca"], "drivers": ["a"], "pciAddresses": ["0000:00:00.0"], "acpiIndexes": ["1"],
            "pfNames": ["a"], "rootDevices": ["0000:00:00.0"], "linkTypes": ["ether"], "ddpProfiles": ["a"], "pKeys": ["0x1"], "needVhostNet": true, "vdpaType": "vhost"}},
@@ -119,6 +119,7 @@ fn each_field_has_its_key() {
         exclude_topology,
         allocation_policy,
         pf_health,
+        publish,
         pci_classes,
         selectors,
         additional_info,
@@ -132,6 +133,7 @@ fn each_field_has_its_key() {
         (AllocationPolicy::Spread, 1)
     );
     assert_eq!((*pf_health, pci_classes.len()), (PfHealth::Up, 1));
+    assert_eq!(*publish, Publish::Dra);
     let Selector {
         vendors,
         devices,
@@ -168,5 +170,5 @@ fn each_field_has_its_key() {
     let net = &b.selectors[0].net;
     assert!(net.aux_types == ["sf"] && net.is_rdma);
     let known = TOP.len() + RESOURCE.len() + SELECTOR.len();
-    assert_eq!(known, 26, "a new key needs its value above");
+    assert_eq!(known, 27, "a new key needs its value above");
 }

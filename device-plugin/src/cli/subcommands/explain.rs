@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sriov_config::resource_list::{Resource, ResourceName, Selector, Unusable};
+use sriov_config::resource_list::{Publish, Resource, ResourceName, Selector, Unusable};
 use sriov_inventory::candidate::Candidate;
 use sriov_inventory::class_hint::{class_hint, is_of_other_class};
 use sriov_inventory::id::DeviceId;
@@ -80,7 +80,12 @@ pub(super) fn pool(node: &NodeView, pool: &Pool, paint: Paint) -> String {
     } else {
         Tone::Good
     };
-    let mut text = format!("{}: {}\n", pool.name, paint.tone(tone, &number));
+    let front_end = match pool.publish {
+        Publish::DevicePlugin => "",
+        Publish::Dra => ", published by sriov-dra-driver",
+    };
+    let name = &pool.name;
+    let mut text = format!("{name}: {}{front_end}\n", paint.tone(tone, &number));
     let mut resources = node.list.resources.iter();
     let resource = resources.find(|resource| resource.name == pool.name);
     let hint = resource.and_then(|resource| class_hint(node.snapshot(), resource));

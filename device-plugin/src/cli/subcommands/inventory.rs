@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use sriov_config::resource_list::ResourceName;
+use sriov_config::resource_list::{Publish, ResourceName};
 use sriov_host::VfIndex;
 use sriov_host::snapshot::{Netdev, PciFunction, SriovRole, uplink};
 use sriov_inventory::candidate::is_of_class;
@@ -24,6 +24,8 @@ pub(super) struct Row<'a> {
     /// The PF of a VF or a subfunction, else the function itself.
     base: &'a PciFunction,
     pool: Option<String>,
+    /// Whether the DRA driver publishes its pool.
+    is_dra: bool,
     /// Why no pod can use it now.
     unhealthy: Option<&'a Unhealthy>,
     /// Why it is in no pool.
@@ -76,6 +78,7 @@ fn row<'a>(node: &'a NodeView, device: Device<'a>, base: &'a PciFunction) -> Row
     let address = id.address();
     Row {
         pool: pool.map(|pool| pool.name.to_string()),
+        is_dra: pool.is_some_and(|pool| pool.publish == Publish::Dra),
         unhealthy: pool.and_then(|pool| pool.unhealthy.get(&id)),
         left_out: node.pools.left_out.get(&id),
         node_use: node.pools.in_use.get(&id),
@@ -132,7 +135,11 @@ impl Row<'_> {
             findings.filter(|finding| **finding != Finding::Dirty || self.pool.is_none());
         let unhealthy = self.unhealthy.iter().map(ToString::to_string);
         let node_use = self.node_use.iter().map(ToString::to_string);
+        let dra = self
+            .is_dra
+            .then(|| "published by sriov-dra-driver".to_owned());
         unhealthy
+            .chain(dra)
             .chain(node_use)
             .chain(left_out.map(ToString::to_string))
             .chain(findings.map(ToString::to_string))

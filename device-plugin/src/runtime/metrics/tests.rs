@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use sriov_config::ResourceList;
-use sriov_config::resource_list::{PfHealth, ResourceName};
+use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 use sriov_inventory::owners::{Holder, PodDevices, PodHolder};
 use sriov_inventory::pool::{LeftOut, Pf, Pool};
 use sriov_inventory::unhealthy::Unhealthy;
@@ -34,6 +34,7 @@ fn page_with(has_exporter_names: bool) -> String {
         pools: vec![Pool {
             name: name.clone(),
             pf_health: PfHealth::default(),
+            publish: Publish::default(),
             additional_info: Arc::default(),
             devices: vec![device].into(),
             unhealthy: BTreeMap::from([("0000:01:10.1".parse().unwrap(), Unhealthy::Gone)]),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sriov_config::resource_list::{PfHealth, ResourceName};
+use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 use sriov_host::sysfs::nodes::RdmaNodes;
 use sriov_inventory::pool::{Extras, Pf};
 
@@ -23,6 +23,7 @@ fn pool() -> Pool {
     Pool {
         name: ResourceName::new("x.y", "vf").unwrap(),
         pf_health: PfHealth::default(),
+        publish: Publish::default(),
         additional_info: Arc::new(BTreeMap::from([of_all, of_one])),
         devices: Arc::default(),
         unhealthy: BTreeMap::new(),

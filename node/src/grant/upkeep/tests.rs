@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sriov_config::resource_list::PfHealth;
+use sriov_config::resource_list::{PfHealth, Publish};
 use sriov_device_info::DeviceInfo;
 use sriov_device_info::info::Pci;
 use sriov_inventory::owners::{ClaimHolder, PodDevices, PodHolder};
@@ -17,6 +17,7 @@ fn pools() -> Pools {
         pools: vec![Pool {
             name: key().0,
             pf_health: PfHealth::default(),
+            publish: Publish::default(),
             additional_info: Arc::default(),
             devices: vec![device].into(),
             unhealthy: BTreeMap::new(),

@@ -13,7 +13,8 @@ use super::tools::{required_values, said};
 use crate::cache::Cache;
 use crate::checkout::{cargo, workspace};
 use crate::manifests::{
-    BASE, CHART, GOLDEN, Golden, chart_digest, documents, files, values::with_table,
+    BASE, CHART, DRA_COMPONENT, GOLDEN, Golden, KUSTOMIZE_DRA, chart_digest, documents, files,
+    values::with_table,
 };
 use crate::{debian, go, progress};
 
@@ -43,6 +44,9 @@ pub fn run(is_written: bool) -> Result<bool> {
         all.push((golden.name.to_owned(), documents(&text)?));
         is_good &= is_current(&golden.path(), is_written, &text)?;
     }
+    let component = said(Command::new(&kubectl).args(["kustomize", DRA_COMPONENT]))?;
+    all.push((KUSTOMIZE_DRA.name.to_owned(), documents(&component)?));
+    is_good &= is_current(&KUSTOMIZE_DRA.path(), is_written, &component)?;
     for (name, values) in platforms()? {
         let rendered = said(template(&helm).arg("--values").arg(values))?;
         all.push((name, documents(&rendered)?));

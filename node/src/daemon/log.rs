@@ -7,10 +7,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::settings::Settings;
-
 /// Logs to standard error, without colours: kubectl shows them as they are.
-pub(super) fn init(level: LevelFilter) {
+pub fn init(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(false)
@@ -25,25 +23,9 @@ fn targets(level: LevelFilter) -> Targets {
     let libraries = level.min(LevelFilter::WARN);
     Targets::new()
         .with_target("sriov_", level)
+        // Failed requests are logged where they are handled, once for each reason.
+        .with_target("kube_client", LevelFilter::OFF)
         .with_default(libraries)
-}
-
-/// The first line of the log: what runs, and how.
-pub(super) fn first_line(settings: &Settings) {
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        config = %settings.config_file.display(),
-        prefix = settings.resource_prefix,
-        kubelet = %settings.kubelet_dir.display(),
-        registration = ?settings.registration,
-        cdi = settings.cdi_dir.is_some(),
-        "sriov-device-plugin starts"
-    );
-    if settings.cdi_dir.is_some() {
-        tracing::warn!(
-            "--use-cdi needs Kubernetes 1.29, or 1.28 with the feature gate DevicePluginCDIDevices: an older kubelet starts pods without their device nodes"
-        );
-    }
 }
 
 #[cfg(test)]
@@ -60,6 +42,7 @@ mod tests {
             ("h2::codec", Level::DEBUG, false),
             ("hyper", Level::INFO, false),
             ("tower", Level::WARN, true),
+            ("kube_client::client", Level::ERROR, false),
         ] {
             let enabled = targets(LevelFilter::DEBUG).would_enable(target, &level);
             assert_eq!(enabled, is_logged, "{target} {level}");

@@ -5,32 +5,54 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::counts::{Counts, Shared};
 use sriov_config::{Finding, Mistakes, ResourceList};
 use sriov_host::chain;
-use sriov_node::counts::{Counts, Shared};
 
 use super::last_good::LastGood;
-use crate::settings::Settings;
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
+    /// The file cannot be read.
     #[error("cannot read the configuration `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No resource of it can be used.
     #[error("the configuration `{}` is wrong", path.display())]
-    Wrong { path: PathBuf, source: Mistakes },
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The mistakes.
+        source: Mistakes,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug)]
+pub struct ConfigPlace {
+    /// The file.
+    pub path: PathBuf,
+    /// Prefix of resources that name none.
+    pub resource_prefix: String,
+    /// Directory of the device-info files, which has the copy of the last good configuration.
+    pub devinfo_dir: PathBuf,
 }
 
 /// The configuration file with the last good configuration.
 #[derive(Debug)]
-pub(super) struct ConfigFile {
+pub struct ConfigFile {
     path: PathBuf,
     resource_prefix: String,
     last_good: LastGood,
     /// The content of the newest file, good or not.
     text: String,
     /// The last good configuration.
-    pub(super) resources: Arc<ResourceList>,
+    pub resources: Arc<ResourceList>,
 }
 
 impl ConfigFile {
@@ -38,10 +60,13 @@ impl ConfigFile {
     ///
     /// # Errors
     /// When it cannot be read, or no resource of it can be used and there is no good one.
-    pub(super) fn load(settings: &Settings, counts: &Shared<Counts>) -> Result<Self, ConfigError> {
-        let path = settings.config_file.clone();
-        let prefix = settings.resource_prefix.clone();
-        let last_good = LastGood::of(&path, &settings.devinfo_dir);
+    pub fn load(place: ConfigPlace, counts: &Shared<Counts>) -> Result<Self, ConfigError> {
+        let ConfigPlace {
+            path,
+            resource_prefix: prefix,
+            devinfo_dir,
+        } = place;
+        let last_good = LastGood::of(&path, &devinfo_dir);
         let text = read(&path)?;
         let parsed = parse(&path, &text, &prefix);
         counts.count(|counts| counts.read_config(parsed.as_ref().ok()));
@@ -73,7 +98,7 @@ impl ConfigFile {
     }
 
     /// Reads the file again; uses it when it changed and has no mistake.
-    pub(super) fn reload(&mut self, counts: &Shared<Counts>) {
+    pub fn reload(&mut self, counts: &Shared<Counts>) {
         let text = match read(&self.path) {
             Ok(text) if text == self.text => return,
             Ok(text) => text,

@@ -7,26 +7,40 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 /// The process may not write to a directory.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotWritable {
+pub enum NotWritable {
     /// Its user may not (capabilities(7), `CAP_DAC_OVERRIDE`).
     #[error("user {user} may not write to `{}`: run as its owner or with CAP_DAC_OVERRIDE", dir.display())]
-    Refused { user: u32, dir: PathBuf },
+    Refused {
+        /// The user.
+        user: u32,
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Root may not, whose writes no owner restricts.
     #[error("root may not write to `{}`: probably SELinux or another security module forbids it (its audit log shows the refusal), or the container lacks CAP_DAC_OVERRIDE", dir.display())]
-    Forbidden { dir: PathBuf },
+    Forbidden {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Nobody may.
     #[error("`{}` is read-only: mount it from the host, writable", dir.display())]
-    ReadOnly { dir: PathBuf },
+    ReadOnly {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The path is not a directory.
     #[error("`{}` is not a directory", path.display())]
-    NoDirectory { path: PathBuf },
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+    },
 }
 
 /// Checks that files can be created in a directory, or in the parent where it would be created; other faults show when it is used.
 ///
 /// # Errors
 /// When the user may not write, the file system is read-only, or the path is a file.
-pub(crate) fn ensure_writable(dir: &Path) -> Result<(), NotWritable> {
+pub fn ensure_writable(dir: &Path) -> Result<(), NotWritable> {
     let mut there = dir.ancestors().filter(|dir| dir.exists());
     let dir = there.next().unwrap_or(dir).to_owned();
     if dir.exists() && !dir.is_dir() {

@@ -1,65 +1,91 @@
-//! The task that owns the configuration and the pools: the core loop. It never reads the devices itself, and so always handles signals.
+//! The core loop: owns the configuration and the pools. It never reads the devices itself, and so always handles signals.
 
 use std::error::Error;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::counts::{Counts, Shared};
+use crate::discover::background_scan::{BackgroundScanError, BackgroundScans};
+use crate::discover::changes::Changes;
+use crate::discover::pipeline::{Pipeline, Seen};
+use crate::heartbeat::Pulse;
+use sriov_config::ResourceList;
+use sriov_config::resource_list::Publish;
 use sriov_host::chain;
 use sriov_inventory::health_changes::{HealthChange, health_changes};
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
-use sriov_node::counts::{Counts, Shared};
-use sriov_node::discover::background_scan::{BackgroundScanError, BackgroundScans};
-use sriov_node::discover::changes::Changes;
-use sriov_node::discover::pipeline::{Pipeline, Seen};
-use sriov_node::heartbeat::Pulse;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::config_file::ConfigFile;
-use super::error::StartError;
-use super::servers::PoolServers;
+use super::error::DaemonError;
 use super::signals::ShutdownSignals;
 
 /// What wakes the task up, apart from its own timers, the looks and the owners.
-pub(super) struct Wakeups {
-    pub(super) shutdown: ShutdownSignals,
+pub struct Wakeups {
+    /// The signals that end the daemon.
+    pub shutdown: ShutdownSignals,
     /// SIGHUP: read the configuration and the devices again.
-    pub(super) hangup: Signal,
-    pub(super) changes: Changes,
+    pub hangup: Signal,
+    /// The devices or the configuration may have changed.
+    pub changes: Changes,
     /// Probes of the loop.
-    pub(super) pulse: Pulse,
+    pub pulse: Pulse,
 }
 
-/// The task.
+/// Publishes pools to whoever allocates the devices.
+pub trait FrontEnd {
+    /// Which resources it publishes.
+    const PUBLISH: Publish;
+
+    /// Takes over the configuration of the newest plan.
+    fn configure(&mut self, config: &ResourceList);
+
+    /// Publishes its pools.
+    fn publish(&mut self, pools: Pools) -> impl Future<Output = ()> + Send;
+
+    /// Ends what it started.
+    fn end(self) -> impl Future<Output = ()> + Send;
+}
+
+/// The loop.
 #[derive(Debug)]
-pub(super) struct PoolsTask {
-    pub(super) config: ConfigFile,
-    pub(super) looks: BackgroundScans,
-    pub(super) pipeline: Pipeline,
-    pub(super) counts: Arc<Shared<Counts>>,
-    pub(super) owners: watch::Receiver<Arc<Owners>>,
-    /// All pools, for the other tasks.
-    pub(super) all_pools: watch::Sender<Arc<Pools>>,
-    pub(super) servers: PoolServers,
-    pub(super) timers: Timers,
+pub struct Core<F> {
+    /// The configuration.
+    pub config: ConfigFile,
+    /// The looks at the devices.
+    pub looks: BackgroundScans,
+    /// The stages from a scan to the pools.
+    pub pipeline: Pipeline,
+    /// The counts.
+    pub counts: Arc<Shared<Counts>>,
+    /// Who holds which device.
+    pub owners: watch::Receiver<Arc<Owners>>,
+    /// The pools of this front end, for the other tasks.
+    pub all_pools: watch::Sender<Arc<Pools>>,
+    /// Whoever publishes the pools.
+    pub front_end: F,
+    /// The timers.
+    pub timers: Timers,
 }
 
 /// When the task continues although nothing wakes it up.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Timers {
+pub struct Timers {
     /// A PF is not settled.
     scan_again: Option<Instant>,
     /// A recovered device may be reported.
     recovery: Option<Instant>,
 }
 
-impl PoolsTask {
+impl<F: FrontEnd> Core<F> {
     /// Looks at the devices, and again after each change, until a shutdown signal.
     ///
     /// # Errors
     /// When the first look fails.
-    pub(super) async fn run(mut self, mut wakeups: Wakeups) -> Result<(), StartError> {
+    pub async fn run(mut self, mut wakeups: Wakeups) -> Result<(), DaemonError> {
         self.owners.mark_unchanged();
         let mut is_first = true;
         self.looks.request(&self.config.resources);
@@ -77,13 +103,13 @@ impl PoolsTask {
                         is_first = false;
                         self.take(seen).await;
                     }
-                    Err(BackgroundScanError::Scan(error)) if is_first => return Err(StartError::Scan(error)),
+                    Err(BackgroundScanError::Scan(error)) if is_first => return Err(DaemonError::Scan(error)),
                     Err(BackgroundScanError::Overdue) => self.go_on_without_look().await,
                     Err(error) => log_failed_look(&error),
                 },
             }
         }
-        self.servers.end().await;
+        self.front_end.end().await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -108,7 +134,7 @@ impl PoolsTask {
             .count(|counts| counts.are_devices_known |= is_complete);
         let config = &self.config.resources;
         self.timers.scan_again = self.pipeline.take(seen, config);
-        self.servers.configure(config);
+        self.front_end.configure(config);
         self.publish().await;
     }
 
@@ -125,14 +151,16 @@ impl PoolsTask {
             return;
         }
         self.pipeline.plan_again(config);
-        self.servers.configure(config);
+        self.front_end.configure(config);
         self.publish().await;
     }
 
     /// Judges the pools by the newest owners, and sends those that changed.
     async fn publish(&mut self) {
         let owners = self.owners.borrow().clone();
-        let (pools, recovery) = self.pipeline.pools(&owners);
+        let (mut pools, recovery) = self.pipeline.pools(&owners);
+        // Planned and judged together: a device is in one pool, whichever front end publishes it.
+        pools.pools.retain(|pool| pool.publish == F::PUBLISH);
         self.timers.recovery = recovery;
         for change in health_changes(&self.all_pools.borrow(), &pools) {
             log_health(&change);
@@ -144,7 +172,7 @@ impl PoolsTask {
             }
             is_changed
         });
-        self.servers.update(pools).await;
+        self.front_end.publish(pools).await;
     }
 }
 

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grant::files::DeviceFiles;
+use crate::grant::upkeep::FileUpkeep;
+use crate::holders::event::Event;
+use crate::holders::unattached::{UnattachedVfs, unattached_vfs};
+use crate::holders::{journal, pod_resources};
+use crate::watch_dir::DirEvents;
 use sriov_host::{HostRoot, chain, heap};
 use sriov_inventory::grants::Grants;
 use sriov_inventory::id::DeviceId;
-use sriov_inventory::owners::Owners;
+use sriov_inventory::owners::{Holder, Holders, Owners};
 use sriov_inventory::pool::Pools;
-use sriov_node::grant::files::DeviceFiles;
-use sriov_node::grant::upkeep::FileUpkeep;
-use sriov_node::holders::event::Event;
-use sriov_node::holders::unattached::{UnattachedVfs, unattached_vfs};
-use sriov_node::holders::{journal, pod_resources};
-use sriov_node::watch_dir::DirEvents;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -30,51 +30,52 @@ const FIRST_DEADLINE: Duration = Duration::from_millis(300);
 
 /// The task, before it runs.
 #[derive(Debug)]
-pub(super) struct HoldersTask {
-    pub(super) host: HostRoot,
+pub struct HoldersTask {
+    /// The machine.
+    pub host: HostRoot,
     /// Socket of the kubelet's pod resources.
-    pub(super) socket: PathBuf,
+    pub socket: PathBuf,
     /// The CNI plugin's state directory.
-    pub(super) cni_dir: PathBuf,
+    pub cni_dir: PathBuf,
     /// The files of granted devices.
-    pub(super) files: DeviceFiles,
-    pub(super) pools: watch::Receiver<Arc<Pools>>,
+    pub files: DeviceFiles,
+    /// The pools of the front end.
+    pub pools: watch::Receiver<Arc<Pools>>,
+    /// Whether a holder got its device from this front end.
+    pub is_own: fn(&Holder) -> bool,
+    /// The claims that this front end prepared; absent when it prepares none.
+    pub claims: Option<watch::Receiver<Arc<Holders>>>,
     /// Events of the front end.
-    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    pub events: mpsc::UnboundedReceiver<Event>,
     /// Devices that were granted and that the kubelet does not list yet.
-    pub(super) grants: Grants,
+    pub grants: Grants,
     /// Why the journal could not be read the last time.
-    pub(super) journal_error: Option<String>,
+    pub journal_error: Option<String>,
     /// The result.
-    pub(super) owners: watch::Sender<Arc<Owners>>,
+    pub owners: watch::Sender<Arc<Owners>>,
 }
 
 /// What follows the owners, with its state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Follower {
     upkeep: FileUpkeep,
     unattached: UnattachedVfs,
 }
 
-impl Default for Follower {
-    fn default() -> Self {
-        Self {
-            upkeep: FileUpkeep::new(|holder| holder.pod().is_some()),
-            unattached: UnattachedVfs::default(),
-        }
-    }
-}
-
 impl HoldersTask {
     /// Refreshes the owners for the first time; a kubelet that does not answer in time is queried again by [`Self::run`].
-    pub(super) async fn learn(&mut self) {
+    pub async fn learn(&mut self) {
         self.refresh(FIRST_DEADLINE).await;
     }
 
     /// Refreshes the owners and keeps the files up until the servers of all pools have ended.
-    pub(super) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut journal = None;
-        let mut follower = Follower::default();
+        let new = Follower {
+            upkeep: FileUpkeep::new(self.is_own),
+            unattached: UnattachedVfs::default(),
+        };
+        let mut follower = new.clone();
         let (mut due, mut later) = (Instant::now() + SETTLE, LATER.as_slice());
         loop {
             journal = watched(journal, &self.cni_dir);
@@ -94,6 +95,7 @@ impl HoldersTask {
                     None => return,
                 },
                 () = changed(journal.as_mut()) => true,
+                () = prepared(self.claims.as_mut()) => true,
             };
             if is_event {
                 due = due.min(Instant::now() + SETTLE);
@@ -101,7 +103,7 @@ impl HoldersTask {
                 continue;
             }
             self.refresh(pod_resources::DEADLINE).await;
-            follower = self.follow(follower).await;
+            follower = self.follow(follower).await.unwrap_or_else(|| new.clone());
             // Memory that a scan, a list or a burst of calls has freed.
             heap::give_back();
             let (next, rest) = later.split_first().unwrap_or((&SLOW, &[]));
@@ -110,7 +112,7 @@ impl HoldersTask {
     }
 
     /// Acts on the refreshed owners, outside the core loop: files of devices, and advice about unattached VFs.
-    async fn follow(&mut self, mut follower: Follower) -> Follower {
+    async fn follow(&mut self, mut follower: Follower) -> Option<Follower> {
         let pools = self.pools.borrow_and_update().clone();
         let owners = self.owners.borrow().clone();
         let (host, files) = (self.host.clone(), self.files.clone());
@@ -124,7 +126,7 @@ impl HoldersTask {
             }
             follower
         });
-        work.await.unwrap_or_default()
+        work.await.ok()
     }
 
     /// Granted devices are held from now on: another resource must not offer them until the kubelet lists their container.
@@ -146,6 +148,8 @@ impl HoldersTask {
             .await
             .unwrap_or_else(|ended| Err(io::Error::other(ended)));
         let attachments = self.report_journal(attachments);
+        let claims = self.claims.as_mut();
+        let claims = claims.map(|claims| Holders::clone(&claims.borrow_and_update()));
         self.owners.send_if_modified(|owners| {
             let mut now = Owners::clone(owners);
             if let Err(error) = pods.and_then(|answer| answer.update(&mut now)) {
@@ -157,6 +161,9 @@ impl HoldersTask {
             }
             if let Some(attachments) = attachments {
                 now.attachments = attachments;
+            }
+            if let Some(claims) = claims {
+                now.claims = claims;
             }
             now.granted = self.grants.holders(&now, Instant::now().into_std());
             let is_changed = **owners != now;
@@ -194,5 +201,16 @@ async fn changed(journal: Option<&mut DirEvents>) {
     match journal {
         Some(journal) => journal.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for a claim that is prepared or unprepared; forever when the front end prepares none, or has ended.
+async fn prepared(claims: Option<&mut watch::Receiver<Arc<Holders>>>) {
+    let is_over = match claims {
+        Some(claims) => claims.changed().await.is_err(),
+        None => true,
+    };
+    if is_over {
+        std::future::pending::<()>().await;
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM, SIGINT and SIGQUIT.
-pub(super) struct ShutdownSignals {
+pub struct ShutdownSignals {
     term: Signal,
     int: Signal,
     quit: Signal,
@@ -16,7 +16,7 @@ impl ShutdownSignals {
     ///
     /// # Errors
     /// When a handler cannot be installed.
-    pub(super) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
@@ -25,7 +25,7 @@ impl ShutdownSignals {
     }
 
     /// Waits for one of them.
-    pub(super) async fn recv(&mut self) {
+    pub async fn recv(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}

@@ -1,0 +1,141 @@
+//! The component of the DRA driver: its rendered form matches the sources, its rights are the documented ones, and it names existing flags.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sriov_lab::manifests::{DRA_COMPONENT, KUSTOMIZE_DRA, kind, read};
+use sriov_testkit::driver;
+
+const NAME: &str = "sriov-dra-driver";
+const DRIVER: &str = "sriov.virtfn.dev";
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn one(of: &str) -> Value {
+    let documents = KUSTOMIZE_DRA.documents().unwrap();
+    let [found] = kind(&documents, of)[..] else {
+        panic!("not one {of}")
+    };
+    found.clone()
+}
+
+#[test]
+fn rendered_component_matches_its_sources() {
+    let kustomization = &read(&format!("{DRA_COMPONENT}/kustomization.yaml")).unwrap()[0];
+    let mut expected = Vec::new();
+    for name in list(&kustomization["resources"]) {
+        expected.extend(read(&format!("{DRA_COMPONENT}/{}", text(name))).unwrap());
+    }
+    let image = &kustomization["images"][0];
+    let image = format!("{}:{}", text(&image["name"]), text(&image["newTag"]));
+    for document in &mut expected {
+        if ["DaemonSet", "ServiceAccount"].contains(&text(&document["kind"])) {
+            document["metadata"]["namespace"] = kustomization["namespace"].clone();
+        }
+        if document["kind"] == "DaemonSet" {
+            document["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        }
+    }
+    let mut rendered = KUSTOMIZE_DRA.documents().unwrap();
+    let by_kind = |document: &Value| document["kind"].to_string();
+    expected.sort_by_key(by_kind);
+    rendered.sort_by_key(by_kind);
+    assert_eq!(rendered, expected, "cargo lab manifests --write");
+}
+
+/// The rights of docs/security.md, and no others.
+#[test]
+fn account_of_the_driver_has_documented_rights_only() {
+    let rules = json!([
+        { "apiGroups": ["resource.k8s.io"], "resources": ["resourceslices"], "verbs": ["get", "list", "watch", "create", "update", "delete"] },
+        { "apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims"], "verbs": ["get"] },
+        { "apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims/status"], "verbs": ["patch"] },
+        { "apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims/driver"], "resourceNames": [DRIVER], "verbs": ["associated-node:patch"] },
+        { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get"] },
+        { "apiGroups": [""], "resources": ["events"], "verbs": ["create"] },
+    ]);
+    assert_eq!(one("ClusterRole")["rules"], rules);
+    let subject =
+        json!([{ "kind": "ServiceAccount", "name": NAME, "namespace": KUSTOMIZE_DRA.namespace }]);
+    assert_eq!(one("ClusterRoleBinding")["subjects"], subject);
+    assert_eq!(one("ServiceAccount")["metadata"]["name"], NAME);
+}
+
+/// The policy is for the account of the pod, denies, and is bound.
+#[test]
+fn policy_restricts_the_account_to_its_node() {
+    let policy = one("ValidatingAdmissionPolicy");
+    let user = format!("system:serviceaccount:{}:{NAME}", KUSTOMIZE_DRA.namespace);
+    let condition = text(&policy["spec"]["matchConditions"][0]["expression"]);
+    assert_eq!(
+        condition,
+        format!("request.userInfo.username == \"{user}\"")
+    );
+    assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+    let operations = &policy["spec"]["matchConstraints"]["resourceRules"][0]["operations"];
+    assert_eq!(*operations, json!(["CREATE", "UPDATE", "DELETE"]));
+    let binding = one("ValidatingAdmissionPolicyBinding");
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+    assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
+}
+
+#[test]
+fn pod_of_the_driver_has_documented_privileges_only() {
+    let daemon_set = one("DaemonSet");
+    let pod = &daemon_set["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], NAME);
+    for field in ["hostPID", "hostIPC", "shareProcessNamespace"] {
+        assert_eq!(pod[field], Value::Null, "{field}");
+    }
+    let [container] = list(&pod["containers"]) else {
+        panic!("not one container")
+    };
+    let context = json!({
+        "privileged": false,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"] },
+    });
+    assert_eq!(container["securityContext"], context);
+    assert_eq!(container["command"], json!(["/usr/bin/sriov-dra-driver"]));
+    let volumes = list(&pod["volumes"]);
+    assert_eq!(volumes.len(), list(&container["volumeMounts"]).len());
+    for variable in ["NODE_NAME", "POD_UID"] {
+        let mut env = list(&container["env"]).iter();
+        assert!(env.any(|one| one["name"] == variable), "{variable}");
+    }
+}
+
+/// Runs the driver with the arguments and `--version`: it reports a wrong argument first.
+#[test]
+fn dra_driver_accepts_its_arguments() {
+    let daemon_set = one("DaemonSet");
+    let container = &daemon_set["spec"]["template"]["spec"]["containers"][0];
+    let words = list(&container["args"]).iter().map(text);
+    let mut command = Command::new(driver::binary().unwrap());
+    let output = command.args(words).arg("--version").output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
+}
+
+/// The example names the driver and the resource of the example's ConfigMap.
+#[test]
+fn device_class_selects_by_driver_and_resource() {
+    let class = &read(&format!("{DRA_COMPONENT}/deviceclass.yaml")).unwrap()[0];
+    let expression = text(&class["spec"]["selectors"][0]["cel"]["expression"]);
+    let resource = text(&class["spec"]["extendedResourceName"]);
+    assert!(
+        expression.contains(&format!("\"{DRIVER}\"")),
+        "{expression}"
+    );
+    assert!(
+        expression.contains(&format!("resourceName == \"{resource}\"")),
+        "{expression}"
+    );
+}
