@@ -129,7 +129,7 @@ fn network(attachment: &Attachment) -> Option<Network> {
     let ips = ips.map_or(&[][..], Vec::as_slice).iter();
     let addresses = ips.filter_map(|one| Some(one.get("address")?.as_str()?.to_owned()));
     for address in addresses.take(MOST_ADDRESSES) {
-        // The API server refuses an address that is there twice.
+        // The API server refuses the same address twice.
         if !network.addresses.contains(&address) {
             network.addresses.push(address);
         }

@@ -35,7 +35,7 @@ families! {
     ANSWERS = Counter "sriov_dra_api_answers_total" "Answers of the API server by method and code; code 0 is no answer.";
 }
 
-/// What the endpoints report, as it is at each request.
+/// The state of each request to the endpoints.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     /// The machine, for the counters of VFs.

@@ -191,7 +191,7 @@ impl PublisherTask {
                         self.refresh(session);
                     }
                 }
-                // Somebody else wrote in between: what is there now is read, and planned again.
+                // Somebody else wrote in between: the slices are read and planned again.
                 Err(error)
                     if (error.is_conflict() || error.is_not_found()) && conflicts < CONFLICTS =>
                 {
