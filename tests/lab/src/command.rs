@@ -28,7 +28,7 @@ usage: cargo lab COMMAND
                     with tests/golden/; --write updates the files
   kubernetes [SUITE...] [--version V] [--rounds N]
                     suites with real components of Kubernetes V, 1.37 (default) or 1.34, on the node
-                    (needs Go); the suite `life` creates and deletes its pods N times (default 2)
+                    (needs Go); the suite `life` creates and deletes its pods N times (default 1)
   shell             a shell on the node; `poweroff -f` ends it
   dist [--target amd64|arm64|all]
                     the static binaries that ship, in target/dist/ (default: amd64)

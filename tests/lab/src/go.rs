@@ -26,6 +26,8 @@ pub(crate) struct Programs {
     pub(crate) kubernetes: PathBuf,
     /// Multus, cnitool, the reference plugins, Go's certificate maker.
     pub(crate) network: PathBuf,
+    /// containerd, its shim and `ctr`: Debian's release does not support CDI.
+    pub(crate) containerd: PathBuf,
 }
 
 /// The programs, with those of a version of Kubernetes, built if the cache does not have the pinned versions.
@@ -36,6 +38,7 @@ pub(crate) fn programs(cache: &Cache, version: &str) -> Result<Programs> {
     Ok(Programs {
         kubernetes: kubernetes(cache, version)?,
         network: module(cache, "network", "Multus and the reference plugins")?,
+        containerd: module(cache, "containerd", "containerd")?,
     })
 }
 

@@ -1,12 +1,13 @@
 //! `cargo lab kubernetes`: the lab's node with real, unmodified Kubernetes components, and the suites that use it.
 //!
-//! Start at [`run`]. `control` runs the control plane outside the node, `podman` adds another runtime, `disk` makes the disk.
+//! Start at [`run`]. `control` runs the control plane outside the node, `podman` adds another runtime, `dpdk` an image, `disk` makes the disk.
 //! `sriov_testkit::cluster` starts the programs on the node.
 
 mod applied;
 mod choice;
 mod control;
 mod disk;
+mod dpdk;
 mod podman;
 pub mod render;
 mod schemas;
@@ -35,7 +36,7 @@ use crate::ship;
 use crate::suites::{Kind, Suites};
 
 /// How often the suite `life` creates and deletes its pods: a round takes 20 seconds.
-const ROUNDS: &str = "2";
+const ROUNDS: &str = "1";
 
 /// The version of Kubernetes that CI runs.
 pub(crate) const NEWEST: &str = match go::KUBERNETES {
@@ -43,21 +44,16 @@ pub(crate) const NEWEST: &str = match go::KUBERNETES {
     [] => "",
 };
 
+/// Suites with pods that do not name a node.
+const SCHEDULED: &[&str] = &["schedule", "dra", "dra_install", "dra_life", "dra_many"];
+
 /// Version of the container components in the cache.
-const LAYOUT: &str = "containers-v1";
+const LAYOUT: &str = "containers-v2";
 
-const PACKAGES: &[&str] = &["etcd-server", "containerd", "runc"];
+const PACKAGES: &[&str] = &["etcd-server", "runc"];
 
-/// Programs of the Debian packages: path in the package root, path on the node.
-const DEBIAN: &[(&str, &str)] = &[
-    ("usr/bin/containerd", "usr/bin/containerd"),
-    (
-        "usr/bin/containerd-shim-runc-v2",
-        "usr/bin/containerd-shim-runc-v2",
-    ),
-    ("usr/bin/ctr", "usr/bin/ctr"),
-    ("usr/sbin/runc", "usr/bin/runc"),
-];
+/// containerd's programs.
+const CONTAINERD: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr"];
 
 /// Reference plugins in addition to those of the plain node.
 const PLUGINS: &[&str] = &["ptp", "loopback"];
@@ -112,6 +108,7 @@ pub fn run(words: &[&str]) -> Result<bool> {
 /// If a component is missing, cannot be built, or does not start.
 pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
     let Choice {
+        node: name,
         version,
         rounds,
         suites: names,
@@ -125,15 +122,18 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
     let mut node = Node::new(&cache, &parts)?;
     let disk = disk::make(&cache, &node.run_path("disk"))?;
     node.make_room_for_containers(disk);
-    add_containers(&mut node, &parts, &debian)?;
+    add_containers(&mut node, &parts, &debian, &programs)?;
     podman::add(&cache, &mut node)?;
+    if suites.has("dpdk") {
+        dpdk::add(&cache, &parts, &mut node)?;
+    }
     for (place, (name, text)) in image::modules(&parts, &["bonding"])?.iter().enumerate() {
         let file = node.run_path(name);
         std::fs::write(&file, text)?;
         node.add_file(&format!("lab/modules/{place}-{name}"), &file)?;
     }
     let mut plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
-    if suites.has("schedule") {
+    if SCHEDULED.iter().any(|name| suites.has(name)) {
         plane.start_controllers(&programs)?;
     }
     for (name, file) in [
@@ -181,7 +181,7 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
     node.add_file("lab/images/virtfn.tar", &images)?;
     suites.add_to(&mut node)?;
     let planned = Planned {
-        name: "Kubernetes node",
+        name,
         node,
         jobs: suites.jobs(&[
             format!("VIRTFN_API={}", plane.api),
@@ -207,10 +207,18 @@ fn add_peers(cache: &Cache, node: &mut Node) -> Result<()> {
 }
 
 /// containerd, runc, their libraries and configuration, and the image of the suites' pods.
-fn add_containers(node: &mut Node, parts: &NodeParts, debian: &Path) -> Result<()> {
-    for (from, to) in DEBIAN {
-        add_with_libraries(node, debian, &first_of(debian, from)?, to)?;
+fn add_containers(
+    node: &mut Node,
+    parts: &NodeParts,
+    debian: &Path,
+    programs: &go::Programs,
+) -> Result<()> {
+    for name in CONTAINERD {
+        let program = programs.containerd.join(name);
+        node.add_file(&format!("usr/bin/{name}"), &program)?;
     }
+    let runc = first_of(debian, "usr/sbin/runc")?;
+    add_with_libraries(node, debian, &runc, "usr/bin/runc")?;
     for plugin in PLUGINS {
         let program = first_of(&parts.guest, &format!("usr/lib/cni/{plugin}"))?;
         node.add_file(&format!("opt/cni/bin/{plugin}"), &program)?;

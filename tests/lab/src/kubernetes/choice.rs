@@ -5,6 +5,8 @@ use super::{NEWEST, ROUNDS};
 /// Version, rounds and suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice<'words> {
+    /// Name of the node in the output.
+    pub(super) node: &'static str,
     /// Version of Kubernetes: major and minor number.
     pub(super) version: &'words str,
     /// How often the suite `life` creates and deletes its pods.
@@ -16,6 +18,7 @@ pub(crate) struct Choice<'words> {
 impl Default for Choice<'_> {
     fn default() -> Self {
         Self {
+            node: "Kubernetes node",
             version: NEWEST,
             rounds: ROUNDS,
             suites: &[],
@@ -24,6 +27,15 @@ impl Default for Choice<'_> {
 }
 
 impl<'words> Choice<'words> {
+    /// These suites on a node with this name.
+    pub(crate) fn of(node: &'static str, suites: &'words [&'words str]) -> Self {
+        Self {
+            node,
+            suites,
+            ..Self::default()
+        }
+    }
+
     /// Reads the words: options stand before the names of suites or after them.
     pub(super) fn parse(mut words: &'words [&'words str]) -> Self {
         let mut choice = Self::default();
@@ -55,6 +67,7 @@ mod tests {
             version: "1.34",
             rounds: "50",
             suites: &["life", "pods"],
+            ..Choice::default()
         };
         assert_eq!(Choice::parse(&words), choice);
         assert_eq!(Choice::parse(&[]), Choice::default());

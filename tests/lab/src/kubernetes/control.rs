@@ -22,6 +22,9 @@ const HOST_OF_NODE: &str = "10.0.2.2";
 /// The server's certificate on the node.
 pub(crate) const AUTHORITY: &str = "/etc/kubernetes/cert.pem";
 
+/// The controllers of workloads and of claims; the garbage collector deletes the claims of deleted pods.
+const CONTROLLERS: &str = "--controllers=deployment-controller,replicaset-controller,resourceclaim-controller,garbage-collector-controller";
+
 const MANIFESTS: &str = include_str!("manifests.yaml");
 
 /// A running control plane; it is killed when this is dropped.
@@ -130,7 +133,7 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// Starts the scheduler and the controllers of deployments, for suites with pods that do not name a node.
+    /// Starts the scheduler and the controllers of deployments and claims, for suites with pods that do not name a node.
     ///
     /// # Errors
     /// If a program does not start.
@@ -138,10 +141,7 @@ impl ControlPlane {
         let config = format!("--kubeconfig={}", self.kubeconfig("admin").display());
         for (name, more) in [
             ("kube-scheduler", None),
-            (
-                "kube-controller-manager",
-                Some("--controllers=deployment-controller,replicaset-controller"),
-            ),
+            ("kube-controller-manager", Some(CONTROLLERS)),
         ] {
             let program = programs.kubernetes.join(name).display().to_string();
             let mut words = vec![
