@@ -258,51 +258,87 @@ fn pods_of_platforms_use_their_directories() {
     }
 }
 
-/// sriov-network-operator sets only the images: entry points and arguments are those of the Go images.
-#[test]
-fn operator_manifests_start_our_images() {
-    let node = Node::new();
-    let _pf = Pf::with_vfs(0, 7).unwrap();
-    node.config("device-plugin-config", "node");
-    let host_path = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path } });
+/// What the releases of sriov-network-operator render differently, with CDI off and on: whether the root file system is read-only.
+///
+/// Releases: 1.5.0, 1.6.0, and the master branch of August 2026.
+const OPERATORS: [(&str, bool, bool); 4] = [
+    ("1.5.0", false, false),
+    ("1.6.0", false, true),
+    ("master", true, false),
+    ("master", true, true),
+];
+
+/// The operator's pods with our images: its config daemon installs the CNI plugin, and another pod on each node runs the device plugin.
+fn operated(is_read_only: bool, use_cdi: bool) -> Value {
+    let host_path = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } });
     let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path });
-    let plugin = node.pod("operated", json!({
+    let mut args = vec![
+        "--log-level=10",
+        "--resource-prefix=example.com",
+        "--config-file=/etc/pcidp/$(NODE_NAME)",
+    ];
+    let mut mounts = vec![
+        mount("devicesock", "/var/lib/kubelet/device-plugins"),
+        mount("plugins-registry", "/var/lib/kubelet/plugins_registry"),
+        json!({ "name": "config-volume", "mountPath": "/etc/pcidp/", "readOnly": true }),
+        mount("device-info", "/var/run/k8s.cni.cncf.io/devinfo/dp"),
+    ];
+    let mut volumes = vec![
+        host_path("cnibin", "/opt/cni/bin"),
+        json!({ "name": "os-release", "hostPath": { "path": "/etc/hosts" } }),
+        host_path("devicesock", "/var/lib/kubelet/device-plugins"),
+        host_path("plugins-registry", "/var/lib/kubelet/plugins_registry"),
+        json!({ "name": "config-volume", "configMap": { "name": "device-plugin-config" } }),
+        host_path("device-info", "/var/run/k8s.cni.cncf.io/devinfo/dp"),
+    ];
+    if use_cdi {
+        args.push("--use-cdi");
+        mounts.push(mount("dynamic-cdi", "/var/run/cdi"));
+        volumes.push(host_path("dynamic-cdi", "/var/run/cdi"));
+    }
+    json!({
         "hostNetwork": true,
         "automountServiceAccountToken": false,
         "terminationGracePeriodSeconds": 1,
+        "tolerations": [{ "operator": "Exists" }],
         "initContainers": [{
             "name": "sriov-cni",
             "image": format!("localhost/sriov-cni:{VERSION}"),
             "imagePullPolicy": "Never",
             "args": ["--no-sleep"],
             "securityContext": { "privileged": true },
-            "volumeMounts": [mount("cnibin", "/host/opt/cni/bin")],
+            "volumeMounts": [
+                mount("cnibin", "/host/opt/cni/bin"),
+                json!({ "name": "os-release", "mountPath": "/host/etc/os-release", "readOnly": true }),
+            ],
         }],
         "containers": [{
             "name": "sriov-device-plugin",
             "image": format!("localhost/sriov-device-plugin:{VERSION}"),
             "imagePullPolicy": "Never",
-            "args": ["--log-level=10", "--resource-prefix=example.com", "--config-file=/etc/pcidp/$(NODE_NAME)", "--use-cdi"],
+            "args": args,
             "env": [{ "name": "NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }],
-            "securityContext": { "privileged": true, "readOnlyRootFilesystem": true },
-            "volumeMounts": [
-                mount("devicesock", "/var/lib/kubelet/device-plugins"),
-                mount("config-volume", "/etc/pcidp/"),
-                mount("device-info", "/var/run/k8s.cni.cncf.io/devinfo/dp"),
-                mount("dynamic-cdi", "/var/run/cdi"),
-            ],
+            "securityContext": { "privileged": true, "readOnlyRootFilesystem": is_read_only },
+            "volumeMounts": mounts,
         }],
-        "volumes": [
-            host_path("cnibin", "/opt/cni/bin"),
-            host_path("devicesock", "/var/lib/kubelet/device-plugins"),
-            { "name": "config-volume", "configMap": { "name": "device-plugin-config" } },
-            host_path("device-info", "/var/run/k8s.cni.cncf.io/devinfo/dp"),
-            host_path("dynamic-cdi", "/var/run/cdi"),
-        ],
-    }));
-    node.assert_plugin_is_installed();
-    node.cluster
-        .wait_allocatable("example.com/trading", 4)
-        .unwrap();
-    plugin.delete().unwrap();
+        "volumes": volumes,
+    })
+}
+
+/// sriov-network-operator sets only the images: entry points and arguments are those of the Go images.
+#[test]
+fn operator_manifests_start_our_images() {
+    let node = Node::new();
+    let _pf = Pf::with_vfs(0, 7).unwrap();
+    node.config("device-plugin-config", "node");
+    for (release, is_read_only, use_cdi) in OPERATORS {
+        println!("sriov-network-operator {release}, CDI {use_cdi}");
+        let plugin = node.pod("operated", operated(is_read_only, use_cdi));
+        node.assert_plugin_is_installed();
+        fs::write(PLUGIN, "another program").unwrap();
+        let allocatable = |count| node.cluster.wait_allocatable("example.com/trading", count);
+        allocatable(4).unwrap();
+        plugin.delete().unwrap();
+        allocatable(0).unwrap();
+    }
 }
