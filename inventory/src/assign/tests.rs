@@ -1,5 +1,7 @@
 //! Pools on a machine with two PFs of four VFs each, one of them an uplink's PF, and a NIC without SR-IOV.
 
+mod pf;
+
 use expect_test::{Expect, expect};
 use sriov_host::snapshot::{LinkType, PciClass, PciId, RdmaLink};
 use sriov_host::{IfName, VfIndex};
@@ -405,41 +407,4 @@ fn subfunctions_match_by_their_own_facts_and_their_pf() {
         left_out.into_iter().collect::<Vec<_>>(),
         [("mlx5_core.sf.3".parse().unwrap(), LeftOut::NoPf)]
     );
-}
-
-#[test]
-fn devices_share_what_is_known_of_their_pf() {
-    let mut snapshot = machine();
-    let pf = snapshot.functions.get_mut(&"0000:01:00.0".parse().unwrap());
-    let pf = pf.unwrap();
-    pf.pcie_root = Some("pci0000:20".parse().unwrap());
-    pf.speed = Some(25_000);
-    pf.device = PciId(0x1017);
-    let representor = Netdev {
-        phys_switch_id: Some("b8".to_owned()),
-        phys_port_name: Some("pf0vf0".to_owned()),
-        ..Netdev::example("rep0".parse().unwrap())
-    };
-    pf.netdevs.push(representor);
-    let config =
-        r#"{"resourceList": [{"resourceName": "a", "selectors": {"drivers": ["igbvf"]}}]}"#;
-    let config = ResourceList::parse(config, "x.y").unwrap();
-    let pools = plan_pools(&snapshot, &config, &NodeUses::new());
-    let lines = pools.pools[0].devices.iter().map(|device| {
-        let pf = device.pf.as_ref().unwrap();
-        let root = device.pcie_root.map(|root| root.to_string());
-        format!(
-            "{}: {root:?}, PF {} {:?} Mbit/s, switchdev {}\n",
-            device.id, pf.device, pf.speed, pf.is_switchdev
-        )
-    });
-    expect![[r#"
-        0000:01:10.1: Some("pci0000:20"), PF 1017 Some(25000) Mbit/s, switchdev true
-        0000:01:10.2: Some("pci0000:20"), PF 1017 Some(25000) Mbit/s, switchdev true
-        0000:01:10.3: Some("pci0000:20"), PF 1017 Some(25000) Mbit/s, switchdev true
-        0000:02:10.1: None, PF 10ca None Mbit/s, switchdev false
-        0000:02:10.2: None, PF 10ca None Mbit/s, switchdev false
-        0000:02:10.3: None, PF 10ca None Mbit/s, switchdev false
-    "#]]
-    .assert_eq(&lines.collect::<String>());
 }
