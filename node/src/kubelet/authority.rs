@@ -1,7 +1,7 @@
 //! A stream of the kubelet with a valid `:authority` in each request.
 //!
 //! The kubelet's plugin watcher, and its DRA manager before 1.36, dial a socket's path without a name for the server: grpc-go sends the path, percent-encoded, as `:authority`.
-//! h2 resets such a stream, as a path is no authority; nothing looks at the value behind it.
+//! h2 resets such a stream, as a path is not an authority; nothing looks at the value behind it.
 //! The filter copies all frames (RFC 9113, section 4.1) but the header blocks of the client, which [`super::header_block`] rewrites.
 
 use std::io;
@@ -17,7 +17,7 @@ use super::header_block::with_local_authority;
 const PREFACE: usize = 24;
 /// Bytes of the head of a frame.
 const HEAD: usize = 9;
-/// Header blocks beyond this length are passed on as they are; ours have some hundred bytes.
+/// Header blocks beyond this length are passed on as they are; ours have about a hundred bytes.
 const LARGEST_BLOCK: usize = 64 << 10;
 /// Longest payload of a frame that every server accepts.
 const LARGEST_FRAME: usize = 16 << 10;
@@ -120,7 +120,7 @@ impl<S> Connected for LocalAuthority<S> {
 /// The filter: bytes in, bytes out, in pieces of any size.
 #[derive(Debug, Default)]
 struct Filter {
-    /// What is being read.
+    /// The part of the stream that is read now.
     state: State,
     /// The frames of a header block, as they came, and the fragments of the block in them.
     frames: Vec<u8>,
@@ -197,7 +197,7 @@ impl Filter {
         out.append(&mut self.frames);
     }
 
-    /// What is being read is complete.
+    /// The part that is read now is complete.
     fn advance(&mut self, out: &mut Vec<u8>) {
         self.state = match self.state {
             State::Pass(_) => State::Head(HEAD),

@@ -5,7 +5,7 @@ const AUTHORITY: u64 = 1;
 /// The new value, without Huffman coding.
 const VALUE: &[u8] = b"localhost";
 
-/// Returns the block with each literal `:authority` that is longer than the new value replaced; absent when nothing is to be replaced, or the block cannot be parsed.
+/// Returns the block with each literal `:authority` that is longer than the new value replaced; absent when nothing must be replaced, or the block cannot be parsed.
 ///
 /// The dynamic tables of both ends stay in step: the entry of the decoder is never larger than the entry that the encoder counts,
 /// so the decoder evicts later and never earlier, and indices count from the newest entry.
@@ -91,7 +91,7 @@ impl Reader<'_> {
             if byte & 0x80 == 0 {
                 return Some(value);
             }
-            // Longer integers are no length of anything.
+            // Longer integers are not the length of anything.
             shift = shift.checked_add(7).filter(|shift| *shift <= 28)?;
         }
     }

@@ -9,7 +9,7 @@ use crate::proto::pluginregistration::registration_server::Registration;
 /// How a registration ended; the error is the kubelet's reason for a refusal.
 pub type Registered = Result<(), String>;
 
-/// What the kubelet is to know of a plugin.
+/// The registration that the kubelet reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
     /// `DevicePlugin` or `DRAPlugin`.

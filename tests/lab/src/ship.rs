@@ -127,7 +127,7 @@ fn architectures(words: &[&str], otherwise: &[Architecture]) -> Result<Vec<Archi
         ["--target", word] => Architecture::of(word)
             .map(|one| vec![one])
             .with_context(|| {
-                format!("`{word}` is no architecture: --target takes amd64, arm64 or all")
+                format!("`{word}` is not an architecture: --target takes amd64, arm64 or all")
             }),
         other => bail!(
             "unknown words `{}`: `cargo lab help` lists the options",

@@ -266,7 +266,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(block in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Some(new) = with_local_authority(&block) {
-            // The result is stable but for the entry with the empty value, which needs no second look.
+            // The result is stable except for the entry with the empty value, which needs no second look.
             prop_assert!(with_local_authority(&new).is_none());
         }
     }

@@ -95,6 +95,6 @@ fn image_for_two_architectures_is_an_index() {
             manifest["layers"][0]["digest"]
         );
     }
-    // docker load knows no index: it takes the architecture of the node.
+    // docker load does not support an index: it takes the architecture of the node.
     assert_eq!(docker.as_array().unwrap().len(), 1);
 }

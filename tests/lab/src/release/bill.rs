@@ -22,7 +22,7 @@ const PROGRAMS: [(&str, &str); 2] = [
 /// If cargo-cyclonedx cannot be had or fails.
 pub(super) fn write(to: &Path) -> Result<()> {
     let tool = tools::cargo_tool(&Cache::open()?, "cargo-cyclonedx")?;
-    // The tool writes beside each manifest, so it works on a copy.
+    // The tool writes next to each manifest, so it works on a copy.
     let copy = tempfile::Builder::new()
         .prefix("bill-")
         .tempdir_in(target())?;
@@ -54,7 +54,9 @@ pub(super) fn write(to: &Path) -> Result<()> {
 fn stable(text: &str, copy: &Path) -> Result<String> {
     let text = text.replace(&copy.display().to_string(), "/virtfn");
     let mut bill: Value = serde_json::from_str(&text)?;
-    let fields = bill.as_object_mut().context("a bill that is no object")?;
+    let fields = bill
+        .as_object_mut()
+        .context("a bill that is not an object")?;
     fields.remove("serialNumber");
     Ok(serde_json::to_string_pretty(&bill)? + "\n")
 }

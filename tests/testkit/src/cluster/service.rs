@@ -95,7 +95,7 @@ impl Service {
         self.end(Signal::SIGKILL)
     }
 
-    /// Asks it to end, and waits until it has ended.
+    /// Stops it with SIGTERM, and waits until it has ended.
     pub fn stop(self) -> Result<()> {
         self.end(Signal::SIGTERM)
     }
