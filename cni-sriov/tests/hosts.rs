@@ -256,7 +256,7 @@ fn rate_that_is_refused_with_a_link_holds_the_vf_back() {
 
 /// The driver accepts the settings, and while the PF is down it reports the old ones.
 #[test]
-fn setting_that_a_pf_does_not_report_while_it_is_down_is_not_compared() {
+fn setting_that_a_down_pf_does_not_report_is_not_compared() {
     for (is_up, code) in [(false, None), (true, Some(102))] {
         let machine = Machine::new(1, before());
         let fields = json!({ "mac": "02:00:00:00:00:01", "vlan": 100 });

@@ -10,10 +10,10 @@ use sriov_host::{IfName, PciAddress};
 /// (`maxNameLength`, apiserver/pkg/storage/names/generate.go).
 const SUFFIX: usize = 5;
 
-/// What is known of the attachment.
+/// The facts about an attachment that decide which device it gets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish<'a> {
-    /// What the configuration names.
+    /// Claim and request in the configuration.
     pub(super) source: &'a ClaimSource,
     /// Name of the interface.
     pub(super) ifname: &'a IfName,

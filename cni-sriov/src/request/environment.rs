@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn name_in_which_the_kernel_chooses_a_number_is_released_but_not_added() {
+    fn name_with_a_percent_sign_is_released_but_not_added() {
         let environment = Environment::new([
             ("CNI_CONTAINERID", "c"),
             ("CNI_IFNAME", "net%d"),

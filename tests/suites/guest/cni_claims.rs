@@ -39,7 +39,7 @@ fn claimed(request: &str, vf: &str, network: &str, metadata: Option<&Path>) -> V
         "network": { "namespace": "default", "name": network }, "ifname": null, "metadata": metadata })
 }
 
-/// A network without a device: `vlan` tells which one it is.
+/// A network without a device: `vlan` identifies it.
 fn network(name: &str, vlan: u16) -> Value {
     json!({ "cniVersion": "1.1.0", "name": name, "deviceID": null, "vlan": vlan, "trust": "on" })
 }

@@ -18,7 +18,7 @@ pub(super) struct SettingsRestore {
     now: VfSettings,
     plan: SettingsPlan,
     knows_address: bool,
-    /// What the PF refused because it had no link.
+    /// Changes that the PF refused because it had no link.
     postponed: Vec<VfChange>,
 }
 
