@@ -112,7 +112,7 @@ fn plain_node(names: &[&str]) -> Result<Planned> {
 
 /// What a suite takes from the environment: the seed of its dice, and how often it throws them.
 fn passed_on() -> Vec<String> {
-    let known = ["VIRTFN_SEED", "VIRTFN_ROUNDS"];
+    let known = ["VIRTFN_SEED", "VIRTFN_ROUNDS", "VIRTFN_STRIDE"];
     let set = known.iter().filter_map(|name| {
         let value = std::env::var(name).ok()?;
         Some(format!("{name}={value}"))
