@@ -30,7 +30,7 @@ use sriov_host::{MacAddr, VfIndex};
 use self::machine::{Machine, PF, VF, before};
 
 /// `IFLA_VFINFO_LIST`, nested (`include/uapi/linux/if_link.h`).
-const VFINFO_LIST: u16 = 22 | 0x8000;
+const VFINFO_LIST: u16 = 0x8016;
 
 /// Settings of a VF that was just created.
 fn new() -> VfSettings {

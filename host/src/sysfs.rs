@@ -12,7 +12,7 @@ pub mod statistics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use self::attribute::{AttributeError, Device};
@@ -184,7 +184,12 @@ pub fn upper_devices(root: &HostRoot, address: PciAddress) -> Result<Vec<RawName
 /// The boot id; after a reboot it differs, and all settings are lost.
 pub fn boot_id(root: &HostRoot) -> Result<String, ScanError> {
     let path = root.join("proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(&path).map_err(|source| ScanError::Read { path, source })?;
+    // The kernel returns the whole UUID at once: one read is enough.
+    let mut text = [0; 64];
+    let length = fs::File::open(&path)
+        .and_then(|mut file| file.read(&mut text))
+        .map_err(|source| ScanError::Read { path, source })?;
+    let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
     Ok(text.trim().to_owned())
 }
 

@@ -46,7 +46,7 @@ environment
   VIRTFN_ACCEL      `tcg` or `kvm` instead of trying KVM and falling back
   VIRTFN_SEED       the random scripts of the suite `cni_hostile`, to repeat a run (printed by each run)
   VIRTFN_ROUNDS     their number (default 8)
-  VIRTFN_STRIDE     of the system calls of a restarting driver, each how many is killed (default 4)
+  VIRTFN_STRIDE     that suite kills a restart of the driver at one of so many system calls (default 4)
 ";
 
 /// Runs one command of the lab and gives the exit code of the process: 0 success, 1 failure, 2 wrong usage.
