@@ -1,7 +1,5 @@
 //! The scan on constructed trees.
 
-mod place;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;

@@ -357,7 +357,7 @@ fn unreadable_journal_is_logged_once() {
     assert!(first.contains("sriov-device-plugin starts") && first.contains("version"));
     let path = node.dir.path().join("cni");
     let count = |text: &str| node.log().matches(text).count();
-    // A file in the place of the directory; each allocation leads to another try.
+    // A file instead of the directory; each allocation leads to another try.
     fs::remove_dir(&path).unwrap();
     fs::write(&path, "").unwrap();
     let queries = || {
