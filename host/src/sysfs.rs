@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use self::attribute::{AttributeError, Device};
-use self::netdevs::{first_index, netdevs};
+use self::netdevs::{first_index, identities};
 use crate::pci::PciAddress;
 use crate::raw_name::RawName;
 use crate::root::HostRoot;
@@ -137,7 +137,7 @@ pub struct Presence {
     pub vf_of: Option<(PciAddress, Option<VfIndex>)>,
     /// Whether it has the SR-IOV capability.
     pub is_pf: bool,
-    /// Network devices in this network namespace, sorted by name.
+    /// Network devices in this network namespace, sorted by name, without their state.
     pub netdevs: Vec<Netdev>,
 }
 
@@ -155,7 +155,7 @@ pub fn presence(root: &HostRoot, address: PciAddress) -> Result<Option<Presence>
             driver: device.link("driver")?,
             vf_of: pf.map(|pf| (pf, vf_index(root, pf, address))),
             is_pf: pf.is_none() && device.path("sriov_totalvfs").exists(),
-            netdevs: netdevs(&device, physfn.is_some())?,
+            netdevs: identities(&device, physfn.is_some())?,
         })
     };
     match look() {

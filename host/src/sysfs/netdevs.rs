@@ -12,11 +12,29 @@ use crate::snapshot::{LinkType, Netdev, uplink};
 /// `IFF_UP` (`include/uapi/linux/if.h`).
 const IFF_UP: u32 = 1;
 
+/// What is read of a network device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// All of it.
+    All,
+    /// All but its state.
+    Identity,
+}
+
 /// Network devices below `net/`, or for a virtio function below the virtio device.
 pub(super) fn netdevs(device: &Device, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
-    let netdevs = read(device, "net", is_vf)?;
+    below_device(device, is_vf, Depth::All)
+}
+
+/// The same without their state, for callers that read it by netlink.
+pub(super) fn identities(device: &Device, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
+    below_device(device, is_vf, Depth::Identity)
+}
+
+fn below_device(device: &Device, is_vf: bool, depth: Depth) -> Result<Vec<Netdev>, AttributeError> {
+    let netdevs = read(device, "net", is_vf, depth)?;
     if netdevs.is_empty() && device.link("driver")?.as_deref() == Some("virtio-pci") {
-        return among(device, &device.names(".")?, is_vf);
+        return below_names(device, &device.names(".")?, is_vf, depth);
     }
     Ok(netdevs)
 }
@@ -27,13 +45,22 @@ pub(super) fn among(
     names: &[String],
     is_vf: bool,
 ) -> Result<Vec<Netdev>, AttributeError> {
+    below_names(device, names, is_vf, Depth::All)
+}
+
+fn below_names(
+    device: &Device,
+    names: &[String],
+    is_vf: bool,
+    depth: Depth,
+) -> Result<Vec<Netdev>, AttributeError> {
     let mut netdevs = Vec::new();
     for name in names {
         let number = name.strip_prefix("virtio").unwrap_or_default();
         if name == "net" {
-            netdevs.extend(read(device, "net", is_vf)?);
+            netdevs.extend(read(device, "net", is_vf, depth)?);
         } else if number.starts_with(|c: char| c.is_ascii_digit()) {
-            netdevs.extend(read(device, &format!("{name}/net"), is_vf)?);
+            netdevs.extend(read(device, &format!("{name}/net"), is_vf, depth)?);
         }
     }
     // A list grows to a capacity of four, most functions have one, and there are thousands of functions.
@@ -91,7 +118,12 @@ pub(super) fn speed(device: &Device, netdevs: &[Netdev]) -> Result<Option<u32>, 
     Ok(speed.and_then(|speed| u32::try_from(speed).ok()))
 }
 
-fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, AttributeError> {
+fn read(
+    device: &Device,
+    dir: &str,
+    is_vf: bool,
+    depth: Depth,
+) -> Result<Vec<Netdev>, AttributeError> {
     let names = device.raw_names(dir)?;
     let mut netdevs = Vec::with_capacity(names.len());
     // A VF has one port and no representors.
@@ -113,7 +145,11 @@ fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, Attribut
         ) else {
             continue;
         };
-        let flags = device.text(below("flags"))?;
+        let state = |attribute| match depth {
+            Depth::All => device.text(below(attribute)),
+            Depth::Identity => Ok(None),
+        };
+        let flags = state("flags")?;
         let flags =
             flags.and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
         // Two ports of one function have numbers; their names may have any order.
@@ -127,7 +163,7 @@ fn read(device: &Device, dir: &str, is_vf: bool) -> Result<Vec<Netdev>, Attribut
             ifindex,
             link_type: LinkType::from_arphrd(kind),
             is_up: flags.map(|flags| flags & IFF_UP != 0),
-            carrier: device.text(below("carrier"))?.map(|text| text == "1"),
+            carrier: state("carrier")?.map(|text| text == "1"),
             altnames: Vec::new(),
             phys_switch_id: of_switch("phys_switch_id")?,
             phys_port_name: of_switch("phys_port_name")?,
