@@ -21,4 +21,4 @@ pub(crate) use self::find_vf::{
 pub(crate) use self::info_file::{address, complete_info_file};
 pub(crate) use self::metadata::write_network_data;
 pub(crate) use self::observe::{observe, read_vf};
-pub(crate) use self::select::{Selected, select};
+pub(crate) use self::select::{Selected, claimed, select};

@@ -64,6 +64,13 @@ pub(crate) fn select(
     ))
 }
 
+/// The devices that may be those of an attachment whose journal is lost; none if the pod's claims are not known.
+pub(crate) fn claimed(setup: &Setup, request: &Request) -> Vec<PciAddress> {
+    let claims = claims(setup, request).ok().flatten();
+    let devices = claims.into_iter().flat_map(|claims| claims.devices);
+    devices.map(|device| device.pci_address).collect()
+}
+
 /// The prepared claims of the pod; none if the runtime passes no pod, or the pod has no claim.
 fn claims(setup: &Setup, request: &Request) -> Result<Option<PodClaims>, DeviceError> {
     let args = request.args.as_deref().unwrap_or_default();

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sriov_testkit::cni::{
-    BIN, RECORDER_BIN, Recorder, STATE, assert_nothing_left, at_pf, attachment, refuse_verb,
-    run_with, succeed,
+    BIN, RECORDER_BIN, Recorder, STATE, assert_nothing_left, at_pf, attachment, in_pod,
+    refuse_verb, run_with, state, succeed,
 };
 use sriov_testkit::multus::Attachment;
-use sriov_testkit::node::{Netns, Pf, ip_json};
+use sriov_testkit::node::{Netns, Pf, ip, ip_json, netdev_of};
 
 /// The hand-over of a pod, removed when it is dropped.
 struct HandOver(PathBuf);
@@ -111,6 +111,36 @@ fn vfs_of_one_class_are_attached_to_their_networks() {
     }
     assert_eq!(pf.baseline().unwrap(), before);
     assert_nothing_left();
+}
+
+#[test]
+fn claimed_vf_without_its_journal_is_released() {
+    let pf = Pf::with_vfs(0, 2).unwrap();
+    let pod = Netns::new("lost-claim").unwrap();
+    let attachment = attachment(&pod, "nobody-names-it");
+    let (free, vf) = (pf.vf(1).unwrap(), pf.vf(0).unwrap());
+    let name = netdev_of(&vf).unwrap();
+    let devices = [
+        claimed("a", &free, "other", None),
+        claimed("b", &vf, "left", None),
+    ];
+    let _hand_over = HandOver::new(&pod, &devices);
+    let fields = network("left", 100);
+    succeed("ADD", &fields, &attachment);
+    for file in state() {
+        let _ = std::fs::remove_file(Path::new(STATE).join(&file));
+        let _ = std::fs::remove_file(Path::new(STATE).join("pci").join(&file));
+    }
+    succeed("DEL", &fields, &attachment);
+    assert_eq!(in_pod(&pod), Value::Null);
+    let now = at_pf(&pf, 0);
+    let found = (&now["vlan_list"][0]["vlan"], &now["trust"]);
+    assert_eq!(found, (&Value::Null, &json!(false)));
+    assert_nothing_left();
+    let here = netdev_of(&vf).unwrap();
+    if here != name {
+        ip(&["link", "set", &here, "name", &name]).unwrap();
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod calls;
 mod deeds;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -53,6 +54,13 @@ fn seed() -> u64 {
     });
     println!("VIRTFN_SEED={seed}");
     seed.max(1)
+}
+
+/// Reports the progress of a long run past the harness: the lab takes a node that is silent for ten minutes for dead.
+fn report(done: u64, of: u64) {
+    if done.is_multiple_of(10) {
+        let _ = writeln!(std::io::stderr(), "{done} of {of}");
+    }
 }
 
 fn hostile_fields() -> Value {
@@ -216,7 +224,8 @@ fn random_scripts_are_undone() {
     let rounds = number("VIRTFN_ROUNDS").unwrap_or(ROUNDS);
     println!("VIRTFN_ROUNDS={rounds}");
     let mut arena = Arena::new();
-    for _ in 0..rounds {
+    for round in 0..rounds {
+        report(round, rounds);
         let script: Vec<Deed> = (0..=dice.below(LONGEST))
             .map(|_| DEEDS[dice.below(DEEDS.len())])
             .collect();
@@ -237,7 +246,9 @@ fn restart_of_the_driver_may_be_killed_anywhere() {
     println!("VIRTFN_STRIDE={stride}");
     let calls = picked(&all, stride, Dice(seed()).below(stride));
     let mut reached = 0;
-    for (name, nth) in &calls {
+    let number = u64::try_from(calls.len()).unwrap();
+    for ((name, nth), done) in calls.iter().zip(0..) {
+        report(done, number);
         let inject = format!("--inject={name}:signal=KILL:when={nth}");
         let killed = arena.interrupted(&["-o", "/dev/null", &inject], Some((name, *nth)));
         reached += usize::from(killed.code.is_none());

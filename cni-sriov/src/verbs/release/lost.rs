@@ -10,7 +10,7 @@ use sriov_host::{IfName, PciAddress, sysfs};
 
 use super::reconstruct::reconstruct;
 use super::undo::undo;
-use crate::device::{DeviceError, driver_of};
+use crate::device::{self, DeviceError, driver_of};
 use crate::failure::Failure;
 use crate::ipam::Ipam;
 use crate::journal::{Journal, JournalError};
@@ -35,7 +35,11 @@ pub(crate) async fn release_lost(
     named: Option<PciAddress>,
     ipam: &Ipam,
 ) -> Result<(), Failure> {
-    let Some(device) = named.or_else(|| device_of_result(request)) else {
+    let device = match named.or_else(|| device_of_result(request)) {
+        None => claimed_in_pod(setup, request).await,
+        named => named,
+    };
+    let Some(device) = device else {
         return Ok(ipam.del()?);
     };
     let _lock = journal.lock(device)?;
@@ -91,6 +95,19 @@ fn device_of_result(request: &Request) -> Option<PciAddress> {
     let previous = Attached::previous(request.conf()).ok()?;
     let interface = previous.interface(request.ifname.as_str())?;
     interface.pci_id.as_deref()?.parse().ok()
+}
+
+/// The VF of the pod's claims that the pod has under the name of the interface.
+async fn claimed_in_pod(setup: &Setup, request: &Request) -> Option<PciAddress> {
+    let claimed = device::claimed(setup, request);
+    let pod = pod_netns(request).filter(|_| !claimed.is_empty())?;
+    for device in claimed {
+        let link = link_in_pod(setup, &pod, device).await.ok().flatten();
+        if link.is_some_and(|link| link.name == request.ifname) {
+            return Some(device);
+        }
+    }
+    None
 }
 
 /// The attachment, if the VF shows that it was this one: its network device is in the pod,
