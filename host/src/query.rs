@@ -12,4 +12,4 @@ mod request;
 pub use self::addresses::global_address_links;
 pub use self::counters::{VfCounters, vf_counters};
 pub use self::devlink::ddp_profile;
-pub use self::links::{default_route_links, link_named, shared_parents};
+pub use self::links::{altnames, default_route_links, link_named, shared_parents};

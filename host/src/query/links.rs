@@ -6,18 +6,22 @@ use std::io;
 use nix::errno::Errno;
 
 use super::request::{linked_names, rtnetlink, rtnetlink_list};
-use crate::nla::{attribute, number16, number32, push};
+use crate::nla::{attribute, attributes, number16, number32, push};
 
 // include/uapi/linux/rtnetlink.h, if_link.h
 const GET_LINK: u16 = 18;
 const GET_ROUTE: u16 = 26;
 const EXT_MASK: u16 = 29;
+const IFNAME: u16 = 3;
+const PROP_LIST: u16 = 52;
 const ALT_IFNAME: u16 = 53;
 const SKIP_STATS: u32 = 1 << 3;
 const LINK: u16 = 5;
 const LINK_INFO: u16 = 18;
 const INFO_KIND: u16 = 1;
 const LINK_NETNS: u16 = 37;
+/// `ifinfomsg`.
+const LINK_HEADER: usize = 16;
 /// Kinds of links that share the address or the traffic of the link below them.
 const SHARING: [&str; 4] = ["macvlan", "macvtap", "ipvlan", "ipvtap"];
 
@@ -34,6 +38,34 @@ pub fn link_named(name: &str) -> io::Result<Option<u32>> {
         Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// All alternative names, each with the name of its link before it.
+///
+/// # Errors
+/// When the kernel refuses to answer.
+pub fn altnames() -> io::Result<Vec<(String, String)>> {
+    let mut body = vec![0; LINK_HEADER];
+    push(&mut body, EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    let links = rtnetlink_list(GET_LINK, &body)?;
+    Ok(links.iter().flat_map(|link| altnames_of(link)).collect())
+}
+
+/// The alternative names of a link (`ifinfomsg` and its attributes) that are text.
+fn altnames_of(link: &[u8]) -> Vec<(String, String)> {
+    let own = link.get(LINK_HEADER..).unwrap_or_default();
+    let text = |bytes: &[u8]| {
+        let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+        str::from_utf8(text).ok().map(str::to_owned)
+    };
+    let Some(name) = attribute(own, IFNAME).and_then(text) else {
+        return Vec::new();
+    };
+    let names = attributes(attribute(own, PROP_LIST).unwrap_or_default());
+    let names = names.filter(|(kind, _)| *kind == ALT_IFNAME);
+    names
+        .filter_map(|(_, altname)| Some((name.clone(), text(altname)?)))
+        .collect()
 }
 
 /// Names of the links with a default route of IPv4 or IPv6, in any table.
@@ -143,7 +175,24 @@ mod tests {
     }
 
     #[test]
+    fn alternative_names_of_a_link_are_listed_with_its_name() {
+        let mut list = Vec::new();
+        push(&mut list, ALT_IFNAME, b"enp59s0f0np0\0");
+        push(&mut list, ALT_IFNAME, &[0xff, 0]);
+        push(&mut list, ALT_IFNAME, b"a long name of the port\0");
+        let mut link = vec![0; LINK_HEADER];
+        push(&mut link, IFNAME, b"eth0\0");
+        assert_eq!(altnames_of(&link), []);
+        // `NLA_F_NESTED`.
+        push(&mut link, PROP_LIST | 0x8000, &list);
+        let expected = ["enp59s0f0np0", "a long name of the port"];
+        let expected = expected.map(|name| ("eth0".to_owned(), name.to_owned()));
+        assert_eq!(altnames_of(&link), expected);
+    }
+
+    #[test]
     fn real_kernel_answers() {
+        altnames().unwrap();
         let loopback = if_indextoname(1).unwrap();
         assert_eq!(link_named(loopback.to_str().unwrap()).unwrap(), Some(1));
         assert_eq!(link_named("no such link").unwrap(), None);
@@ -184,6 +233,7 @@ mod tests {
         fn any_route_is_read_without_panic(bytes: Vec<u8>) {
             let _ = of_default_route(&bytes);
             let _ = parent_and_child(&bytes, "macvlan");
+            let _ = altnames_of(&bytes);
         }
     }
 }
