@@ -3,7 +3,7 @@
 /// Length of an alternative name with its zero (`ALTIFNAMSIZ`, `include/uapi/linux/if.h`).
 const ALTIFNAMSIZ: usize = 128;
 /// PCI drivers with names that are mistaken for them: the kernel module, or a related driver.
-const DRIVERS: [(&str, &[&str]); 14] = [
+const DRIVERS: [(&str, &[&str]); 15] = [
     ("vfio-pci", &["vfio"]),
     ("uio_pci_generic", &["uio"]),
     ("igb_uio", &[]),
@@ -15,7 +15,8 @@ const DRIVERS: [(&str, &[&str]); 14] = [
     ("ixgbevf", &[]),
     ("bnxt_en", &["bnxt", "bnxt_re"]),
     ("cxgb4vf", &[]),
-    ("nfp", &["nfp_netvf"]),
+    ("nfp", &[]),
+    ("nfp_netvf", &[]),
     ("hns3", &["hns3vf", "hclgevf"]),
     ("mlx5_vfio_pci", &["mlx5-vfio"]),
 ];
@@ -155,6 +156,7 @@ mod tests {
             "mlx5_core",
             "mlx5_vfio_pci",
             "igbvf",
+            "nfp_netvf",
             "my_driver",
             "ice",
         ] {
