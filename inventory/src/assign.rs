@@ -168,7 +168,6 @@ impl Plan<'_> {
         mut device: PoolDevice,
         node_use: Option<NodeUse>,
     ) -> Result<(), LeftOut> {
-        let as_vf = candidate.as_if_a_vf();
         let mut is_wanted_for_vfs = false;
         let drafts = self.drafts.iter_mut();
         for draft in drafts.filter(|draft| candidate.is_for(draft.resource)) {
@@ -184,8 +183,7 @@ impl Plan<'_> {
                 draft.devices.push(device);
                 return Ok(());
             }
-            is_wanted_for_vfs |=
-                candidate.can_have_vfs && draft.selector_for(&as_vf, false).is_some();
+            is_wanted_for_vfs |= candidate.can_have_vfs && draft.names_pf(candidate);
         }
         Err(match node_use {
             Some(node_use) => LeftOut::Uplink(node_use),
@@ -215,6 +213,18 @@ impl<'a> Draft<'a> {
         let holds = |condition: &Condition<'_>| condition.matches(candidate);
         let found = selectors.find(|(_, conditions)| conditions.iter().all(holds));
         found.map(|(selector, _)| *selector)
+    }
+
+    /// Whether a selector names this PF, to select VFs.
+    fn names_pf(&self, candidate: &Candidate<'_>) -> bool {
+        let mut selectors = self.selectors.iter();
+        selectors.any(|(_, conditions)| {
+            let named = conditions.iter();
+            let mut named = named
+                .filter_map(|condition| condition.names_pf(candidate))
+                .peekable();
+            named.peek().is_some() && named.all(|is_named| is_named)
+        })
     }
 
     fn into_pool(mut self) -> Pool {

@@ -2,7 +2,7 @@
 
 use sriov_config::resource_list::{DeviceType, Resource};
 use sriov_host::VfIndex;
-use sriov_host::snapshot::{HostSnapshot, LinkType, PciFunction, SriovRole, Subfunction};
+use sriov_host::snapshot::{HostSnapshot, LinkType, Netdev, PciFunction, SriovRole, Subfunction};
 
 /// A device as selectors see it.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,8 @@ impl<'a> Candidate<'a> {
             link_type: own
                 .map(|netdev| netdev.link_type)
                 .or_else(|| snapshot.link_type(pf)),
-            has_rdma: !subfunction.rdma.is_empty(),
+            has_rdma: !subfunction.rdma.is_empty()
+                || is_subfunction_rdma_in_pod(snapshot, subfunction),
             ddp_profile: ddp_profile(snapshot, pf),
             aux_type: Some("sf"),
         })
@@ -60,14 +61,6 @@ impl<'a> Candidate<'a> {
     /// Base class and subclass, for instance `0b40`.
     pub fn class(&self) -> String {
         format!("{:04x}", self.hardware.class.0 >> 8)
-    }
-
-    /// The same device as if it were not a PF: shows which resources wait for its VFs.
-    pub(crate) fn as_if_a_vf(self) -> Self {
-        Self {
-            can_have_vfs: false,
-            ..self
-        }
     }
 
     /// Whether it is the kind of device that the resource is for.
@@ -114,16 +107,52 @@ fn ddp_profile<'a>(snapshot: &'a HostSnapshot, function: &PciFunction) -> Option
 
 /// Whether a function has RDMA, also while its RDMA device is in a pod, as in the kernel's exclusive mode (rdma-system(8)): then the node shows
 /// neither that device nor the network device.
-///
-/// Without an earlier scan, a VF in a pod is taken to have what its PF has, if both have one driver.
 fn has_rdma(snapshot: &HostSnapshot, function: &PciFunction) -> bool {
-    if !function.rdma.is_empty() {
-        return true;
+    let before = function.before_pod.map(|then| then.has_rdma);
+    !function.rdma.is_empty() || before.unwrap_or_else(|| is_rdma_in_pod(snapshot, function))
+}
+
+/// The same by what other VFs of the PF have; if the node shows none, the VF is like its PF if both have one driver.
+fn is_rdma_in_pod(snapshot: &HostSnapshot, function: &PciFunction) -> bool {
+    let Some(pf) = snapshot.pf_of(function) else {
+        return false;
+    };
+    let SriovRole::Pf { vfs, .. } = &pf.role else {
+        return false;
+    };
+    // Cheap conditions first: there may be thousands of VFs, and most are in pods or on vfio.
+    let can_have = !pf.rdma.is_empty() || function.driver == pf.driver;
+    if !can_have || !is_hidden(&function.netdevs, function.driver.as_deref()) {
+        return false;
     }
-    if let Some(then) = function.before_pod {
-        return then.has_rdma;
+    let vfs = vfs.values().filter_map(|vf| snapshot.function(*vf));
+    let like = vfs.filter(|vf| vf.driver == function.driver);
+    let shown = shows_rdma(like.map(|vf| (vf.netdevs.as_slice(), vf.rdma.as_slice())));
+    shown.unwrap_or_else(|| function.driver == pf.driver && !pf.rdma.is_empty())
+}
+
+/// The same for a subfunction.
+fn is_subfunction_rdma_in_pod(snapshot: &HostSnapshot, subfunction: &Subfunction) -> bool {
+    if !is_hidden(&subfunction.netdevs, subfunction.driver.as_deref()) {
+        return false;
     }
-    snapshot.pf_of(function).is_some_and(|pf| {
-        function.netdevs.is_empty() && function.driver == pf.driver && !pf.rdma.is_empty()
-    })
+    let all = snapshot.subfunctions.values();
+    let like = all.filter(|it| it.pf == subfunction.pf && it.driver == subfunction.driver);
+    let shown = shows_rdma(like.map(|it| (it.netdevs.as_slice(), it.rdma.as_slice())));
+    let pf_has_rdma = |pf: &PciFunction| !pf.rdma.is_empty();
+    shown.unwrap_or_else(|| snapshot.function(subfunction.pf).is_some_and(pf_has_rdma))
+}
+
+/// Whether the node shows no network device of a device that has a driver for one.
+fn is_hidden(netdevs: &[Netdev], driver: Option<&str>) -> bool {
+    let is_userspace = |driver: &str| driver.contains("vfio") || driver.contains("uio");
+    netdevs.is_empty() && driver.is_some_and(|driver| !is_userspace(driver))
+}
+
+/// Whether some device has RDMA, among those whose network device the node shows; absent if it shows none.
+fn shows_rdma<'a>(devices: impl Iterator<Item = (&'a [Netdev], &'a [String])>) -> Option<bool> {
+    let shown = devices.filter(|(netdevs, _)| !netdevs.is_empty());
+    let mut shown = shown.map(|(_, rdma)| !rdma.is_empty());
+    let first = shown.next()?;
+    Some(first || shown.any(|has_rdma| has_rdma))
 }

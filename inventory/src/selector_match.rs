@@ -147,6 +147,25 @@ impl Condition<'_> {
             Self::Vdpa(kind) => has_vdpa(hardware, *kind),
         }
     }
+
+    /// Whether it names this PF, whatever the VFs; absent for conditions that name no PF.
+    pub(crate) fn names_pf(&self, device: &Candidate<'_>) -> Option<bool> {
+        match self {
+            Self::PfNames(pfs) => Some(pfs.iter().any(|wanted| has_name(device.pf, &wanted.pf))),
+            Self::RootDevices(pfs) => Some(pfs.iter().any(|wanted| wanted.pf == device.pf.address)),
+            Self::Vendors(_)
+            | Self::Devices(_)
+            | Self::Drivers(_)
+            | Self::PciAddresses(_)
+            | Self::AcpiIndexes(_)
+            | Self::LinkTypes(_)
+            | Self::DdpProfiles(_)
+            | Self::Pkeys(_)
+            | Self::AuxTypes(_)
+            | Self::Rdma
+            | Self::Vdpa(_) => None,
+        }
+    }
 }
 
 /// The values, separated by commas.

@@ -151,12 +151,23 @@ fn pf_without_vfs_is_not_offered_in_their_place() {
         (
             r#"{"rootDevices": ["0000:01:00.0", "0000:02:00.0#0-3"]}"#,
             &without,
-            &unmatched,
+            &without,
         ),
         (
             r#"[{"pfNames": ["pf1#0-3"]}, {"drivers": ["igb"], "pfNames": ["pf2"]}]"#,
+            &without,
+            &without,
+        ),
+        // The VFs will have another id and driver.
+        (
+            r#"{"devices": ["10ca"], "drivers": ["vfio-pci"], "pfNames": ["pf2"]}"#,
             &unmatched,
             &without,
+        ),
+        (
+            r#"{"pfNames": ["pf1"], "rootDevices": ["0000:02:00.0"]}"#,
+            &unmatched,
+            &unmatched,
         ),
         // As the Go plugin offers it.
         (r#"{"pciAddresses": ["0000:01:00.0"]}"#, &None, &unmatched),
