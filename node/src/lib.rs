@@ -14,6 +14,7 @@ pub mod heartbeat;
 pub mod holders;
 pub mod http;
 pub mod kubelet;
+pub mod machine;
 pub mod metrics;
 pub mod proto;
 pub mod watch_dir;

@@ -29,6 +29,9 @@ usage: sriov-device-plugin [FLAGS]
        sriov-device-plugin [FLAGS] check-config FILE [--explain]   list all mistakes of a resource list; with --explain its pools on this node
        sriov-device-plugin [FLAGS] inventory [--json]              list the devices: role, driver, pool, health, holder
        sriov-device-plugin [FLAGS] explain DEVICE|RESOURCE         show why a device is in a pool or in none
+       sriov-device-plugin [FLAGS] capture [--keep-names]          print this machine as a machine file, without its addresses and chosen names
+
+check-config, inventory and explain take --machine FILE, and then use that machine file instead of this machine.
 
   --config-file FILE        resource list (default /etc/pcidp/config.json)
   --resource-prefix PREFIX  prefix of resources that name none (default intel.com)
@@ -76,8 +79,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         match flag.as_str() {
             "help" => return Ok(Invocation::Print(HELP.to_owned())),
             "version" => return Ok(Invocation::Print(VERSION.to_owned())),
-            "json" if line.command == Some(Name::Inventory) => line.is_json = true,
-            "explain" if line.command == Some(Name::CheckConfig) => line.is_explained = true,
+            "json" if line.command == Some(Name::Inventory) => line.flags.push("json"),
+            "explain" if line.command == Some(Name::CheckConfig) => line.flags.push("explain"),
+            "keep-names" if line.command == Some(Name::Capture) => line.flags.push("keep-names"),
+            "machine" if line.command.is_some_and(Name::has_machine) => {
+                line.machine = Some(parser.value()?.into());
+            }
             flag if line.set(flag, &mut parser)? || skip(flag, &mut parser)? => {}
             flag => return Err(Long(flag).unexpected().into()),
         }
@@ -91,6 +98,7 @@ enum Name {
     CheckConfig,
     Inventory,
     Explain,
+    Capture,
 }
 
 impl Name {
@@ -99,6 +107,7 @@ impl Name {
             "check-config" => Some(Self::CheckConfig),
             "inventory" => Some(Self::Inventory),
             "explain" => Some(Self::Explain),
+            "capture" => Some(Self::Capture),
             _ => None,
         }
     }
@@ -106,7 +115,15 @@ impl Name {
     fn has_operand(self) -> bool {
         match self {
             Self::CheckConfig | Self::Explain => true,
-            Self::Inventory => false,
+            Self::Inventory | Self::Capture => false,
+        }
+    }
+
+    /// Whether it can use a machine file.
+    fn has_machine(self) -> bool {
+        match self {
+            Self::CheckConfig | Self::Explain | Self::Inventory => true,
+            Self::Capture => false,
         }
     }
 }
@@ -117,9 +134,11 @@ struct Line {
     settings: Settings,
     use_cdi: bool,
     cdi_dir: Option<PathBuf>,
-    is_json: bool,
-    is_explained: bool,
     command: Option<Name>,
+    /// The flags of the subcommand that have no value.
+    flags: Vec<&'static str>,
+    /// The machine file.
+    machine: Option<PathBuf>,
     /// Subject of the subcommand.
     operand: Option<String>,
 }
@@ -176,16 +195,25 @@ impl Line {
             let given = self.operand.clone();
             given.ok_or(ArgsError::Operand { command, operand })
         };
+        let has = |flag| self.flags.contains(&flag);
+        let machine = self.machine.clone();
         let command = match name {
             Name::CheckConfig => Command::CheckConfig {
                 file: needed("check-config", "a file, or - for standard input")?.into(),
-                is_explained: self.is_explained,
+                // The pools are all that a machine adds.
+                is_explained: has("explain") || machine.is_some(),
+                machine,
             },
             Name::Inventory => Command::Inventory {
-                is_json: self.is_json,
+                is_json: has("json"),
+                machine,
             },
             Name::Explain => Command::Explain {
                 subject: needed("explain", "a device or a resource")?,
+                machine,
+            },
+            Name::Capture => Command::Capture {
+                keep_names: has("keep-names"),
             },
         };
         Ok(Invocation::Subcommand(self.settings, command))
@@ -290,8 +318,17 @@ mod tests {
         };
         assert_eq!(settings.resource_prefix, "x.y");
         assert_eq!(settings.host, HostRoot::new("/r"));
-        let (file, is_explained) = ("f.json".into(), true);
-        assert_eq!(command, Command::CheckConfig { file, is_explained });
+        let check = |machine: Option<&str>| Command::CheckConfig {
+            file: "f.json".into(),
+            is_explained: true,
+            machine: machine.map(PathBuf::from),
+        };
+        assert_eq!(command, check(None));
+        let replay = read("check-config f.json --machine m.yaml").unwrap();
+        assert_eq!(
+            replay,
+            Invocation::Subcommand(Settings::default(), check(Some("m.yaml")))
+        );
     }
 
     #[test]
@@ -305,6 +342,10 @@ mod tests {
             ("--use-cdi=maybe", "`maybe`"),
             ("--exporter-metrics=maybe", "`maybe`"),
             ("word", "word"),
+            ("--machine m", "machine"),
+            ("capture --machine m", "machine"),
+            ("capture x", "x"),
+            ("inventory --keep-names", "keep-names"),
         ] {
             assert!(read(line).unwrap_err().to_string().contains(word), "{line}");
         }

@@ -1,4 +1,4 @@
-//! The subcommands that show something and change nothing: `check-config`, `inventory`, `explain`.
+//! The subcommands that show something and change nothing: `check-config`, `inventory`, `explain`, `capture`.
 //!
 //! This file reads the files and queries the kubelet once; the modules below make the texts, from data.
 
@@ -6,6 +6,7 @@ mod check_config;
 mod device;
 mod explain;
 mod inventory;
+mod machine;
 mod table;
 
 use std::fs;
@@ -14,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sriov_config::ResourceList;
-use sriov_host::chain;
 use sriov_host::snapshot::HostSnapshot;
 use sriov_host::sysfs::ScanError;
+use sriov_host::{HostRoot, chain};
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::{Pool, Pools};
@@ -24,7 +25,9 @@ use sriov_node::counts::Shared;
 use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::discover::scan::scan;
 use sriov_node::holders::{journal, pod_resources};
+use sriov_node::machine::{CaptureError, ConstructError, MachineError};
 
+use self::machine::Place;
 pub(crate) use self::table::Paint;
 use super::command::Command;
 use crate::settings::Settings;
@@ -56,6 +59,18 @@ pub(crate) enum SubcommandError {
     /// The devices could not be found.
     #[error("cannot find the devices")]
     Scan(#[source] ScanError),
+    /// The machine file could not be read.
+    #[error("cannot read the machine file `{}`", path.display())]
+    ReadMachine { path: PathBuf, source: io::Error },
+    /// The machine file is wrong.
+    #[error("cannot use the machine file `{}`", path.display())]
+    WrongMachine { path: PathBuf, source: MachineError },
+    /// The machine of the file could not be constructed.
+    #[error("cannot construct the machine of the file")]
+    Construct(#[source] ConstructError),
+    /// This machine could not be captured.
+    #[error("cannot capture this machine")]
+    Capture(#[source] CaptureError),
     /// The answer could not be written.
     #[error("cannot write the answer")]
     Write(#[source] io::Error),
@@ -81,11 +96,16 @@ pub(crate) async fn run(
     notes: &mut dyn Write,
 ) -> Result<Verdict, SubcommandError> {
     let (text, verdict) = match command {
-        Command::CheckConfig { file, is_explained } => {
+        Command::CheckConfig {
+            file,
+            is_explained,
+            machine,
+        } => {
             let parsed = ResourceList::parse(&read_config(file)?, &settings.resource_prefix);
             let (mut text, verdict) = check_config::report(&file.display(), &parsed, paint);
             if let (true, Ok(list)) = (is_explained, parsed) {
-                let node = NodeView::look(settings, list, Owners::default())?;
+                let place = Place::of(settings, machine.as_deref())?;
+                let node = NodeView::look(place.host(), list, Owners::default())?;
                 text += "\n";
                 for pool in &node.pools.pools {
                     text += &explain::pool(&node, pool, paint);
@@ -93,10 +113,8 @@ pub(crate) async fn run(
             }
             (text, verdict)
         }
-        Command::Inventory { is_json } => {
-            let list = known_config(settings, notes)?;
-            let owners = owners(settings, notes).await?;
-            let node = NodeView::look(settings, list, owners)?;
+        Command::Inventory { is_json, machine } => {
+            let node = NodeView::of(settings, machine.as_deref(), notes).await?;
             let rows = inventory::rows(&node);
             let text = if *is_json {
                 inventory::json(&node, &rows)
@@ -105,11 +123,13 @@ pub(crate) async fn run(
             };
             (text, Verdict::Good)
         }
-        Command::Explain { subject } => {
-            let list = known_config(settings, notes)?;
-            let owners = owners(settings, notes).await?;
-            let node = NodeView::look(settings, list, owners)?;
+        Command::Explain { subject, machine } => {
+            let node = NodeView::of(settings, machine.as_deref(), notes).await?;
             explain::subject(&node, subject, paint)
+        }
+        Command::Capture { keep_names } => {
+            let text = machine::captured(&settings.host, *keep_names, notes)?;
+            (text, Verdict::Good)
         }
     };
     match out.write_all(text.as_bytes()) {
@@ -120,14 +140,25 @@ pub(crate) async fn run(
 }
 
 impl NodeView {
-    /// Looks at the machine once, through the same pipeline as the daemon.
-    fn look(
+    /// Looks at this machine or at that of a machine file, which has no holders.
+    async fn of(
         settings: &Settings,
-        list: ResourceList,
-        owners: Owners,
+        machine: Option<&Path>,
+        notes: &mut dyn Write,
     ) -> Result<Self, SubcommandError> {
-        let scanned = scan(&settings.host, &Shared::default()).map_err(SubcommandError::Scan)?;
-        let mut pipeline = Pipeline::single(&settings.host, &list, scanned);
+        let list = known_config(settings, notes)?;
+        let place = Place::of(settings, machine)?;
+        let owners = match place {
+            Place::Here(_) => owners(settings, notes).await?,
+            Place::File(_) => Owners::default(),
+        };
+        Self::look(place.host(), list, owners)
+    }
+
+    /// Looks at the machine once, through the same pipeline as the daemon.
+    fn look(host: &HostRoot, list: ResourceList, owners: Owners) -> Result<Self, SubcommandError> {
+        let scanned = scan(host, &Shared::default()).map_err(SubcommandError::Scan)?;
+        let mut pipeline = Pipeline::single(host, &list, scanned);
         let (pools, _) = pipeline.pools(&owners);
         Ok(Self {
             list,

@@ -1,31 +1,53 @@
 //! Adds what sysfs does not show: queries netlink for alternative names of PFs and devlink for DDP profiles, if a selector needs them.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use sriov_config::ResourceList;
 use sriov_config::resource_list::NetSelector;
 use sriov_host::snapshot::{HostSnapshot, PciFunction, SriovRole};
 use sriov_host::{HostRoot, PciAddress, query};
 
-/// Adds the facts that selectors of the configuration need; a captured tree has no kernel to query.
+use super::recorded;
+
+/// Adds the facts that selectors of the configuration need; a constructed machine has no kernel to query, and may have its answers as files.
 pub(super) fn enrich(host: &HostRoot, snapshot: &mut HostSnapshot, config: &ResourceList) {
-    if !host.is_machine() {
-        return;
-    }
     for name in unknown_names(snapshot, config) {
-        match query::link_named(&name) {
-            Ok(Some(index)) => add_altname(snapshot, index, &name),
+        match link_named(host, &name) {
+            Ok(Some(link)) => add_altname(snapshot, &link, &name),
             Ok(None) => {}
             Err(error) => tracing::debug!("cannot query which link has the name `{name}`: {error}"),
         }
     }
     for device in with_profiles(snapshot, config) {
-        match query::ddp_profile(device) {
+        match ddp_profile(host, device) {
             Ok(profile) => snapshot
                 .ddp_profiles
                 .extend(profile.map(|profile| (device, profile))),
             Err(error) => tracing::debug!("cannot query the DDP profile of {device}: {error}"),
         }
+    }
+}
+
+/// A network device, as the kernel or a file identifies it.
+enum Link {
+    Index(u32),
+    Name(String),
+}
+
+fn link_named(host: &HostRoot, name: &str) -> io::Result<Option<Link>> {
+    if host.is_machine() {
+        Ok(query::link_named(name)?.map(Link::Index))
+    } else {
+        Ok(recorded::link_named(host, name).map(Link::Name))
+    }
+}
+
+fn ddp_profile(host: &HostRoot, device: PciAddress) -> io::Result<Option<String>> {
+    if host.is_machine() {
+        query::ddp_profile(device)
+    } else {
+        Ok(recorded::ddp_profile(host, device))
     }
 }
 
@@ -50,10 +72,13 @@ fn has_netdev(snapshot: &HostSnapshot, name: &str) -> bool {
     netdevs.any(|netdev| netdev.name.as_str().eq_ignore_ascii_case(name))
 }
 
-fn add_altname(snapshot: &mut HostSnapshot, index: u32, name: &str) {
+fn add_altname(snapshot: &mut HostSnapshot, link: &Link, name: &str) {
     let functions = snapshot.functions.values_mut();
     let mut netdevs = functions.flat_map(|PciFunction { netdevs, .. }| netdevs);
-    let found = netdevs.find(|netdev| netdev.ifindex == index);
+    let found = netdevs.find(|netdev| match link {
+        Link::Index(index) => netdev.ifindex == *index,
+        Link::Name(name) => netdev.name.as_str() == name,
+    });
     // A PF that was kept from the previous snapshot may have it already.
     if let Some(netdev) = found.filter(|netdev| !netdev.altnames.iter().any(|known| known == name))
     {
@@ -121,7 +146,7 @@ mod tests {
             BTreeSet::from(["enp1s0np0".to_owned()])
         );
         for _ in 0..2 {
-            add_altname(&mut snapshot, 1, "enp1s0np0");
+            add_altname(&mut snapshot, &Link::Index(1), "enp1s0np0");
         }
         let functions = snapshot.functions.values();
         let netdevs = functions.flat_map(|function| &function.netdevs);

@@ -47,12 +47,14 @@ fn node_uses(
     uses
 }
 
-fn default_routes(host: &HostRoot) -> BTreeSet<String> {
+/// Names of the network devices with a default route of any table and family.
+pub(crate) fn default_routes(host: &HostRoot) -> BTreeSet<String> {
     query(host, "routes", query::default_route_links)
         .unwrap_or_else(|| proc_net::default_routes(host))
 }
 
-fn addresses(host: &HostRoot) -> BTreeSet<String> {
+/// Names of the network devices with an address that is valid beyond its link.
+pub(crate) fn addresses(host: &HostRoot) -> BTreeSet<String> {
     query(host, "addresses", query::global_address_links)
         .unwrap_or_else(|| proc_net::addresses(host))
 }
