@@ -8,6 +8,8 @@ use sriov_host::{HostRoot, PciAddress};
 pub(crate) const ALTNAMES: &str = "kernel/altnames";
 /// Lines with the address of a function and the DDP profile that it runs.
 pub(crate) const DDP_PROFILES: &str = "kernel/ddp_profiles";
+/// Lines with the parent of a macvlan or ipvlan device, and that device.
+pub(crate) const SHARED_PARENTS: &str = "kernel/shared_parents";
 
 /// The name of the network device that has an alternative name.
 pub(super) fn link_named(host: &HostRoot, altname: &str) -> Option<String> {

@@ -10,12 +10,18 @@ use sriov_host::snapshot::{HostSnapshot, Netdev};
 use sriov_host::{HostRoot, query, sysfs};
 use sriov_inventory::node_use::{NodeUse, NodeUses, Purpose};
 
-use super::proc_net;
+use super::{proc_net, recorded};
 
 /// Network devices that carry a default route or an address of the node, or are a port of another device, through any stack of devices.
 pub(super) fn uplinks(host: &HostRoot, snapshot: &HostSnapshot) -> NodeUses {
+    node_uses(host, snapshot, shared_parents(host))
+}
+
+/// The parents of macvlan and ipvlan devices, each with one such device.
+pub(crate) fn shared_parents(host: &HostRoot) -> BTreeMap<String, String> {
     let parents = query(host, "links", query::shared_parents);
-    node_uses(host, snapshot, parents.unwrap_or_default())
+    let recorded = || recorded::pairs(host, recorded::SHARED_PARENTS);
+    parents.unwrap_or_else(|| recorded().into_iter().collect())
 }
 
 /// `parents` are those of macvlan and ipvlan devices, each with one such device: sysfs does not show the kind.

@@ -91,6 +91,7 @@ impl Replacing {
             phys_switch_id: link.phys_switch_id.as_ref().map(|id| self.id(id)),
             altnames: link.altnames.iter().map(|name| self.name(name)).collect(),
             master: link.master.as_ref().map(|name| self.name(name)),
+            shared_by: link.shared_by.as_ref().map(|name| self.name(name)),
             upper: link.upper.iter().map(|name| self.name(name)).collect(),
             ..link.clone()
         }

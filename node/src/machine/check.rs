@@ -163,6 +163,7 @@ fn check_links(found: &mut Found, machine: &Machine, place: &str, links: &BTreeM
         for (key, others) in [
             ("master", link.master.iter().collect::<Vec<_>>()),
             ("upper", link.upper.iter().collect()),
+            ("shared_by", link.shared_by.iter().collect()),
         ] {
             for other in others {
                 if !machine.links().any(|(name, _)| name == other) {

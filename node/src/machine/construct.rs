@@ -95,7 +95,10 @@ impl Machine {
             let altnames = link.altnames.iter();
             altnames.map(move |altname| (name, altname))
         });
-        tree.pairs(recorded::ALTNAMES, altnames)
+        tree.pairs(recorded::ALTNAMES, altnames)?;
+        let parents = self.links();
+        let parents = parents.filter_map(|(name, link)| Some((name, link.shared_by.as_ref()?)));
+        tree.pairs(recorded::SHARED_PARENTS, parents)
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Function {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) iommu_group: Option<u32>,
     /// Whether the group is one that vfio made without an IOMMU.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) noiommu: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) acpi_index: Option<String>,
@@ -129,12 +129,12 @@ pub(super) struct Link {
     /// `infiniband` or the number in sysfs; absent for Ethernet.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<String>,
-    #[serde(skip_serializing_if = "State::is_up")]
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) state: State,
     /// Hardware address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) address: Option<String>,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) dev_port: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) phys_switch_id: Option<String>,
@@ -148,14 +148,17 @@ pub(super) struct Link {
     /// Devices on top of it that are not its master, for instance VLANs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) upper: Vec<String>,
+    /// A macvlan or ipvlan device on top of it, which shares its traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shared_by: Option<String>,
     /// The driver of a device outside of the PCI bus, for instance `hv_netvsc`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) driver: Option<String>,
     /// Whether it carries a default route, of any table and family.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) default_route: bool,
     /// Whether it has an address that is valid beyond its link.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) node_address: bool,
 }
 
@@ -253,20 +256,8 @@ impl Machine {
     }
 }
 
-impl State {
-    fn is_up(&self) -> bool {
-        *self == Self::Up
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_zero(value: &u32) -> bool {
-    *value == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Reads a map and refuses a key that occurs twice, which would hide a device.

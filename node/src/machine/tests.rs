@@ -104,7 +104,7 @@ functions:
     let Err(MachineError::Values(mistakes)) = Machine::parse(text) else {
         panic!("accepted");
     };
-    let expected = expect_test::expect![[r#"
+    let expected = expect_test::expect![[r"
         functions: `0000:3B:00.0` has another spelling than the kernel's `0000:3b:00.0`
         functions.0000:3B:00.0.id: `15B3:101d` is not a vendor and device id: expected `vvvv:dddd` in lower-case hexadecimal
         functions.0000:3b:00.2.class: `02` is not a class: expected four or six hexadecimal digits
@@ -122,7 +122,7 @@ functions:
         functions: `3b:00.0` is not a PCI address: expected `dddd:bb:dd.f` in hexadecimal, device at most 1f, function at most 7
         functions.3b:00.0.id: `15b3` is not a vendor and device id: expected `vvvv:dddd` in lower-case hexadecimal
         net.eth0: two network devices of this file have this name
-    "#]];
+    "]];
     expected.assert_eq(&(mistakes.0.join("\n") + "\n"));
 }
 
@@ -158,7 +158,7 @@ fn chosen_words_and_addresses_are_replaced_everywhere() {
     for word in ["acme", "storage", "2b:2d", "42a12b", "910003"] {
         assert!(!text.contains(word), "{word}: {text}");
     }
-    let expected = expect_test::expect![[r#"
+    let expected = expect_test::expect![[r"
         kernel: 6.8.0
         functions:
           0000:3b:00.0:
@@ -209,7 +209,7 @@ fn chosen_words_and_addresses_are_replaced_everywhere() {
             address: 00:00:00:00:00:00
             node_address: true
           wa0v0.7: {}
-    "#]];
+    "]];
     expected.assert_eq(&text);
     // It is a valid machine, and the relations are the same.
     assert_eq!(captured(&anonymous.machine), anonymous.machine);

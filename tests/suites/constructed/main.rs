@@ -16,6 +16,7 @@ mod corpus;
 mod device_plugin;
 mod health;
 mod http;
+mod machines;
 mod metrics;
 mod reconnects;
 mod slices;

@@ -100,6 +100,39 @@ fn inventory_matches_sysfs() {
 }
 
 #[test]
+fn captured_node_replays_to_the_same_inventory() {
+    let (first, _second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 1).unwrap());
+    let dir = configured();
+    let file = dir.path().join("node.yaml");
+    let devices = |words: &[&str]| {
+        let (code, text) = tell(dir.path(), &[&["inventory", "--json"], words].concat());
+        assert_eq!(code, Some(0));
+        let document: Value = serde_json::from_str(&text).unwrap();
+        document["devices"].clone()
+    };
+    let capture = |words: &[&str]| {
+        let (code, text) = tell(dir.path(), &[&["capture"], words].concat());
+        assert_eq!(code, Some(0));
+        fs::write(&file, &text).unwrap();
+        text
+    };
+    let replay = ["--machine", file.to_str().unwrap()];
+    capture(&["--keep-names"]);
+    assert_eq!(devices(&replay), devices(&[]));
+    // The anonymous file has the same devices.
+    let anonymous = capture(&[]);
+    let mac = fs::read_to_string(format!("/sys/class/net/{}/address", first.netdev)).unwrap();
+    assert!(!anonymous.contains(mac.trim()), "{anonymous}");
+    assert!(anonymous.contains("sriov_totalvfs: 7"), "{anonymous}");
+    let (replayed, live) = (devices(&replay), devices(&[]));
+    let ids = |devices: &Value| -> Vec<Value> {
+        let devices = devices.as_array().unwrap().iter();
+        devices.map(|device| device["id"].clone()).collect()
+    };
+    assert_eq!(ids(&replayed), ids(&live));
+}
+
+#[test]
 fn explain_names_the_failed_condition() {
     let (first, second) = (Pf::with_vfs(0, 3).unwrap(), Pf::with_vfs(1, 1).unwrap());
     let dir = configured();

@@ -126,7 +126,8 @@ fn named_commands_exist() {
         }
         for rest in between(&text, "sriov-device-plugin ", "\n") {
             let word = first(rest);
-            let is_command = ["check-config", "inventory", "explain"].contains(&word.as_str());
+            let is_command =
+                ["check-config", "inventory", "explain", "capture"].contains(&word.as_str());
             let is_flag = word.starts_with("--");
             if is_command || is_flag {
                 assert!(help.contains(&word), "{}: {word}", page.display());

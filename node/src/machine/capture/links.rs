@@ -7,7 +7,7 @@ use sriov_host::{HostRoot, query};
 
 use super::{link, names, text};
 use crate::discover::recorded;
-use crate::discover::uplinks::{addresses, default_routes};
+use crate::discover::uplinks::{addresses, default_routes, shared_parents};
 use crate::machine::file::{Link, State};
 use crate::machine::names::LINK_TYPES;
 
@@ -16,6 +16,8 @@ pub(super) struct Links<'a> {
     host: &'a HostRoot,
     default_routes: BTreeSet<String>,
     addresses: BTreeSet<String>,
+    /// Parents of macvlan and ipvlan devices, each with one such device.
+    parents: BTreeMap<String, String>,
     /// Alternative names by the device's name.
     altnames: BTreeMap<String, Vec<String>>,
     captured: BTreeSet<String>,
@@ -38,6 +40,7 @@ impl<'a> Links<'a> {
             host,
             default_routes: default_routes(host),
             addresses: addresses(host),
+            parents: shared_parents(host),
             altnames: by_name,
             captured: BTreeSet::new(),
             uppers: BTreeSet::new(),
@@ -89,6 +92,7 @@ impl<'a> Links<'a> {
         self.uppers.extend(upper.iter().chain(&master).cloned());
         self.captured.insert(name.to_owned());
         let altnames = self.altnames.get(name).cloned();
+        let child = self.parents.get(name);
         let dev_port = text(&dir.join("dev_port"));
         Some(Link {
             kind: (kind != "ether").then_some(kind),
@@ -99,6 +103,7 @@ impl<'a> Links<'a> {
             phys_port_name: text(&dir.join("phys_port_name")),
             altnames: altnames.unwrap_or_default(),
             master,
+            shared_by: child.filter(|child| upper.contains(child)).cloned(),
             upper,
             driver: None,
             default_route: self.default_routes.contains(name),

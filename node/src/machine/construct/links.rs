@@ -116,18 +116,19 @@ impl<'a> Links<'a> {
 
     /// Writes default routes and addresses of IPv4 as `/proc/net/route` shows them; the addresses are of RFC 5737.
     pub(super) fn routes(&self) -> Result<(), ConstructError> {
-        let mut text =
-            "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT"
-                .to_owned();
+        let head =
+            "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT";
+        let mut lines = vec![head.to_owned()];
         for (name, link) in self.machine.links() {
+            let route = |fields: &str| format!("{name}\t{fields}\t0\t0\t0");
             if link.default_route {
-                text += &format!("\n{name}\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0");
+                lines.push(route("00000000\t010200C0\t0003\t0\t0\t0\t00000000"));
             }
             if link.node_address {
-                text += &format!("\n{name}\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0");
+                lines.push(route("000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF"));
             }
         }
-        self.tree.text("proc/net/route".into(), text)
+        self.tree.text("proc/net/route".into(), lines.join("\n"))
     }
 }
 
