@@ -108,6 +108,8 @@ pub const KUSTOMIZE_DRA: Golden = Golden {
     namespace: "kube-system",
     values: None,
 };
+/// The chart with the DRA driver, not in [`GOLDEN`] for the same reason.
+pub const HELM_DRA: Golden = chart("helm-dra.yaml", "network", "ci/dra-values.yaml");
 /// The chart with nothing but the name of an image.
 pub const DEFAULT: Golden = chart("helm-default.yaml", "kube-system", MINIMAL);
 /// The chart with other values than the defaults.

@@ -13,8 +13,8 @@ use super::tools::{required_values, said};
 use crate::cache::Cache;
 use crate::checkout::{cargo, workspace};
 use crate::manifests::{
-    BASE, CHART, DRA_COMPONENT, GOLDEN, Golden, KUSTOMIZE_DRA, chart_digest, documents, files,
-    values::with_table,
+    BASE, CHART, DRA_COMPONENT, GOLDEN, Golden, HELM_DRA, KUSTOMIZE_DRA, chart_digest, documents,
+    files, values::with_table,
 };
 use crate::{debian, go, progress};
 
@@ -45,8 +45,11 @@ pub fn run(is_written: bool) -> Result<bool> {
         is_good &= is_current(&golden.path(), is_written, &text)?;
     }
     let component = said(Command::new(&kubectl).args(["kustomize", DRA_COMPONENT]))?;
-    all.push((KUSTOMIZE_DRA.name.to_owned(), documents(&component)?));
-    is_good &= is_current(&KUSTOMIZE_DRA.path(), is_written, &component)?;
+    let chart = render(&HELM_DRA, &kubectl, &helm)?;
+    for (golden, text) in [(KUSTOMIZE_DRA, component), (HELM_DRA, chart)] {
+        all.push((golden.name.to_owned(), documents(&text)?));
+        is_good &= is_current(&golden.path(), is_written, &text)?;
+    }
     for (name, values) in platforms()? {
         let rendered = said(template(&helm).arg("--values").arg(values))?;
         all.push((name, documents(&rendered)?));
