@@ -8,12 +8,12 @@ use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::{PoolDevice, Pools};
 use sriov_node::counts::{Counts, Shared};
 use sriov_node::http::server::Report as HttpReport;
+use sriov_node::inventory_families;
 use sriov_node::metrics::inventory::{InventoryFamilies, InventoryState};
 use sriov_node::metrics::process::Process;
-use sriov_node::metrics::text_format::Text;
+use sriov_node::metrics::text_format::{Family, Text};
 use sriov_node::metrics::vf::{self, VfState};
 use sriov_node::metrics::vf_traffic;
-use sriov_node::{families, inventory_families};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -22,18 +22,43 @@ use crate::api::observed::Observed;
 
 const INVENTORY: InventoryFamilies = inventory_families!("sriov_dra");
 
-families! {
-    API = Gauge "sriov_dra_api_server_up" "1 when the last exchange with the API server succeeded.";
-    TAINTS = Gauge "sriov_dra_api_server_keeps_taints" "1 when the API server stores taints of devices.";
-    PUBLISHED = Gauge "sriov_dra_published" "1 when the API server has the slices that this node should have.";
-    SLICES = Gauge "sriov_dra_slices" "ResourceSlices of this node.";
-    PUBLISHED_DEVICES = Gauge "sriov_dra_published_devices" "Devices in the ResourceSlices of this node.";
-    GENERATION = Gauge "sriov_dra_pool_generation" "Generation of the pool of this node.";
-    WRITES = Counter "sriov_dra_slice_writes_total" "Writes of ResourceSlices that succeeded, by verb.";
-    FOREIGN = Counter "sriov_dra_foreign_slice_changes_total" "Slices of this driver that somebody else deleted or changed.";
-    SILENT = Counter "sriov_dra_silent_watches_total" "Watches that were replaced because nothing arrived.";
-    ANSWERS = Counter "sriov_dra_api_answers_total" "Answers of the API server by method and code; code 0 is no answer.";
-}
+const API: Family = Family::gauge(
+    "sriov_dra_api_server_up",
+    "1 when the last exchange with the API server succeeded.",
+);
+const TAINTS: Family = Family::gauge(
+    "sriov_dra_api_server_keeps_taints",
+    "1 when the API server stores taints of devices.",
+);
+const PUBLISHED: Family = Family::gauge(
+    "sriov_dra_published",
+    "1 when the API server has the slices that this node should have.",
+);
+const SLICES: Family = Family::gauge("sriov_dra_slices", "ResourceSlices of this node.");
+const PUBLISHED_DEVICES: Family = Family::gauge(
+    "sriov_dra_published_devices",
+    "Devices in the ResourceSlices of this node.",
+);
+const GENERATION: Family = Family::gauge(
+    "sriov_dra_pool_generation",
+    "Generation of the pool of this node.",
+);
+const WRITES: Family = Family::counter(
+    "sriov_dra_slice_writes_total",
+    "Writes of ResourceSlices that succeeded, by verb.",
+);
+const FOREIGN: Family = Family::counter(
+    "sriov_dra_foreign_slice_changes_total",
+    "Slices of this driver that somebody else deleted or changed.",
+);
+const SILENT: Family = Family::counter(
+    "sriov_dra_silent_watches_total",
+    "Watches that were replaced because nothing arrived.",
+);
+const ANSWERS: Family = Family::counter(
+    "sriov_dra_api_answers_total",
+    "Answers of the API server by method and code; code 0 is no answer.",
+);
 
 /// The state of each request to the endpoints.
 #[derive(Debug)]
