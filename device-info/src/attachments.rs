@@ -87,6 +87,18 @@ pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
     Ok(found)
 }
 
+/// Reads the attachment of one VF; `None` when it is not attached.
+///
+/// # Errors
+/// When the file exists and is not an attachment: whether the VF is attached is unknown then.
+pub fn of(dir: &Path, device: PciAddress) -> io::Result<Option<Attachment>> {
+    let text = match fs::read(dir.join(format!("{device}.json"))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    Ok(Some(serde_json::from_slice(&text)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +130,10 @@ mod tests {
                 ("0000:01:10.2".to_owned(), Phase::Other)
             ]
         );
+        let of = |vf: &str| of(dir.path(), vf.parse().unwrap());
+        assert_eq!(of("0000:01:10.0").unwrap(), found.values().next().cloned());
+        assert_eq!(of("0000:01:10.1").unwrap(), None);
+        assert!(of("0000:01:10.4").is_err());
         let first = found.values().next().unwrap();
         assert_eq!(
             (first.ifname.as_str(), first.netns.path.as_str()),

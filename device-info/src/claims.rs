@@ -61,9 +61,21 @@ pub struct ClaimDevice {
     pub network: Option<NetworkRef>,
     /// The interface name that the claim wishes; absent when the claim names none. Multus may pass another one.
     pub ifname: Option<IfName>,
+    /// The driver that the claim has bound to the device instead of the device's own; absent when it has bound none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebound: Option<Rebound>,
     /// The KEP-5304 metadata file of the request on the host; absent when the driver writes none.
     /// The CNI plugin adds the network data to the device's entry before ADD returns.
     pub metadata: Option<PathBuf>,
+}
+
+/// A driver that a claim has bound to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebound {
+    /// The driver that the device had before, and gets back; absent when it had none.
+    pub own: Option<String>,
+    /// The driver that is bound while the claim is prepared, for instance `vfio-pci`.
+    pub bound: String,
 }
 
 /// A claim.

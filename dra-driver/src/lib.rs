@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod claim;
 mod cli;
+mod kubelet;
+mod prepare;
 pub mod proto;
 mod publish;
 mod runtime;
 mod settings;
+mod state;
 mod status;
 
 use std::error::Error;
@@ -23,7 +27,6 @@ use sriov_host::chain;
 use sriov_node::daemon::error::DaemonError;
 
 use crate::cli::args::{self, Invocation};
-use crate::cli::claim;
 
 /// Threads for what may block: a look at the devices, a page of metrics, the owners.
 const BLOCKING_THREADS: usize = 16;
@@ -51,7 +54,7 @@ fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
             ended?;
         }
         Invocation::ExplainClaim(settings, claim) => {
-            let text = runtime.block_on(claim::explain(&settings, &claim))?;
+            let text = runtime.block_on(cli::claim::explain(&settings, &claim))?;
             stdout().write_all(text.as_bytes())?;
         }
     }

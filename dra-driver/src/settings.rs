@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) cdi_dir: PathBuf,
     /// State directory of the CNI plugin.
     pub(crate) cni_dir: PathBuf,
+    /// The CNI plugin, which detaches a VF whose DEL was missed.
+    pub(crate) cni_plugin: PathBuf,
     /// Where metrics and probes are served; absent when they are not.
     pub(crate) metrics_address: Option<SocketAddr>,
     /// Whether the attributes of `dra-driver-sriov` are published as well.
@@ -58,6 +60,7 @@ impl Settings {
             devinfo_dir: "/var/run/k8s.cni.cncf.io/devinfo/dp".into(),
             cdi_dir: "/var/run/cdi".into(),
             cni_dir: "/var/lib/cni/sriov".into(),
+            cni_plugin: "/opt/cni/bin/sriov".into(),
             metrics_address: None,
             has_sriovnetwork_names: false,
             host: HostRoot::default(),

@@ -3,6 +3,7 @@
 //! No type of a front end is named here; each front end translates [`GrantError`] into its own codes.
 
 pub mod cdi;
+pub mod claim;
 pub mod files;
 pub mod granted;
 mod recheck;
@@ -12,9 +13,11 @@ pub mod upkeep;
 use std::collections::BTreeSet;
 
 use sriov_config::resource_list::ResourceName;
+use sriov_device_info::claims::{ClaimStore, ClaimsError};
 use sriov_host::HostRoot;
 use sriov_host::sysfs::ScanError;
 use sriov_inventory::id::DeviceId;
+use sriov_inventory::owners::Holder;
 use sriov_inventory::pool::Pool;
 use sriov_inventory::unhealthy::Unhealthy;
 use tokio::sync::mpsc;
@@ -23,6 +26,7 @@ use self::files::{DeviceFiles, FilesError};
 use self::granted::Granted;
 use self::recheck::{RecheckError, recheck};
 use self::share::{Allocated, NotUsable, Share};
+use crate::holders::claims;
 use crate::holders::event::Event;
 
 /// Grants the devices of this node.
@@ -32,6 +36,8 @@ pub struct Granter {
     pub host: HostRoot,
     /// The files of granted devices.
     pub files: DeviceFiles,
+    /// The devices that prepared claims hold.
+    pub claims: ClaimStore,
     /// Receives each grant before its files are written.
     pub events: mpsc::UnboundedSender<Event>,
 }
@@ -61,6 +67,17 @@ pub enum GrantError {
         /// Why.
         reason: Unhealthy,
     },
+    /// A prepared claim of the DRA driver has the device.
+    #[error("`{id}` is held by {holder}")]
+    Claimed {
+        /// The device.
+        id: DeviceId,
+        /// The claim.
+        holder: String,
+    },
+    /// The prepared claims could not be read.
+    #[error("cannot tell whether a claim has the device")]
+    Claims(#[from] ClaimsError),
     /// The device changed, or lacks what its resource promises.
     #[error(transparent)]
     NotUsable(#[from] NotUsable),
@@ -95,6 +112,7 @@ impl Granter {
         let devices = self.recheck_all(pool, ids)?;
         for device in &devices {
             ensure_healthy(pool, &device.device.id)?;
+            self.ensure_unclaimed(&device.device.id)?;
         }
         // The whole answer is made before the first file is written.
         let shares = shares(pool, &devices)?;
@@ -151,6 +169,20 @@ impl Granter {
             return Err(unknown());
         };
         Ok(recheck(&self.host, device)?)
+    }
+
+    /// Refuses a device that a prepared claim has, by a look at the files of the DRA driver: both front ends write before they answer.
+    fn ensure_unclaimed(&self, id: &DeviceId) -> Result<(), GrantError> {
+        let Some(address) = id.address() else {
+            return Ok(());
+        };
+        match claims::claim_of(&self.claims, address)? {
+            Some(claim) => Err(GrantError::Claimed {
+                id: id.clone(),
+                holder: Holder::Claim(claim).to_string(),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn write_files(

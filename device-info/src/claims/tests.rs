@@ -24,6 +24,7 @@ fn device(claim: &str, request: &str, address: &str) -> ClaimDevice {
         resource: "example.com/trading".into(),
         network: None,
         ifname: None,
+        rebound: None,
         metadata: None,
     }
 }
@@ -35,6 +36,10 @@ fn claims() -> PodClaims {
             name: "market-data".into(),
         }),
         ifname: Some("md0".parse().unwrap()),
+        rebound: Some(Rebound {
+            own: Some("iavf".into()),
+            bound: "vfio-pci".into(),
+        }),
         metadata: Some("/var/lib/kubelet/plugins/sriov.virtfn.dev/dra-device-metadata/trading_feed/vf/metadata.json".into()),
         ..device("feed", "vf", "0000:21:10.0")
     };

@@ -207,10 +207,12 @@ fn status(error: &GrantError) -> Status {
             Status::invalid_argument(error.to_string())
         }
         GrantError::Unknown { .. } => Status::not_found(error.to_string()),
-        GrantError::Unhealthy { .. } | GrantError::NotUsable(_) => {
+        GrantError::Unhealthy { .. } | GrantError::Claimed { .. } | GrantError::NotUsable(_) => {
             Status::failed_precondition(error.to_string())
         }
-        GrantError::Read { .. } | GrantError::Files(_) => Status::internal(chain(error)),
+        GrantError::Read { .. } | GrantError::Files(_) | GrantError::Claims(_) => {
+            Status::internal(chain(error))
+        }
     }
 }
 

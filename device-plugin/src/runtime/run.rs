@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sriov_device_info::Store;
+use sriov_device_info::claims::ClaimStore;
 use sriov_host::heap;
 use sriov_inventory::grants::Grants;
 use sriov_inventory::owners::Owners;
@@ -167,6 +168,7 @@ fn granter(settings: &Settings, events: mpsc::UnboundedSender<Event>) -> Granter
     Granter {
         host: settings.host.clone(),
         files,
+        claims: ClaimStore::below(&settings.cni_dir),
         events,
     }
 }

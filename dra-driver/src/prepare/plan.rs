@@ -1,0 +1,166 @@
+//! Decides whether a new claim can be prepared, and what is recorded of it: pure, and all refusals at once.
+
+use std::collections::BTreeMap;
+
+use sriov_config::vf_config::VfConfig;
+use sriov_device_info::claims::{NetworkRef, Rebound};
+use sriov_host::PciAddress;
+use sriov_inventory::id::DeviceId;
+use sriov_inventory::owners::{Attachment, Holder, Owners};
+use sriov_inventory::pool::{Pool, PoolDevice, Pools};
+
+use super::error::Refusal;
+use crate::claim::{AllocatedClaim, AllocatedDevice};
+use crate::settings::NodeName;
+use crate::state::{ClaimState, DeviceState, ShareState};
+
+/// The node as a plan needs it.
+pub(super) struct Node<'a> {
+    pub(super) name: &'a NodeName,
+    /// The pools that this driver publishes.
+    pub(super) pools: &'a Pools,
+    /// Who holds what, as of now.
+    pub(super) owners: &'a Owners,
+    /// The drivers of the devices whose driver the claim replaces.
+    pub(super) drivers: &'a BTreeMap<PciAddress, Option<String>>,
+}
+
+/// The state to record for a claim that is not prepared.
+///
+/// # Errors
+/// All refusals of all devices.
+pub(super) fn plan(claim: &AllocatedClaim, node: &Node<'_>) -> Result<ClaimState, Vec<Refusal>> {
+    let (mut devices, mut refusals) = (Vec::new(), Vec::new());
+    for device in &claim.devices {
+        match plan_device(claim, device, node) {
+            Ok(device) => devices.push(device),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    Ok(ClaimState {
+        is_prepared: false,
+        claim: claim.claim.clone(),
+        pod: claim.pod.clone(),
+        pod_claim_name: claim.pod_claim_name.clone(),
+        is_extended: claim.is_extended,
+        devices,
+    })
+}
+
+fn plan_device(
+    claim: &AllocatedClaim,
+    allocated: &AllocatedDevice,
+    node: &Node<'_>,
+) -> Result<DeviceState, Refusal> {
+    let name = &allocated.device;
+    // A device that was removed has no entry any more; its name shows nothing else.
+    let Some((pool, id)) = find(node.pools, name) else {
+        return Err(Refusal::Unknown(name.clone()));
+    };
+    ensure_free(claim, name, &id, node.owners)?;
+    if let Some(reason) = pool.unhealthy.get(&id) {
+        return Err(Refusal::Unhealthy {
+            device: name.clone(),
+            reason: reason.clone(),
+        });
+    }
+    let VfConfig {
+        network,
+        if_name,
+        driver,
+        env,
+    } = allocated.config.clone();
+    let rebound = match (driver, id.address()) {
+        (None, _) => None,
+        (Some(driver), Some(address)) => Some(Rebound {
+            own: node.drivers.get(&address).cloned().flatten(),
+            bound: driver.as_str().to_owned(),
+        }),
+        (Some(driver), None) => {
+            return Err(Refusal::NoFunction {
+                device: name.clone(),
+                driver: driver.to_string(),
+            });
+        }
+    };
+    Ok(DeviceState {
+        request: allocated.request.clone(),
+        pool: node.name.to_string(),
+        name: name.clone(),
+        id: id.to_string(),
+        resource: pool.name.to_string(),
+        network: network.map(|network| NetworkRef {
+            namespace: network
+                .namespace
+                .unwrap_or_else(|| claim.claim.namespace.clone()),
+            name: network.name,
+        }),
+        ifname: if_name,
+        env,
+        // A driver that is bound already is not replaced, and not restored.
+        rebound: rebound.filter(|rebound| rebound.own.as_ref() != Some(&rebound.bound)),
+        share: ShareState::default(),
+    })
+}
+
+/// The pool and the id of a device with this name in its slice.
+pub(super) fn find<'a>(pools: &'a Pools, name: &str) -> Option<(&'a Pool, DeviceId)> {
+    pools.pools.iter().find_map(|pool| {
+        let mut ids = pool.ids().into_iter();
+        let id = ids.find(|id| slice_name(id) == name)?;
+        Some((pool, id.clone()))
+    })
+}
+
+/// The device of an id in its pool, while it exists.
+pub(super) fn device<'a>(
+    pools: &'a Pools,
+    resource: &str,
+    id: &str,
+) -> Option<(&'a Pool, &'a PoolDevice)> {
+    let mut pools = pools.pools.iter();
+    let pool = pools.find(|pool| pool.name.to_string() == resource)?;
+    let mut devices = pool.devices.iter();
+    let device = devices.find(|device| device.id.to_string() == id)?;
+    Some((pool, device))
+}
+
+/// Name of a device in its slice: a DNS label.
+pub(crate) fn slice_name(id: &DeviceId) -> String {
+    id.to_string().replace([':', '.', '_'], "-")
+}
+
+/// Refuses a device that somebody else holds, and names the holder.
+fn ensure_free(
+    claim: &AllocatedClaim,
+    name: &str,
+    id: &DeviceId,
+    owners: &Owners,
+) -> Result<(), Refusal> {
+    let is_other = |holder: &&Holder| match holder {
+        Holder::Pod(_) | Holder::Granted(_) => true,
+        Holder::Claim(other) if other.uid.is_empty() => {
+            (&other.namespace, &other.name) != (&claim.claim.namespace, &claim.claim.name)
+        }
+        Holder::Claim(other) => other.uid != claim.claim.uid,
+    };
+    if let Some(holder) = owners.holders(id).find(is_other) {
+        return Err(Refusal::Held {
+            device: name.to_owned(),
+            holder: holder.to_string(),
+        });
+    }
+    let attachment = id.address().and_then(|vf| owners.attachments.get(&vf));
+    if attachment == Some(&Attachment::Attached) {
+        return Err(Refusal::Attached {
+            device: name.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
