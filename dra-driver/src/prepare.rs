@@ -13,5 +13,5 @@ mod preparer;
 mod release;
 mod steps;
 
-pub(crate) use self::plan::slice_name;
+pub(crate) use self::paths::Paths;
 pub(crate) use self::preparer::{ClaimSource, PreparedDevice, Preparer};

@@ -1,12 +1,12 @@
 //! The daemon: starts and ends the tasks, and owns what they share. Only here are tasks spawned, apart from the connections of a server.
 
 mod backoff;
+mod claim_source;
 mod claim_status;
 mod clock;
 mod endpoints;
 pub(crate) mod error;
-#[allow(dead_code, reason = "for whoever prepares claims")]
-pub(crate) mod events;
+mod events;
 mod front_end;
 mod mirror;
 mod publisher;

@@ -68,7 +68,6 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         files: granter.files.clone(),
         pools: channels.pools,
         is_own: |holder| holder.pod().is_some(),
-        claims: None,
         events: channels.events,
         grants: Grants::default(),
         journal_error: None,

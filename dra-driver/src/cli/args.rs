@@ -58,6 +58,7 @@ usage: sriov-dra-driver [FLAGS]
   --devinfo-dir DIR         device-info files (default /var/run/k8s.cni.cncf.io/devinfo/dp)
   --cdi-dir DIR             CDI specifications (default /var/run/cdi)
   --cni-dir DIR             the CNI plugin's state (default /var/lib/cni/sriov)
+  --cni-plugin FILE         the CNI plugin (default /opt/cni/bin/sriov)
   --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: off)
   --sriovnetwork-attributes BOOL  also publish the attributes of dra-driver-sriov (default false)
   --host-root DIR           root below which sys, proc and dev are read (default /)
@@ -185,6 +186,7 @@ fn path_flag(flag: &str, parser: &mut Parser) -> Result<Change, ArgsError> {
         "devinfo-dir" => |settings, path| settings.devinfo_dir = path,
         "cdi-dir" => |settings, path| settings.cdi_dir = path,
         "cni-dir" => |settings, path| settings.cni_dir = path,
+        "cni-plugin" => |settings, path| settings.cni_plugin = path,
         "host-root" => |settings, path| settings.host = HostRoot::new(path),
         _ => return Err(Long(flag).unexpected().into()),
     };

@@ -12,8 +12,8 @@ use tokio_stream::wrappers::{IntervalStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use crate::prepare::slice_name;
 use crate::proto::{health_v1, health_v1alpha1};
+use crate::publish::device::name_of;
 
 /// The kubelet takes a device for unknown when its report is older, in seconds.
 const TIMEOUT: i64 = 60;
@@ -44,7 +44,7 @@ fn reports(pools: &Pools) -> Vec<Report> {
     let mut all = Vec::new();
     for pool in &pools.pools {
         all.extend(pool.ids().into_iter().map(|id| Report {
-            device: slice_name(id),
+            device: name_of(id),
             reason: pool.unhealthy.get(id).map(Unhealthy::to_string),
         }));
     }

@@ -1,7 +1,6 @@
 //! The DRA plugin API, v1: each claim of a call is prepared or unprepared by itself, and has its own error.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use sriov_device_info::claims::ClaimRef;
@@ -13,11 +12,10 @@ use crate::proto::dra_v1 as api;
 use crate::proto::dra_v1::dra_plugin_server::DraPlugin;
 
 /// The service.
-#[derive(Debug)]
 pub(super) struct Plugin<S>(pub(super) Arc<Preparer<S>>);
 
 #[tonic::async_trait]
-impl<S: ClaimSource + fmt::Debug> DraPlugin for Plugin<S> {
+impl<S: ClaimSource> DraPlugin for Plugin<S> {
     async fn node_prepare_resources(
         &self,
         request: Request<api::NodePrepareResourcesRequest>,
@@ -33,7 +31,7 @@ impl<S: ClaimSource + fmt::Debug> DraPlugin for Plugin<S> {
                 },
                 Err(error) => api::NodePrepareResourceResponse {
                     devices: Vec::new(),
-                    error: failed(&claim, "prepared", &error),
+                    error: self.failed(&claim, "NotPrepared", &error),
                 },
             };
             claims.insert(claim.uid, answer);
@@ -50,7 +48,7 @@ impl<S: ClaimSource + fmt::Debug> DraPlugin for Plugin<S> {
             let claim = reference(claim);
             let unprepared = self.0.unprepare(&claim).await;
             let error = unprepared.err();
-            let error = error.map(|error| failed(&claim, "unprepared", &error));
+            let error = error.map(|error| self.failed(&claim, "NotUnprepared", &error));
             let error = error.unwrap_or_default();
             claims.insert(claim.uid, api::NodeUnprepareResourceResponse { error });
         }
@@ -83,9 +81,21 @@ fn device(device: PreparedDevice) -> api::Device {
     }
 }
 
-/// Logs why a claim was not prepared or unprepared; the kubelet makes an event of the same text.
-fn failed(claim: &ClaimRef, what: &str, error: &(dyn std::error::Error + 'static)) -> String {
-    let text = chain(error);
-    tracing::warn!(claim = %format!("{}/{}", claim.namespace, claim.name), error = text, "not {what}");
-    text
+impl<S> Plugin<S> {
+    /// Logs and reports why a claim was not prepared or unprepared; the kubelet makes an event of the pod from the text.
+    fn failed(
+        &self,
+        claim: &ClaimRef,
+        reason: &'static str,
+        error: &(dyn std::error::Error + 'static),
+    ) -> String {
+        let text = chain(error);
+        let ClaimRef {
+            namespace, name, ..
+        } = claim;
+        tracing::warn!(claim = %format!("{namespace}/{name}"), error = text, "{reason}");
+        let Self(preparer) = self;
+        (preparer.refused)(claim, reason, text.clone());
+        text
+    }
 }

@@ -1,9 +1,8 @@
 //! Serves both sockets of this instance, and keeps the driver registered with the kubelet.
 
-use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +32,8 @@ const VERSIONS: &[&str] = &[
 ];
 /// Calls in progress get this long to finish when the driver stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// A node may have no resource at all; its claims are unprepared nevertheless.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The sockets could not be served.
@@ -47,17 +48,14 @@ pub(crate) enum ServeError {
 }
 
 /// The sockets of this instance, before they are served.
-#[derive(Debug)]
 pub(crate) struct KubeletSide<S> {
     preparer: Arc<Preparer<S>>,
     endpoint: Endpoint,
     /// Changes of the directory with the registration socket: whoever removes it takes the registration away.
     events: DirEvents,
-    /// How the newest registration ended; absent before the first.
-    registered: watch::Sender<Option<Registered>>,
 }
 
-impl<S: ClaimSource + fmt::Debug> KubeletSide<S> {
+impl<S: ClaimSource> KubeletSide<S> {
     /// Chooses the paths, and creates the driver's directory.
     ///
     /// # Errors
@@ -67,28 +65,31 @@ impl<S: ClaimSource + fmt::Debug> KubeletSide<S> {
         let uid = settings.pod_uid.as_deref();
         let endpoint = Endpoint::new(&settings.kubelet_dir, driver_dir, &settings.driver, uid);
         let endpoint = endpoint.map_err(ServeError::TooLong)?;
-        let failed = |path: &std::path::Path, source| ServeError::Dir {
+        let failed = |path: &Path, source| ServeError::Dir {
             path: path.to_owned(),
             source,
         };
         fs::create_dir_all(driver_dir).map_err(|source| failed(driver_dir, source))?;
         let registry = settings.kubelet_dir.join("plugins_registry");
+        // On a new node the driver may be faster than the kubelet.
+        fs::create_dir_all(&registry).map_err(|source| failed(&registry, source))?;
         let events = DirEvents::of(&registry).map_err(|source| failed(&registry, source))?;
         Ok(Self {
             preparer: Arc::new(preparer),
             endpoint,
             events,
-            registered: watch::Sender::new(None),
         })
-    }
-
-    /// How the newest registration ended.
-    pub(crate) fn registered(&self) -> watch::Receiver<Option<Registered>> {
-        self.registered.subscribe()
     }
 
     /// Restores the prepared claims, and serves until `stop`; then both sockets are removed, and prepared claims stay.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        // Claims are prepared by the pools, which are known after the first look at the devices.
+        let mut pools = self.preparer.pools.clone();
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = pools.wait_for(|pools| !pools.pools.is_empty()) => {}
+            () = tokio::time::sleep(FIRST_LOOK) => {}
+        }
         self.preparer.restore().await;
         while !*stop.borrow() {
             let served = self.serve_once(&mut stop).await;
@@ -124,7 +125,7 @@ impl<S: ClaimSource + fmt::Debug> KubeletSide<S> {
                         break;
                     }
                 }
-                Some(outcome) = outcomes.recv() => self.note(outcome),
+                Some(outcome) = outcomes.recv() => Self::note(&outcome),
             }
         }
         if *stop.borrow() {
@@ -144,12 +145,11 @@ impl<S: ClaimSource + fmt::Debug> KubeletSide<S> {
         ]
     }
 
-    fn note(&self, outcome: Registered) {
-        match &outcome {
+    fn note(outcome: &Registered) {
+        match outcome {
             Ok(()) => tracing::info!("registered with the kubelet"),
             Err(reason) => tracing::error!(reason, "the kubelet refused the registration"),
         }
-        self.registered.send_replace(Some(outcome));
     }
 
     fn serve_plugin(
@@ -208,7 +208,7 @@ impl<S: ClaimSource + fmt::Debug> KubeletSide<S> {
     }
 }
 
-fn listen(path: &std::path::Path, source: io::Error) -> ServeError {
+fn listen(path: &Path, source: io::Error) -> ServeError {
     ServeError::Listen {
         path: path.to_owned(),
         source,

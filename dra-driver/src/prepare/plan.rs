@@ -11,6 +11,7 @@ use sriov_inventory::pool::{Pool, PoolDevice, Pools};
 
 use super::error::Refusal;
 use crate::claim::{AllocatedClaim, AllocatedDevice};
+use crate::publish::device::name_of;
 use crate::settings::NodeName;
 use crate::state::{ClaimState, DeviceState, ShareState};
 
@@ -110,7 +111,7 @@ fn plan_device(
 pub(super) fn find<'a>(pools: &'a Pools, name: &str) -> Option<(&'a Pool, DeviceId)> {
     pools.pools.iter().find_map(|pool| {
         let mut ids = pool.ids().into_iter();
-        let id = ids.find(|id| slice_name(id) == name)?;
+        let id = ids.find(|id| name_of(id) == name)?;
         Some((pool, id.clone()))
     })
 }
@@ -126,11 +127,6 @@ pub(super) fn device<'a>(
     let mut devices = pool.devices.iter();
     let device = devices.find(|device| device.id.to_string() == id)?;
     Some((pool, device))
-}
-
-/// Name of a device in its slice: a DNS label.
-pub(crate) fn slice_name(id: &DeviceId) -> String {
-    id.to_string().replace([':', '.', '_'], "-")
 }
 
 /// Refuses a device that somebody else holds, and names the holder.

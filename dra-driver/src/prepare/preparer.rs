@@ -36,6 +36,9 @@ pub(crate) trait ClaimSource: Send + Sync + 'static {
     > + Send;
 }
 
+/// Receives a claim, a reason in one word and the text, when a claim is not prepared or unprepared.
+pub(crate) type Refused = Arc<dyn Fn(&ClaimRef, &'static str, String) + Send + Sync>;
+
 /// A device of a prepared claim, as the kubelet gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PreparedDevice {
@@ -47,7 +50,6 @@ pub(crate) struct PreparedDevice {
 }
 
 /// Prepares and unprepares the claims of this node.
-#[derive(Debug)]
 pub(crate) struct Preparer<S> {
     pub(crate) paths: Paths,
     pub(crate) source: S,
@@ -55,6 +57,8 @@ pub(crate) struct Preparer<S> {
     pub(crate) pools: watch::Receiver<Arc<Pools>>,
     /// Who holds what, as of the last refresh.
     pub(crate) owners: watch::Receiver<Arc<Owners>>,
+    /// Reports failures to whoever looks at the claim.
+    pub(crate) refused: Refused,
 }
 
 impl<S: ClaimSource> Preparer<S> {

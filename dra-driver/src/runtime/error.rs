@@ -3,6 +3,7 @@
 use sriov_node::daemon::error::DaemonError;
 
 use crate::api::client::NoApiServer;
+use crate::kubelet::serve::ServeError;
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -11,4 +12,6 @@ pub(crate) enum StartError {
     Daemon(#[from] DaemonError),
     #[error(transparent)]
     NoApiServer(#[from] NoApiServer),
+    #[error(transparent)]
+    Kubelet(#[from] ServeError),
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sriov_device_info::Store;
 use sriov_host::heap;
 use sriov_inventory::grants::Grants;
-use sriov_inventory::owners::{Holders, Owners};
+use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
 use sriov_node::daemon::config_file::{ConfigFile, ConfigPlace};
@@ -30,10 +30,13 @@ use tokio::task::JoinSet;
 use super::claim_status::ClaimStatusTask;
 use super::endpoints::Endpoints;
 use super::error::StartError;
+use super::events::{EventsTask, Recorder};
 use super::front_end::SliceFrontEnd;
 use super::publisher::PublisherTask;
 use super::report::Report;
 use crate::api::client::ApiServer;
+use crate::kubelet::serve::KubeletSide;
+use crate::prepare::{Paths, Preparer};
 use crate::publish::desired::Desired;
 use crate::settings::Settings;
 
@@ -75,6 +78,21 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         host: settings.host.clone(),
         cni_dir: settings.cni_dir.clone(),
     };
+    let (recorder, refusals) = Recorder::new();
+    let events = EventsTask {
+        api: api.clone(),
+        driver: settings.driver.clone(),
+        node: settings.node.clone(),
+        events: refusals,
+    };
+    let preparer = Preparer {
+        paths: Paths::of(&settings),
+        source: api.clone(),
+        pools: channels.pools.clone(),
+        owners: channels.owners.clone(),
+        refused: Arc::new(move |claim, reason, text| recorder.warn(claim.clone(), reason, text)),
+    };
+    let kubelet = KubeletSide::new(&settings, preparer)?;
     let publisher = PublisherTask {
         api,
         driver: settings.driver.clone(),
@@ -87,7 +105,6 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     let mut holders = holders_task(
         &settings,
         channels.pools,
-        channels.claims,
         channels.events,
         channels.send_owners,
     );
@@ -99,6 +116,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     tasks.spawn(holders.run());
     tasks.spawn(publisher.run());
     tasks.spawn(status.run());
+    tasks.spawn(events.run());
+    let (stop, stopped) = watch::channel(false);
+    let kubelet = tokio::spawn(kubelet.run(stopped));
     let core = Core {
         config,
         looks: BackgroundScans::new(settings.host, Arc::clone(&counts)),
@@ -110,6 +130,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         timers: Timers::default(),
     };
     let ended = core.run(wakeups).await;
+    // The slices and the prepared claims stay; the sockets are removed.
+    stop.send_replace(true);
+    let _ = kubelet.await;
     tasks.shutdown().await;
     Ok(ended?)
 }
@@ -120,9 +143,6 @@ struct Channels {
     pools: watch::Receiver<Arc<Pools>>,
     send_owners: watch::Sender<Arc<Owners>>,
     owners: watch::Receiver<Arc<Owners>>,
-    /// The prepared claims.
-    _send_claims: watch::Sender<Arc<Holders>>,
-    claims: watch::Receiver<Arc<Holders>>,
     _send_events: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
 }
@@ -131,15 +151,12 @@ impl Channels {
     fn new() -> Self {
         let (send_pools, pools) = watch::channel(Arc::default());
         let (send_owners, owners) = watch::channel(Arc::default());
-        let (send_claims, claims) = watch::channel(Arc::default());
         let (send_events, events) = mpsc::unbounded_channel();
         Self {
             send_pools,
             pools,
             send_owners,
             owners,
-            _send_claims: send_claims,
-            claims,
             _send_events: send_events,
             events,
         }
@@ -179,7 +196,6 @@ fn config_file(settings: &Settings, counts: &Shared<Counts>) -> Result<ConfigFil
 fn holders_task(
     settings: &Settings,
     pools: watch::Receiver<Arc<Pools>>,
-    claims: watch::Receiver<Arc<Holders>>,
     events: mpsc::UnboundedReceiver<Event>,
     owners: watch::Sender<Arc<Owners>>,
 ) -> HoldersTask {
@@ -194,7 +210,6 @@ fn holders_task(
         },
         pools,
         is_own: |holder| holder.pod().is_none(),
-        claims: Some(claims),
         events,
         grants: Grants::default(),
         journal_error: None,

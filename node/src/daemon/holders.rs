@@ -1,6 +1,6 @@
 //! The task that refreshes the owners: queries the kubelet, reads the CNI plugin's journal, and keeps the files of devices up.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use crate::grant::files::DeviceFiles;
 use crate::grant::upkeep::FileUpkeep;
 use crate::holders::event::Event;
 use crate::holders::unattached::{UnattachedVfs, unattached_vfs};
-use crate::holders::{journal, pod_resources};
+use crate::holders::{claims, journal, pod_resources};
 use crate::watch_dir::DirEvents;
-use sriov_host::{HostRoot, chain, heap};
+use sriov_device_info::claims::ClaimStore;
+use sriov_host::{HostRoot, PciAddress, chain, heap};
 use sriov_inventory::grants::Grants;
 use sriov_inventory::id::DeviceId;
-use sriov_inventory::owners::{Holder, Holders, Owners};
+use sriov_inventory::owners::{Attachment, Holder, Holders, Owners};
 use sriov_inventory::pool::Pools;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -43,13 +44,11 @@ pub struct HoldersTask {
     pub pools: watch::Receiver<Arc<Pools>>,
     /// Whether a holder got its device from this front end.
     pub is_own: fn(&Holder) -> bool,
-    /// The claims that this front end prepared; absent when it prepares none.
-    pub claims: Option<watch::Receiver<Arc<Holders>>>,
     /// Events of the front end.
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Devices that were granted and that the kubelet does not list yet.
     pub grants: Grants,
-    /// Why the journal could not be read the last time.
+    /// Why the journal, or the claims, could not be read the last time.
     pub journal_error: Option<String>,
     /// The result.
     pub owners: watch::Sender<Arc<Owners>>,
@@ -70,7 +69,8 @@ impl HoldersTask {
 
     /// Refreshes the owners and keeps the files up until the servers of all pools have ended.
     pub async fn run(mut self) {
-        let mut journal = None;
+        let claims = ClaimStore::below(&self.cni_dir);
+        let (mut journal, mut hand_overs) = (None, None);
         let new = Follower {
             upkeep: FileUpkeep::new(self.is_own),
             unattached: UnattachedVfs::default(),
@@ -79,6 +79,7 @@ impl HoldersTask {
         let (mut due, mut later) = (Instant::now() + SETTLE, LATER.as_slice());
         loop {
             journal = watched(journal, &self.cni_dir);
+            hand_overs = watched(hand_overs, claims.path());
             let is_event = tokio::select! {
                 () = tokio::time::sleep_until(due) => false,
                 changed = self.pools.changed() => match changed {
@@ -95,7 +96,7 @@ impl HoldersTask {
                     None => return,
                 },
                 () = changed(journal.as_mut()) => true,
-                () = prepared(self.claims.as_mut()) => true,
+                () = changed(hand_overs.as_mut()) => true,
             };
             if is_event {
                 due = due.min(Instant::now() + SETTLE);
@@ -143,13 +144,9 @@ impl HoldersTask {
         let pods = pod_resources::query(&self.socket, deadline).await;
         let (host, cni_dir) = (self.host.clone(), self.cni_dir.clone());
         // sysfs may block: the core loop shares this task's thread.
-        let read = tokio::task::spawn_blocking(move || journal::attachments(&host, &cni_dir));
-        let attachments = read
-            .await
-            .unwrap_or_else(|ended| Err(io::Error::other(ended)));
-        let attachments = self.report_journal(attachments);
-        let claims = self.claims.as_mut();
-        let claims = claims.map(|claims| Holders::clone(&claims.borrow_and_update()));
+        let read = tokio::task::spawn_blocking(move || read_all(&host, &cni_dir));
+        let read = read.await.unwrap_or_else(|ended| Err(chain(&ended)));
+        let read = self.report_read(read);
         self.owners.send_if_modified(|owners| {
             let mut now = Owners::clone(owners);
             if let Err(error) = pods.and_then(|answer| answer.update(&mut now)) {
@@ -159,11 +156,8 @@ impl HoldersTask {
                 }
                 now.is_stale = true;
             }
-            if let Some(attachments) = attachments {
-                now.attachments = attachments;
-            }
-            if let Some(claims) = claims {
-                now.claims = claims;
+            if let Some((attachments, claims)) = read {
+                (now.attachments, now.claims) = (attachments, claims);
             }
             now.granted = self.grants.holders(&now, Instant::now().into_std());
             let is_changed = **owners != now;
@@ -174,9 +168,9 @@ impl HoldersTask {
 }
 
 impl HoldersTask {
-    /// Logs why the journal cannot be read, once for each reason, and that it can be read again.
-    fn report_journal<T>(&mut self, read: io::Result<T>) -> Option<T> {
-        let error = read.as_ref().err().map(ToString::to_string);
+    /// Logs why the journal or the claims cannot be read, once for each reason, and that they can be read again.
+    fn report_read<T>(&mut self, read: Result<T, String>) -> Option<T> {
+        let error = read.as_ref().err().cloned();
         if self.journal_error != error {
             let dir = self.cni_dir.display();
             if let Some(error) = &error {
@@ -204,13 +198,12 @@ async fn changed(journal: Option<&mut DirEvents>) {
     }
 }
 
-/// Waits for a claim that is prepared or unprepared; forever when the front end prepares none, or has ended.
-async fn prepared(claims: Option<&mut watch::Receiver<Arc<Holders>>>) {
-    let is_over = match claims {
-        Some(claims) => claims.changed().await.is_err(),
-        None => true,
-    };
-    if is_over {
-        std::future::pending::<()>().await;
-    }
+/// The attachments of the journal, and the devices of prepared claims.
+fn read_all(
+    host: &HostRoot,
+    cni_dir: &Path,
+) -> Result<(BTreeMap<PciAddress, Attachment>, Holders), String> {
+    let attachments = journal::attachments(host, cni_dir).map_err(|error| error.to_string())?;
+    let claims = claims::claims(&ClaimStore::below(cni_dir)).map_err(|error| chain(&error))?;
+    Ok((attachments, claims))
 }

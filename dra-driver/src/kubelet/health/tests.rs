@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sriov_config::resource_list::{PfHealth, ResourceName};
+use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::pool::Pool;
 use tokio::time::{Instant, advance};
@@ -18,6 +18,7 @@ fn pools(reasons: &[(&str, Unhealthy)]) -> Arc<Pools> {
         .map(|(id, reason)| (id.parse::<DeviceId>().unwrap(), reason.clone()));
     let pool = Pool {
         name: ResourceName::new("example.com", "vf").unwrap(),
+        publish: Publish::Dra,
         pf_health: PfHealth::Carrier,
         additional_info: Arc::default(),
         devices: Arc::default(),

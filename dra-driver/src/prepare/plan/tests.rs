@@ -1,6 +1,6 @@
 //! What is recorded of a new claim.
 
-use sriov_config::resource_list::{PfHealth, ResourceName};
+use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 use sriov_device_info::claims::ClaimRef;
 use sriov_inventory::unhealthy::Unhealthy;
 
@@ -27,6 +27,7 @@ fn claim(config: VfConfig, device: &str) -> AllocatedClaim {
 fn pools(ids: &[&str]) -> Pools {
     let pool = Pool {
         name: ResourceName::new("example.com", "vf").unwrap(),
+        publish: Publish::Dra,
         pf_health: PfHealth::Carrier,
         additional_info: std::sync::Arc::default(),
         devices: std::sync::Arc::default(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use serde_json::{Value, json};
-use sriov_config::resource_list::{PfHealth, ResourceName};
+use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 use sriov_device_info::Store;
 use sriov_device_info::claims::ClaimRef;
 use sriov_host::{HostRoot, chain, sysfs};
@@ -97,6 +97,7 @@ impl Machine {
         };
         let pool = Pool {
             name: ResourceName::new("example.com", "vf").unwrap(),
+            publish: Publish::Dra,
             pf_health: PfHealth::Carrier,
             additional_info: Arc::default(),
             devices: Arc::new(VFS.map(examples::pool_device).to_vec()),
@@ -113,6 +114,7 @@ impl Machine {
             source: Claims(Some(claims)),
             pools,
             owners,
+            refused: Arc::new(|_, _, _| {}),
         };
         Self {
             dir,
