@@ -26,14 +26,14 @@ const BUDGETS: [Budget; 3] = [
     // Six calls read the settings of ethtool that DEL compares with, six the port of the PF.
     Budget {
         verb: "ADD",
-        calls: 298,
+        calls: 283,
         requests: 12,
         fsyncs: 4,
         vf_lists: 2800,
     },
     Budget {
         verb: "CHECK",
-        calls: 153,
+        calls: 144,
         requests: 2,
         fsyncs: 0,
         vf_lists: 1400,
@@ -42,7 +42,7 @@ const BUDGETS: [Budget; 3] = [
     // Eight calls of ethtool and seven of BPF prove that the VF is clean; they replace netlink requests.
     Budget {
         verb: "DEL",
-        calls: 253,
+        calls: 244,
         requests: 10,
         fsyncs: 0,
         vf_lists: 2800,

@@ -243,8 +243,12 @@ fn restart_of_the_driver_may_be_killed_anywhere() {
     assert_eq!(calls.code, Some(0), "{} {}", calls.document, calls.log);
     let all = from_restart(&std::fs::read_to_string("/tmp/hostile-trace").unwrap());
     let stride = number("VIRTFN_STRIDE").map_or(STRIDE, |stride| usize::try_from(stride).unwrap());
-    println!("VIRTFN_STRIDE={stride}");
     let calls = picked(&all, stride, Dice(seed()).below(stride));
+    let (some, of) = (calls.len(), all.len());
+    let _ = writeln!(
+        std::io::stderr(),
+        "VIRTFN_STRIDE={stride}: {some} of {of} system calls"
+    );
     let mut reached = 0;
     let number = u64::try_from(calls.len()).unwrap();
     for ((name, nth), done) in calls.iter().zip(0..) {
