@@ -16,7 +16,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The lock; it ends when this is dropped, or the process is killed.
 #[derive(Debug)]
-pub(crate) struct SerializeLock(Flock<File>);
+pub(crate) struct SerializeLock {
+    _lock: Flock<File>,
+}
 
 impl SerializeLock {
     /// The lock file, whose name the Go drivers use as well.
@@ -48,7 +50,7 @@ impl SerializeLock {
         let start = Instant::now();
         loop {
             file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self(lock)),
+                Ok(lock) => return Ok(Self { _lock: lock }),
                 Err((file, Errno::EWOULDBLOCK)) => file,
                 Err((_, errno)) => return Err(failed(errno.into())),
             };
