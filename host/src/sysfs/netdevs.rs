@@ -12,7 +12,7 @@ use crate::snapshot::{LinkType, Netdev, uplink};
 /// `IFF_UP` (`include/uapi/linux/if.h`).
 const IFF_UP: u32 = 1;
 
-/// What is read of a network device.
+/// The part of a network device that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
     /// All of it.
