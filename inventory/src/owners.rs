@@ -86,6 +86,14 @@ impl Holder {
         }
     }
 
+    /// Whether the kubelet or the owner of a claim lists it, unlike a grant of this process.
+    pub fn is_listed(&self) -> bool {
+        match self {
+            Self::Pod(_) | Self::Claim(_) => true,
+            Self::Granted(_) => false,
+        }
+    }
+
     /// The container, when a pod holds the device.
     pub fn pod(&self) -> Option<&PodHolder> {
         match self {

@@ -89,7 +89,9 @@ impl FileUpkeep {
             return plan;
         }
         self.fresh.retain(|(_, id), since| {
-            owners.is_held(id) != Some(true) && now.duration_since(*since) < NEVER_SEEN
+            // The grant itself is an owner for a short time.
+            let is_listed = owners.holders(id).any(Holder::is_listed);
+            !is_listed && now.duration_since(*since) < NEVER_SEEN
         });
         for key in pools.pools.iter().flat_map(keys) {
             let resource = key.0.to_string();

@@ -113,6 +113,13 @@ fn a_fresh_grant_keeps_its_file_until_it_was_listed() {
             .is_empty()
     };
     let mut never_seen = fresh();
+    // While the grant itself counts as owner, and after that.
+    let grant = Holder::Granted("x.y/vf".to_owned());
+    let granted = Owners {
+        granted: [(key().1, vec![grant])].into(),
+        ..nobody.clone()
+    };
+    assert!(!removes(&mut never_seen, &granted, Duration::ZERO));
     assert!(!removes(&mut never_seen, &nobody, UNHELD));
     assert!(!removes(&mut never_seen, &nobody, UNHELD * 3));
     assert!(!removes(&mut never_seen, &nobody, NEVER_SEEN));
