@@ -42,6 +42,7 @@ fn claimed(request: &str, device: &str, network: Option<&str>) -> ClaimDevice {
         }),
         ifname: None,
         metadata: None,
+        rebound: None,
     }
 }
 

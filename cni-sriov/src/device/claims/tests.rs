@@ -35,6 +35,7 @@ fn claims(rows: &[Row]) -> PodClaims {
                 }),
                 ifname: ifname.map(|ifname| ifname.parse().unwrap()),
                 metadata: None,
+                rebound: None,
             }
         });
     PodClaims {
