@@ -44,8 +44,8 @@ pub(crate) const NEWEST: &str = match go::KUBERNETES {
     [] => "",
 };
 
-/// Suites with pods that do not name a node.
-const SCHEDULED: &[&str] = &["schedule", "dra", "dra_install", "dra_life", "dra_many"];
+/// How the suites of the DRA driver begin.
+const CLAIMS: &str = "dra";
 
 /// Version of the container components in the cache.
 const LAYOUT: &str = "containers-v2";
@@ -117,8 +117,13 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
     let parts = debian::node_parts(&cache)?;
     let debian = debian::packages(&cache, LAYOUT, PACKAGES)?;
     let programs = go::programs(&cache, version)?;
-    let binaries = build::dist(Architecture::Amd64)?;
     let suites = Suites::build(Kind::Kube, names)?;
+    let has_claims = suites.have(CLAIMS);
+    let binaries = if has_claims {
+        build::whole_dist(Architecture::Amd64)?
+    } else {
+        build::dist(Architecture::Amd64)?
+    };
     let mut node = Node::new(&cache, &parts)?;
     let disk = disk::make(&cache, &node.run_path("disk"))?;
     node.make_room_for_containers(disk);
@@ -133,7 +138,7 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
         node.add_file(&format!("lab/modules/{place}-{name}"), &file)?;
     }
     let mut plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
-    if SCHEDULED.iter().any(|name| suites.has(name)) {
+    if has_claims || suites.has("schedule") {
         plane.start_controllers(&programs)?;
     }
     for (name, file) in [
@@ -168,6 +173,9 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
         ),
     ] {
         node.add_file(&name, &file)?;
+    }
+    if let Some(driver) = &binaries.dra_driver {
+        node.add_file("opt/virtfn/sriov-dra-driver", driver)?;
     }
     for plugin in CURRENT {
         node.add_file(

@@ -28,7 +28,7 @@ impl Kind {
     }
 
     /// All suites of this kind: the modules that the root of the test program declares.
-    pub(crate) fn suites(self) -> Result<Vec<String>> {
+    fn suites(self) -> Result<Vec<String>> {
         let root = workspace().join(format!("tests/suites/{}/main.rs", self.name()));
         let text = std::fs::read_to_string(&root)
             .with_context(|| format!("cannot read {}", root.display()))?;
@@ -62,6 +62,11 @@ impl Suites {
     /// Whether a suite is one of them.
     pub fn has(&self, name: &str) -> bool {
         self.names.iter().any(|suite| suite == name)
+    }
+
+    /// Whether the name of one of them begins so.
+    pub(crate) fn have(&self, beginning: &str) -> bool {
+        self.names.iter().any(|suite| suite.starts_with(beginning))
     }
 
     /// Adds their program to the node.

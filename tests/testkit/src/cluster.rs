@@ -1,8 +1,11 @@
 //! The Kubernetes node as its suites use it: services, pods, and their network namespaces. Only in the guest, as root.
 //!
-//! Start at [`Cluster::join`]. `api` calls the API server, `service` starts and kills programs, `pod` waits for states of a pod, `workload` has the specifications.
+//! Start at [`Cluster::join`]. `api` calls the API server, `service` starts and kills programs, `pod` waits for states of a pod, `workload` and `claims` have the specifications, `driver` runs the DRA driver.
 
 pub mod api;
+pub mod claims;
+mod driver;
+pub mod objects;
 mod patience;
 mod pod;
 mod service;
@@ -21,6 +24,7 @@ use crate::node::Pf;
 
 /// The device plugin's configuration file.
 const CONFIG: &str = "/run/virtfn/config.json";
+
 /// The node in its cluster.
 #[derive(Debug)]
 pub struct Cluster {

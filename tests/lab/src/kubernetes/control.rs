@@ -189,7 +189,7 @@ impl ControlPlane {
     /// Creates the server's certificate, the users' tokens and their kubeconfigs.
     fn write_secrets(&self, programs: &Programs, port: u16) -> Result<()> {
         let made = Command::new(programs.network.join("generate_cert"))
-            .args(["--ca", "--ecdsa-curve", "P256", "--host"])
+            .args(["--ecdsa-curve", "P256", "--host"])
             .arg(format!("127.0.0.1,{HOST_OF_NODE}"))
             .current_dir(&self.dir)
             .stderr(Stdio::null())

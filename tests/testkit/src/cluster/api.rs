@@ -13,12 +13,26 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Api {
     address: String,
+    /// A bearer token; absent for the proxy's own credentials, an administrator's.
+    token: Option<String>,
 }
 
 impl Api {
     /// An API server behind the proxy at `HOST:PORT`.
     pub fn new(address: String) -> Self {
-        Self { address }
+        Self {
+            address,
+            token: None,
+        }
+    }
+
+    /// The same API server with the token of another user.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            address: self.address.clone(),
+            token: Some(token.to_owned()),
+        }
     }
 
     /// Reads an object.
@@ -34,6 +48,11 @@ impl Api {
     /// Deletes an object.
     pub fn delete(&self, path: &str) -> Result<Value> {
         self.succeed("DELETE", path, None)
+    }
+
+    /// Replaces an object.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.succeed("PUT", path, Some(body))
     }
 
     /// Whether the object does not exist; false if the server does not answer.
@@ -56,9 +75,11 @@ impl Api {
             .with_context(|| format!("cannot reach the API server at {}", self.address))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         let body = body.map(Value::to_string).unwrap_or_default();
+        let bearer = |token: &String| format!("Authorization: Bearer {token}\r\n");
+        let bearer = self.token.as_ref().map(bearer).unwrap_or_default();
         write!(
             stream,
-            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{bearer}Accept: application/json\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
         let mut answer = String::new();

@@ -194,7 +194,8 @@ impl<'a> Pod<'a> {
         self.api.delete(&self.path()).map(drop)
     }
 
-    pub(super) fn wait_gone(&self) -> Result<()> {
+    /// Waits until it is gone, whoever deleted it.
+    pub fn wait_gone(&self) -> Result<()> {
         let gone = wait_for(&format!("pod {} is gone", self.name), || self.is_gone());
         gone.with_context(|| last_lines(&Service::Kubelet.log()))
     }

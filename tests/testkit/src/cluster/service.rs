@@ -22,6 +22,8 @@ pub enum Service {
     Kubelet,
     /// The device plugin, as a process instead of a pod.
     DevicePlugin,
+    /// The DRA driver, as a process instead of a pod.
+    DraDriver,
 }
 
 impl Service {
@@ -30,6 +32,7 @@ impl Service {
             Self::Containerd => "containerd",
             Self::Kubelet => "kubelet",
             Self::DevicePlugin => "sriov-device-plugin",
+            Self::DraDriver => "sriov-dra-driver",
         }
     }
 
@@ -45,6 +48,12 @@ impl Service {
             ],
             Self::DevicePlugin => &[
                 "/opt/virtfn/sriov-device-plugin",
+                "--config-file=/run/virtfn/config.json",
+            ],
+            Self::DraDriver => &[
+                "/opt/virtfn/sriov-dra-driver",
+                "--node-name=node",
+                "--kubeconfig=/run/virtfn/dra.kubeconfig",
                 "--config-file=/run/virtfn/config.json",
             ],
         }

@@ -1,0 +1,92 @@
+//! The DRA driver as a process of the node, with the token of its service account.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{Cluster, Service, last_lines, wait_for};
+
+const KUBECONFIG: &str = "/run/virtfn/dra.kubeconfig";
+/// The kubelet's, which names the API server and its certificate.
+const KUBELETS: &str = "/etc/kubernetes/kubelet.kubeconfig";
+
+impl Cluster {
+    /// Creates the objects that the driver needs, from the rendered manifests: all but the workloads, which the lab runs as a process.
+    ///
+    /// # Errors
+    /// If the API server refuses one.
+    pub fn permit_driver(&self, manifests: &[Value]) -> Result<()> {
+        for object in manifests {
+            let kind = object.get("kind").and_then(Value::as_str);
+            if !matches!(
+                kind,
+                Some("DaemonSet" | "ConfigMap" | "NetworkAttachmentDefinition")
+            ) {
+                self.api.replace(object)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A token of a service account, bound to a node like that of a pod on the node.
+    ///
+    /// # Errors
+    /// If the account or the node does not exist.
+    pub fn token(&self, account: &str, node: &str) -> Result<String> {
+        let object = self.api.get(&format!("/api/v1/nodes/{node}"))?;
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "expirationSeconds": 7200,
+                "boundObjectRef": {
+                    "apiVersion": "v1",
+                    "kind": "Node",
+                    "name": node,
+                    "uid": object.pointer("/metadata/uid"),
+                },
+            },
+        });
+        let path = format!("/api/v1/namespaces/kube-system/serviceaccounts/{account}/token");
+        let answer = self.api.post(&path, &request)?;
+        let token = answer.pointer("/status/token").and_then(Value::as_str);
+        Ok(token.context("the answer has no token")?.to_owned())
+    }
+
+    /// Starts the driver unless it runs, with the resource list that [`Cluster::offer`] wrote.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_driver(&self, account: &str) -> Result<()> {
+        if !Path::new(KUBECONFIG).exists() {
+            let mut config: Value = serde_json::from_str(&std::fs::read_to_string(KUBELETS)?)?;
+            let token = config.pointer_mut("/users/0/user/token");
+            *token.context("no token to replace")? = json!(self.token(account, "node")?);
+            std::fs::write(KUBECONFIG, config.to_string())?;
+        }
+        Service::DraDriver.ensure_started()
+    }
+
+    /// Waits until the driver offers this number of devices of a resource.
+    ///
+    /// # Errors
+    /// With the end of the driver's log, if it does not.
+    pub fn wait_devices(&self, resource: &str, count: usize) -> Result<Vec<String>> {
+        let mut last = Vec::new();
+        wait_for(
+            &format!("{count} devices of {resource} are offered"),
+            || {
+                last = self.offered_devices(resource).unwrap_or_default();
+                last.len() == count
+            },
+        )
+        .with_context(|| {
+            format!(
+                "offered: {last:?}\n{}",
+                last_lines(&Service::DraDriver.log())
+            )
+        })?;
+        Ok(last)
+    }
+}
