@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::architecture::Architecture;
 use crate::cache::Cache;
 use crate::checkout::{cargo, workspace};
-use crate::kubernetes::{self, Choice, render};
+use crate::kubernetes::{self, CLAIMS, Choice, render};
 use crate::report::{Planned, Report};
 use crate::suites::{Kind, Suites};
 use crate::{arm64, check, ground, plain, release, tools};
@@ -42,8 +42,12 @@ pub fn run(with_kubernetes: bool) -> Result<bool> {
     )?;
     let plain = plain_node(&[])?;
     if with_kubernetes {
-        let (kubernetes, _plane) = kubernetes::prepare(&Choice::default())?;
-        report.nodes(vec![vec![kubernetes], vec![plain]], |report| {
+        let all = Kind::Kube.suites()?;
+        let names = all.iter().map(String::as_str);
+        let (claims, others): (Vec<_>, Vec<_>) = names.partition(|name| name.starts_with(CLAIMS));
+        let (others, _plane) = kubernetes::prepare(&Choice::of("Kubernetes node", &others))?;
+        let (claims, _plane) = kubernetes::prepare(&Choice::of("DRA node", &claims))?;
+        report.nodes(vec![vec![others], vec![plain, claims]], |report| {
             packages(report)?;
             report.step("rendered manifests", || render::run(false))?;
             other_architectures(report)

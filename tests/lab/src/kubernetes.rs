@@ -45,7 +45,7 @@ pub(crate) const NEWEST: &str = match go::KUBERNETES {
 };
 
 /// How the suites of the DRA driver begin.
-const CLAIMS: &str = "dra";
+pub(crate) const CLAIMS: &str = "dra";
 
 /// Version of the container components in the cache.
 const LAYOUT: &str = "containers-v2";

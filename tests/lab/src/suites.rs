@@ -28,7 +28,7 @@ impl Kind {
     }
 
     /// All suites of this kind: the modules that the root of the test program declares.
-    fn suites(self) -> Result<Vec<String>> {
+    pub(crate) fn suites(self) -> Result<Vec<String>> {
         let root = workspace().join(format!("tests/suites/{}/main.rs", self.name()));
         let text = std::fs::read_to_string(&root)
             .with_context(|| format!("cannot read {}", root.display()))?;

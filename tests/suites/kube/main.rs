@@ -15,6 +15,7 @@ mod bond;
 mod cnitool;
 mod devices;
 mod dpdk;
+mod dra_publish;
 mod dropin;
 mod install;
 mod life;

@@ -27,6 +27,15 @@ impl Default for Choice<'_> {
 }
 
 impl<'words> Choice<'words> {
+    /// These suites on a node with this name.
+    pub(crate) fn of(node: &'static str, suites: &'words [&'words str]) -> Self {
+        Self {
+            node,
+            suites,
+            ..Self::default()
+        }
+    }
+
     /// Reads the words: options stand before the names of suites or after them.
     pub(super) fn parse(mut words: &'words [&'words str]) -> Self {
         let mut choice = Self::default();
