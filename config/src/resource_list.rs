@@ -1,5 +1,6 @@
 //! The device plugin's configuration: the resource list of the ConfigMap, a replacement for that of `sriov-network-device-plugin`.
 
+mod choices;
 mod keys;
 mod name;
 mod selector;
@@ -11,15 +12,14 @@ use std::fmt;
 use serde_json::Value;
 use sriov_host::PciAddress;
 
+pub use self::choices::{AllocationPolicy, PfHealth, Publish};
+use self::choices::{allocation_policy, pf_health, publish};
 pub use self::keys::schema;
 pub use self::name::{InvalidResourceName, ResourceName};
 pub use self::selector::{NetSelector, Selector, VdpaType};
 use crate::fields::{Fields, Findings};
 use crate::places::Places;
 use crate::{Finding, Mistakes, Position};
-
-/// Bytes of a string attribute of a device (`resource.k8s.io/v1`, `DeviceAttributeMaxValueLength`).
-const LONGEST_ATTRIBUTE: usize = 64;
 
 /// All resources of a configuration, in the order of the file: a device belongs to the first resource that it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,49 +94,6 @@ impl fmt::Display for DeviceType {
             Self::AuxNetDevice => "auxNetDevice",
         })
     }
-}
-
-/// Which devices a container is preferably given, after those of one NUMA node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AllocationPolicy {
-    /// Devices of as few PFs as possible.
-    #[default]
-    Packed,
-    /// Devices spread evenly over the PFs, the least used first.
-    Spread,
-    /// Devices of different PFs as far as possible, for bonds.
-    DistinctPf,
-}
-
-/// The front end through which pods get the devices of a resource.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Publish {
-    /// The device plugin, as an extended resource of the kubelet.
-    #[default]
-    DevicePlugin,
-    /// The DRA driver, as devices of `ResourceSlices`.
-    Dra,
-}
-
-impl fmt::Display for Publish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DevicePlugin => "devicePlugin",
-            Self::Dra => "dra",
-        })
-    }
-}
-
-/// Condition of the PF for a healthy VF.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PfHealth {
-    /// The PF is up and has carrier: the VF's link follows it unless `link_state` is forced.
-    #[default]
-    Carrier,
-    /// The PF is up.
-    Up,
-    /// The PF exists.
-    Ignore,
 }
 
 impl ResourceList {
@@ -341,59 +298,6 @@ fn resource(
         selectors: selectors?,
         additional_info,
     })
-}
-
-fn allocation_policy(fields: &Fields<'_>, findings: &mut Findings) -> AllocationPolicy {
-    match fields.text("allocationPolicy", findings) {
-        None | Some("" | "packed") => AllocationPolicy::Packed,
-        Some("spread") => AllocationPolicy::Spread,
-        Some("distinct-pf") => AllocationPolicy::DistinctPf,
-        Some(other) => {
-            findings.mistake(
-                &fields.path("allocationPolicy"),
-                format!("`{other}` is not one of packed, spread, distinct-pf"),
-            );
-            AllocationPolicy::default()
-        }
-    }
-}
-
-fn pf_health(fields: &Fields<'_>, findings: &mut Findings) -> PfHealth {
-    match fields.text("pfHealth", findings) {
-        None | Some("" | "carrier") => PfHealth::Carrier,
-        Some("up") => PfHealth::Up,
-        Some("ignore") => PfHealth::Ignore,
-        Some(other) => {
-            findings.mistake(
-                &fields.path("pfHealth"),
-                format!("`{other}` is not one of carrier, up, ignore"),
-            );
-            PfHealth::default()
-        }
-    }
-}
-
-fn publish(fields: &Fields<'_>, name: Option<&ResourceName>, findings: &mut Findings) -> Publish {
-    match fields.text("publish", findings) {
-        None | Some("" | "devicePlugin") => Publish::DevicePlugin,
-        Some("dra") => {
-            let length = name.map_or(0, |name| name.to_string().len());
-            if length > LONGEST_ATTRIBUTE {
-                findings.mistake(
-                    &fields.path("publish"),
-                    format!("with `dra`, prefix and name have at most {LONGEST_ATTRIBUTE} bytes together with `/`, as an attribute of a device; these have {length}"),
-                );
-            }
-            Publish::Dra
-        }
-        Some(other) => {
-            findings.mistake(
-                &fields.path("publish"),
-                format!("`{other}` is not one of devicePlugin, dra"),
-            );
-            Publish::default()
-        }
-    }
 }
 
 fn pci_classes(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {

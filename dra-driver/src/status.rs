@@ -1,4 +1,4 @@
-//! What the status of a claim should report of its devices: from the hand-over files and the CNI plugin's journal. Pure.
+//! The devices in the status of a claim: from the hand-over files and the CNI plugin's journal. Pure.
 
 use std::collections::BTreeMap;
 

@@ -8,11 +8,13 @@ mod check;
 mod construct;
 mod file;
 mod names;
+mod read;
 
 pub use self::anonymous::{Anonymous, anonymous};
 pub use self::capture::{CaptureError, Captured, capture};
 pub use self::construct::{ConstructError, Constructed};
-pub use self::file::{Machine, MachineError, Mistakes};
+pub use self::file::Machine;
+pub use self::read::{MachineError, Mistakes};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Which device of a pod's resource claims a network configuration asks for, when it names no device.
+//! The choice of a device of a pod's resource claims, for a network configuration without a device.
 
 use super::is_identifier;
 use crate::fields::{Fields, Findings};

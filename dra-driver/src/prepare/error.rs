@@ -13,7 +13,7 @@ use sriov_node::grant::GrantError;
 use crate::claim::ClaimError;
 use crate::state::StateError;
 
-/// A claim could not be prepared; nothing is left behind unless the text says so.
+/// A claim could not be prepared; nothing is left behind, unless the text names it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
     #[error("the claim `{0}` does not exist")]
@@ -86,7 +86,7 @@ pub(crate) enum UnprepareError {
         device: PciAddress,
         source: io::Error,
     },
-    /// What the CNI plugin could not undo.
+    /// An attachment that the CNI plugin could not undo.
     #[error("VF {device} is still attached to container `{container}` as `{ifname}`")]
     Attached {
         device: PciAddress,

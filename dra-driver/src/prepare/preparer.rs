@@ -65,7 +65,7 @@ impl<S: ClaimSource> Preparer<S> {
     /// Prepares a claim; a repeated call gives the same answer, also while the API server is away.
     ///
     /// # Errors
-    /// Nothing of a new claim is left behind, unless [`PrepareError::NotUndone`] says so.
+    /// Nothing of a new claim is left behind, unless the error is [`PrepareError::NotUndone`].
     pub(crate) async fn prepare(
         &self,
         claim: &ClaimRef,

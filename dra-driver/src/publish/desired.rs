@@ -17,7 +17,7 @@ use crate::settings::DriverName;
 /// Slices by key.
 pub(crate) type Slices = BTreeMap<SliceKey, Content>;
 
-/// What the slices are made of.
+/// The facts from which the slices are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offered<'a> {
     /// The pools of this front end.
@@ -104,7 +104,7 @@ impl Desired {
         let before = self.published.get(&name).map(|placed| &placed.device);
         let is_held = offered.owners.is_held(&device.id) != Some(false);
         let attributes = match before {
-            // What the pod did to the device must not change what its claim was matched by.
+            // A pod must not change the attributes by which its claim was matched.
             Some(before) if is_held => before.attributes.clone(),
             Some(_) | None => {
                 let mut now = attributes::attributes(pool, device, self.is_compatible);

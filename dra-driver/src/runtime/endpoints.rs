@@ -57,7 +57,7 @@ const SILENT: Family = Family::counter(
 );
 const ANSWERS: Family = Family::counter(
     "sriov_dra_api_answers_total",
-    "Answers of the API server by method and code; code 0 is no answer.",
+    "Answers of the API server by method and code; code 0 means that no answer came.",
 );
 
 /// The state of each request to the endpoints.

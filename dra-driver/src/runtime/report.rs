@@ -1,4 +1,4 @@
-//! What the publisher has done, for metrics, probes and the log.
+//! The results of the publisher, for metrics, probes and the log.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! The format: what a machine file says about functions, network devices and RDMA, in the words of sysfs, `lspci -nn` and `ip link`.
+//! The format: the keys of a machine file for functions, network devices and RDMA, in the words of sysfs, `lspci -nn` and `ip link`.
 //!
 //! Texts stay texts: `check` applies the rules to all of them at once.
 
@@ -8,8 +8,6 @@ use std::marker::PhantomData;
 
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-
-use super::check::mistakes;
 
 /// A machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,43 +188,7 @@ pub(super) struct Port {
     pub(super) pkeys: Vec<String>,
 }
 
-/// A text is not a machine file.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineError {
-    /// It does not have the form of the format.
-    #[error("not a machine file: {0}")]
-    Form(String),
-    /// It has the form, and values that no machine has.
-    #[error("{0}")]
-    Values(Mistakes),
-}
-
-/// All mistakes of a machine file, each with the place and the rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<String>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
-    }
-}
-
 impl Machine {
-    /// Reads a machine file.
-    ///
-    /// # Errors
-    /// One error of form with its line, or all wrong values.
-    pub fn parse(text: &str) -> Result<Self, MachineError> {
-        let parsed = serde_yaml_ng::from_str::<Self>(text);
-        let mut machine = parsed.map_err(|error| MachineError::Form(error.to_string()))?;
-        let mistakes = mistakes(&machine);
-        if !mistakes.is_empty() {
-            return Err(MachineError::Values(Mistakes(mistakes)));
-        }
-        machine.normalise();
-        Ok(machine)
-    }
-
     /// The machine file.
     pub fn to_text(&self) -> String {
         // Maps with texts as keys and plain structures can always be written.
@@ -245,7 +207,7 @@ impl Machine {
     }
 
     /// Writes each value in one way: a default is absent.
-    fn normalise(&mut self) {
+    pub(super) fn normalise(&mut self) {
         for function in self.functions.values_mut() {
             let class = function.class.take().map(|class| {
                 let short = class.strip_suffix("00").filter(|short| short.len() == 4);

@@ -60,7 +60,7 @@ pub fn run(with_kubernetes: bool) -> Result<bool> {
 
 /// Checks the programs for arm64 and a release, unless this machine cannot build for arm64.
 ///
-/// Rust's library for arm64 comes from a server that some networks do not reach; the report says so then.
+/// Rust's library for arm64 comes from a server that some networks do not reach; the report names what did not run.
 fn other_architectures(report: &mut Report) -> Result<()> {
     if let Err(error) = Architecture::Arm64.prepare() {
         report.add_not_run("programs for arm64, a release", &error);

@@ -1,4 +1,4 @@
-//! What the DRA driver publishes, with a real API server and kubelet: whole slices whatever happens to VFs, to the kubelet and to the slices.
+//! The slices of the DRA driver, with a real API server and kubelet: whole slices whatever happens to VFs, to the kubelet and to the slices.
 
 pub(crate) mod setup;
 

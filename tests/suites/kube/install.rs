@@ -258,7 +258,7 @@ fn pods_of_platforms_use_their_directories() {
     }
 }
 
-/// What the releases of sriov-network-operator render differently, with CDI off and on: whether the root file system is read-only.
+/// Releases of sriov-network-operator: whether they render a read-only root file system, and whether CDI is on.
 ///
 /// Releases: 1.5.0, 1.6.0, and the master branch of August 2026.
 const OPERATORS: [(&str, bool, bool); 4] = [

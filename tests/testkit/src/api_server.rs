@@ -187,7 +187,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
     while let Ok(Some(request)) = Request::read(&mut stream) {
         let refusal = {
             let mut state = shared.lock();
-            // A dry run changes nothing, and is no write.
+            // A dry run changes nothing, and is not a write.
             if request.query("dryRun").is_none() {
                 let entry = (request.method.clone(), request.path.clone());
                 state.requests.push(entry);

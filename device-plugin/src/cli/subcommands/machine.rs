@@ -1,4 +1,4 @@
-//! Machine files: a replay of one in the place of this machine, and `capture`, which prints one of this machine.
+//! Machine files: a replay of one instead of this machine, and `capture`, which prints one of this machine.
 
 use std::fs;
 use std::io::Write;

@@ -49,7 +49,7 @@ async fn list_is_sent_after_each_change_and_each_heartbeat() {
     let first = stream.next().await.unwrap();
     assert_eq!(first[0].reason.as_deref(), Some("its PF `eth0` is down"));
     assert_eq!(first[0].device, "0000-01-10-0");
-    // The same list again is no change.
+    // The same list again is not a change.
     send.send_replace(pools(&[(ID, Unhealthy::PfDown("eth0".into()))]));
     assert_eq!(stream.next().await.unwrap(), first);
     assert_eq!(start.elapsed(), HEARTBEAT);

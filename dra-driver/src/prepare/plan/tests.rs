@@ -1,4 +1,4 @@
-//! What is recorded of a new claim.
+//! Tests of the record of a new claim.
 
 use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 use sriov_device_info::claims::ClaimRef;
@@ -104,7 +104,7 @@ fn driver_of_the_device_is_recorded_before_it_is_replaced() {
 }
 
 #[test]
-fn attached_vf_is_refused_and_one_that_waits_for_its_addresses_is_not() {
+fn attached_vf_is_refused_but_not_one_without_addresses() {
     let claim = claim(VfConfig::default(), "0000-01-10-0");
     let owners = |attachment| Owners {
         attachments: [(VF.parse().unwrap(), attachment)].into(),

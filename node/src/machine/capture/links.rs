@@ -11,7 +11,7 @@ use crate::discover::uplinks::{addresses, default_routes, shared_parents};
 use crate::machine::file::{Link, State};
 use crate::machine::names::LINK_TYPES;
 
-/// What the kernel reports about all network devices, and the names that were found on the way.
+/// The network devices that the kernel reports, and the names that were found on the way.
 pub(super) struct Links<'a> {
     host: &'a HostRoot,
     default_routes: BTreeSet<String>,
