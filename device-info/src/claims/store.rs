@@ -67,7 +67,15 @@ impl ClaimStore {
             source,
         };
         let entries = match fs::read_dir(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            // Without the directory above there is none either.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(Vec::new());
+            }
             other => other.map_err(failed)?,
         };
         let mut names = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sriov_host::chain;
 use sriov_inventory::owners::Owners;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
 
 use super::backoff::Backoff;
@@ -105,12 +106,16 @@ impl PublisherTask {
             let version = session.mirror.version();
             let watch = self.api.watch_slices(&session.publisher, version).await?;
             let mut watch = std::pin::pin!(watch);
+            let mut heard = Instant::now();
             self.refresh(&mut session);
             loop {
                 self.settle(&mut session).await?;
                 backoff.reset();
-                match self.wake(&mut watch).await {
-                    Ok(Some(Wake::Event(event))) => self.take(&mut session, event),
+                match self.wake(&mut watch, heard + SILENCE).await {
+                    Ok(Some(Wake::Event(event))) => {
+                        heard = Instant::now();
+                        self.take(&mut session, event);
+                    }
                     Ok(Some(Wake::Offered)) => self.refresh(&mut session),
                     Ok(Some(Wake::Ended)) => break,
                     Ok(None) => return Ok(()),
@@ -121,12 +126,15 @@ impl PublisherTask {
     }
 
     /// Waits for something to do; absent when the core loop has ended.
+    ///
+    /// The watch is dead at the deadline, however often the offer changes meanwhile.
     async fn wake(
         &mut self,
         watch: &mut (impl Stream<Item = Result<SliceEvent, ApiError>> + Unpin),
+        deadline: Instant,
     ) -> Result<Option<Wake>, ApiError> {
         tokio::select! {
-            event = tokio::time::timeout(SILENCE, watch.next()) => match event {
+            event = tokio::time::timeout_at(deadline, watch.next()) => match event {
                 Ok(Some(event)) => Ok(Some(Wake::Event(event?))),
                 Ok(None) => Ok(Some(Wake::Ended)),
                 Err(_elapsed) => {

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use sriov_lab::wait::{wait_for, wait_within};
 use sriov_testkit::api_server::{ApiServer, NODE_UID};
 use sriov_testkit::driver::{Driver, NODE};
+use sriov_testkit::kubelet::Kubelet;
 use sriov_testkit::process::memory;
 use sriov_testkit::sized_tree::{self, Size};
 use tempfile::TempDir;
 
-/// A machine with a driver that has published its slices.
+/// A machine with a driver that has published its slices, and a kubelet without pods.
 struct Node {
+    _kubelet: Kubelet,
     dir: TempDir,
     api: ApiServer,
     driver: Driver,
@@ -30,9 +32,15 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         sized_tree::build(dir.path(), size).unwrap();
         write_config(dir.path(), size, "dra");
+        let kubelet = Kubelet::start(&dir.path().join("kubelet"), true).unwrap();
         let driver = Driver::start(dir.path(), &api, &[]).unwrap();
         driver.wait_until_published().unwrap();
-        Self { dir, api, driver }
+        Self {
+            _kubelet: kubelet,
+            dir,
+            api,
+            driver,
+        }
     }
 
     fn restart(&mut self) {
