@@ -1,7 +1,7 @@
 //! The DRA driver: publishes the pools of this node to the API server as `ResourceSlices`, and prepares claims for the kubelet.
 //!
 //! Discovery, health and grants are in `sriov-inventory` and `sriov-node`; here is what the API server and the kubelet's DRA plugin API need.
-//! Start at [`runtime::run`] for the daemon, at [`publish`] for the slices, at [`cli::args`] for the command line.
+//! Start at `runtime::run` for the daemon, at `publish` for the slices, at `cli::args` for the command line.
 
 #![forbid(unsafe_code)]
 

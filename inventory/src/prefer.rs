@@ -1,7 +1,7 @@
 //! Chooses the devices that a container should get: on as few NUMA nodes as possible, and there by the policy of the resource.
 //!
 //! Devices of one PF on one node are alike, so the choice is how many of each PF; of each PF the lowest ids are taken.
-//! [`search`] finds the best numbers.
+//! `search` finds the best numbers.
 
 mod search;
 
