@@ -70,6 +70,9 @@ impl ControlPlane {
             &etcd,
             &[
                 format!("--data-dir={}", dir.join("etcd").display()),
+                // Its only member must not lose an election against a busy machine.
+                "--heartbeat-interval=500".to_owned(),
+                "--election-timeout=5000".to_owned(),
                 format!("--listen-client-urls={}", url(client)),
                 format!("--advertise-client-urls={}", url(client)),
                 format!("--listen-peer-urls={}", url(peer)),
