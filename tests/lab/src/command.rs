@@ -67,7 +67,7 @@ pub fn main(words: &[String]) -> ExitCode {
         ["dist", words @ ..] => ship::dist(words),
         ["image", words @ ..] => ship::run(words),
         ["arm64"] => arm64::run(),
-        ["release", "--verify"] => release::check(),
+        ["release", "--verify"] => release::check(build::whole_dist),
         ["release", words @ ..] => release::run(words),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -36,20 +36,23 @@ pub fn run(words: &[&str]) -> Result<bool> {
     if is_default && to.exists() {
         std::fs::remove_dir_all(&to)?;
     }
-    let sums = write(&to)?;
+    let sums = write(&to, build::whole_dist)?;
     print!("{sums}");
     println!("{}", to.display());
     Ok(true)
 }
 
-/// Whether a release can be written twice with the same bytes, and helm and kubectl take what it contains.
-pub(crate) fn check() -> Result<bool> {
+/// Builds the programs for an architecture.
+type Build = fn(Architecture) -> Result<Dist>;
+
+/// Whether a release of what `make` builds can be written twice with the same bytes, and helm and kubectl take what it contains.
+pub(crate) fn check(make: Build) -> Result<bool> {
     let dir = tempfile::Builder::new()
         .prefix("release-")
         .tempdir_in(target())?;
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-    let sums = write(&first)?;
-    let again = write(&second)?;
+    let sums = write(&first, make)?;
+    let again = write(&second, make)?;
     if sums != again {
         println!("two releases of the same sources differ:\n{sums}\n{again}");
         return Ok(false);
@@ -63,12 +66,12 @@ pub(crate) fn check() -> Result<bool> {
 }
 
 /// Writes a release, and gives the digests of its files.
-fn write(to: &Path) -> Result<String> {
+fn write(to: &Path, make: Build) -> Result<String> {
     std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     if std::fs::read_dir(to)?.next().is_some() {
         bail!("{} is not empty", to.display());
     }
-    let built = Architecture::ALL.into_iter().map(build::dist);
+    let built = Architecture::ALL.into_iter().map(make);
     let built = built.collect::<Result<Vec<Dist>>>()?;
     progress::step("writing the release", || {
         binaries(&built, to)?;

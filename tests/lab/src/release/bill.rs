@@ -11,8 +11,9 @@ use crate::checkout::{cargo, copy_sources, target};
 use crate::tools;
 
 /// Packages with a program that ships, and the name of the program.
-const PROGRAMS: [(&str, &str); 2] = [
+const PROGRAMS: [(&str, &str); 3] = [
     ("cni-sriov", "sriov"),
+    ("dra-driver", "sriov-dra-driver"),
     ("device-plugin", "sriov-device-plugin"),
 ];
 
