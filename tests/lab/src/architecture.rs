@@ -57,7 +57,11 @@ impl Architecture {
                     "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
                     ARM64_LINKER,
                 ),
-                ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATOR),
+                // With the C library of Debian's cross compiler.
+                (
+                    "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+                    "qemu-aarch64-static -L /usr/aarch64-linux-gnu",
+                ),
                 ("CC_aarch64_unknown_linux_gnu", ARM64_LINKER),
             ],
         }
