@@ -23,5 +23,4 @@ mod podman;
 mod pods;
 mod reboot;
 mod schedule;
-mod watcher;
 mod wrong;
