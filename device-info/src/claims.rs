@@ -5,7 +5,6 @@
 //! Start at [`ClaimStore`].
 
 mod error;
-mod pod_uid;
 mod store;
 
 use std::path::PathBuf;
@@ -14,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sriov_host::{IfName, PciAddress};
 
 pub use self::error::ClaimsError;
-pub use self::pod_uid::{InvalidPodUid, PodUid};
 pub use self::store::ClaimStore;
+pub use crate::uid::{InvalidPodUid, PodUid};
 
 /// Version of the format; a reader refuses files of later versions and ignores unknown keys.
 pub const FORMAT: u32 = 1;

@@ -10,6 +10,8 @@ pub mod attachments;
 pub mod claims;
 pub mod info;
 pub mod store;
+mod uid;
+pub mod versioned;
 
 pub use info::{DeviceInfo, VERSION};
 pub use store::{Store, StoreError};

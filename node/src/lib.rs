@@ -17,4 +17,5 @@ pub mod kubelet;
 pub mod machine;
 pub mod metrics;
 pub mod proto;
+pub mod stable_hash;
 pub mod watch_dir;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sriov_config::resource_list::{AllocationPolicy, ResourceName};
 use sriov_host::PciAddress;
 use sriov_inventory::pool::PoolDevice;
+use sriov_node::stable_hash::stable_hash;
 
 use super::device::{Content, Device, Group, MOST_DEVICES, SliceKey};
 
@@ -37,7 +38,7 @@ pub(super) fn group(
         (AllocationPolicy::Packed, Some(pf)) => Group(format!("0{node:02x}{}", digits(pf))),
         (AllocationPolicy::Packed, None) => Group(format!("1{node:02x}{:012x}", 0)),
         (AllocationPolicy::Spread | AllocationPolicy::DistinctPf, _) => {
-            let hash = hash(&resource.to_string()) & 0xffff_ffff_ffff;
+            let hash = stable_hash(resource.to_string().as_bytes()) & 0xffff_ffff_ffff;
             Group(format!("2{NO_NODE:02x}{hash:012x}"))
         }
     }
@@ -51,13 +52,6 @@ fn digits(address: PciAddress) -> String {
         address.domain(),
         address.bus()
     )
-}
-
-/// FNV-1a: stable over builds and machines.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// The part of a VF by its index: VFs that are added or removed do not move the others.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use sriov_config::ResourceList;
 use sriov_device_info::atomic;
 
+use crate::stable_hash::stable_hash;
+
 /// The values of `additionalInfo` may be secrets.
 const MODE: u32 = 0o600;
 
@@ -20,11 +22,7 @@ pub(super) struct LastGood(PathBuf);
 impl LastGood {
     /// The copy of this file; plugins with other files have other copies.
     pub(super) fn of(config_file: &Path, devinfo_dir: &Path) -> Self {
-        // FNV-1a: stable over builds and machines.
-        let bytes = config_file.as_os_str().as_bytes().iter();
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = stable_hash(config_file.as_os_str().as_bytes());
         Self(devinfo_dir.join(format!(".last-good-{hash:016x}.json")))
     }
 

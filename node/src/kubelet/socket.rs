@@ -12,6 +12,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 
 use super::authority::LocalAuthority;
+use crate::stable_hash::stable_hash;
 
 /// Longest path of a unix socket: `sun_path` holds 108 bytes with the terminating zero (unix(7)).
 pub const LONGEST_PATH: usize = 107;
@@ -58,12 +59,6 @@ pub fn inode(path: &Path) -> Option<Inode> {
             .wrapping_mul(1_000_000_000)
             .wrapping_add(stat.ctime_nsec()),
     ))
-}
-
-/// A hash that is stable over builds and machines (FNV-1a), for names that would be too long.
-pub fn stable_hash(text: &[u8]) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    text.iter().fold(0xcbf2_9ce4_8422_2325, fnv)
 }
 
 /// The name of a socket before it accepts connections; never longer than the names that we use.
