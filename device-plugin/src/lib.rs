@@ -15,16 +15,12 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use sriov_host::chain;
-use sriov_node::daemon::error::DaemonError;
+use sriov_node::daemon::threads;
 
 use crate::cli::args::{self, Invocation};
 use crate::cli::subcommands::{self, Paint};
-
-/// Threads for what may block: a look at the devices, a page of metrics, the owners, allocations.
-const BLOCKING_THREADS: usize = 16;
 
 /// Runs the program with its command line; the first word is the program's name.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -35,10 +31,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn execute(invocation: Invocation) -> Result<ExitCode, Box<dyn Error>> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.thread_keep_alive(Duration::from_secs(1));
-    builder.max_blocking_threads(BLOCKING_THREADS);
-    let runtime = builder.enable_all().build().map_err(DaemonError::Runtime)?;
+    let runtime = threads::runtime()?;
     match invocation {
         Invocation::Print(text) => stdout().write_all(text.as_bytes())?,
         Invocation::Subcommand(settings, command) => {

@@ -50,6 +50,21 @@ pub struct Counts {
     pub unusable: BTreeSet<String>,
 }
 
+impl Counts {
+    /// What any front end lacks to be ready, in sentences.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !self.are_devices_known {
+            missing.push("the devices are not known yet".to_owned());
+        }
+        if self.is_scan_overdue {
+            missing
+                .push("a scan of the devices does not finish: a read of sysfs blocks".to_owned());
+        }
+        missing
+    }
+}
+
 /// How the configuration in use relates to its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConfigState {

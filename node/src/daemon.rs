@@ -2,6 +2,7 @@
 //!
 //! Start at [`core_loop::Core`]; a front end implements [`core_loop::FrontEnd`].
 
+pub mod channels;
 pub mod config_file;
 pub mod core_loop;
 pub mod error;
@@ -10,3 +11,4 @@ mod last_good;
 pub mod log;
 pub mod preflight;
 pub mod signals;
+pub mod threads;

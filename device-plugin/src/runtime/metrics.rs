@@ -1,11 +1,10 @@
 //! The page of metrics and the readiness of the device plugin: the families of `sriov-node`, and those of the kubelet's calls.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sriov_host::HostRoot;
 use sriov_inventory::owners::Owners;
-use sriov_inventory::pool::{PoolDevice, Pools};
+use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
 use sriov_node::http::server::Report;
 use sriov_node::inventory_families;
@@ -74,8 +73,6 @@ impl Report for Endpoints {
     fn metrics(&self) -> String {
         let pools = self.pools.borrow().clone();
         let owners = self.owners.borrow().clone();
-        let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
-        let pfs: BTreeSet<_> = devices.filter_map(PoolDevice::pf_address).collect();
         page(&State {
             inventory: InventoryState {
                 version: env!("CARGO_PKG_VERSION"),
@@ -90,7 +87,7 @@ impl Report for Endpoints {
             vfs: VfState {
                 pools: &pools,
                 owners: &owners,
-                traffic: &vf_traffic::read(&self.host, &pfs),
+                traffic: &vf_traffic::read(&self.host, &pools),
                 has_exporter_names: self.has_exporter_names,
             },
         })

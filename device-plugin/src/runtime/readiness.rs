@@ -17,13 +17,7 @@ pub(super) fn missing(
     counts: &Counts,
     kubelet: &KubeletCounts,
 ) -> Vec<String> {
-    let mut missing = Vec::new();
-    if !counts.are_devices_known {
-        missing.push("the devices are not known yet".to_owned());
-    }
-    if counts.is_scan_overdue {
-        missing.push("a scan of the devices does not finish: a read of sysfs blocks".to_owned());
-    }
+    let mut missing = counts.missing();
     for pool in pools.pools.iter().filter(|pool| !pool.devices.is_empty()) {
         let name = &pool.name;
         let streams = kubelet.get(name).map_or(0, |counts| counts.streams);

@@ -6,29 +6,25 @@ use sriov_device_info::Store;
 use sriov_device_info::claims::ClaimStore;
 use sriov_host::heap;
 use sriov_inventory::grants::Grants;
-use sriov_inventory::owners::Owners;
-use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
+use sriov_node::daemon::channels::Channels;
 use sriov_node::daemon::config_file::{ConfigFile, ConfigPlace};
 use sriov_node::daemon::core_loop::{Core, Timers, Wakeups};
 use sriov_node::daemon::error::DaemonError;
 use sriov_node::daemon::holders::HoldersTask;
 use sriov_node::daemon::log;
 use sriov_node::daemon::preflight::ensure_writable;
-use sriov_node::daemon::signals::ShutdownSignals;
 use sriov_node::discover::background_scan::BackgroundScans;
-use sriov_node::discover::changes::Changes;
 use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::grant::Granter;
 use sriov_node::grant::cdi::CdiDir;
 use sriov_node::grant::files::DeviceFiles;
-use sriov_node::heartbeat::{Pulse, heartbeat};
+use sriov_node::heartbeat::heartbeat;
 use sriov_node::holders::event::Event;
 use sriov_node::holders::pod_resources;
 use sriov_node::http::server::{self as http, HttpState};
 use sriov_node::watch_dir::DirEvents;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::error::StartError;
@@ -49,12 +45,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     heap::share_one_arena();
     // Before the first scan, or a change right after it would be missed.
     let (heartbeat, pulse) = heartbeat();
-    let mut wakeups = subscribe(&settings, pulse)?;
+    let mut wakeups = Wakeups::subscribe(&settings.config_file, pulse)?;
     let (counts, kubelet) = (Arc::new(Shared::default()), Arc::default());
     let config = ConfigFile::load(config_place(&settings), &counts).map_err(DaemonError::from)?;
     let (place, events) = kubelet_dir(&settings)?;
 
-    let channels = Channels::new();
+    let channels = Channels::default();
     let mut tasks = JoinSet::new();
     if let Some(address) = settings.metrics_address {
         let report = Arc::new(endpoints(&settings, &channels, &counts, &kubelet));
@@ -92,41 +88,6 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     let ended = core.run(wakeups).await;
     tasks.shutdown().await;
     Ok(ended?)
-}
-
-/// The channels between the tasks.
-struct Channels {
-    send_pools: watch::Sender<Arc<Pools>>,
-    pools: watch::Receiver<Arc<Pools>>,
-    send_owners: watch::Sender<Arc<Owners>>,
-    owners: watch::Receiver<Arc<Owners>>,
-    send_events: mpsc::UnboundedSender<Event>,
-    events: mpsc::UnboundedReceiver<Event>,
-}
-
-impl Channels {
-    fn new() -> Self {
-        let (send_pools, pools) = watch::channel(Arc::default());
-        let (send_owners, owners) = watch::channel(Arc::default());
-        let (send_events, events) = mpsc::unbounded_channel();
-        Self {
-            send_pools,
-            pools,
-            send_owners,
-            owners,
-            send_events,
-            events,
-        }
-    }
-}
-
-fn subscribe(settings: &Settings, pulse: Pulse) -> Result<Wakeups, DaemonError> {
-    Ok(Wakeups {
-        hangup: signal(SignalKind::hangup()).map_err(DaemonError::Runtime)?,
-        shutdown: ShutdownSignals::new().map_err(DaemonError::Runtime)?,
-        changes: Changes::of(&settings.config_file),
-        pulse,
-    })
 }
 
 /// Chooses the kubelet's directory, and checks all directories that are written.

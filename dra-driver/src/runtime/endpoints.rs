@@ -1,11 +1,10 @@
 //! The page of `/metrics` and the answer of `/readyz`: the families of `sriov-node`, and those of the API server.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sriov_host::HostRoot;
 use sriov_inventory::owners::Owners;
-use sriov_inventory::pool::{PoolDevice, Pools};
+use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
 use sriov_node::http::server::Report as HttpReport;
 use sriov_node::inventory_families;
@@ -77,8 +76,6 @@ impl HttpReport for Endpoints {
     fn metrics(&self) -> String {
         let pools = self.pools.borrow().clone();
         let owners = self.owners.borrow().clone();
-        let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
-        let pfs: BTreeSet<_> = devices.filter_map(PoolDevice::pf_address).collect();
         let inventory = InventoryState {
             version: env!("CARGO_PKG_VERSION"),
             pools: &pools,
@@ -95,7 +92,7 @@ impl HttpReport for Endpoints {
         let vfs = VfState {
             pools: &pools,
             owners: &owners,
-            traffic: &vf_traffic::read(&self.host, &pfs),
+            traffic: &vf_traffic::read(&self.host, &pools),
             has_exporter_names: false,
         };
         vf::write(&mut text, &vfs);
@@ -103,15 +100,8 @@ impl HttpReport for Endpoints {
     }
 
     fn missing(&self) -> Vec<String> {
-        let (facts, counts) = (self.report.now(), self.counts.now());
-        let mut missing = Vec::new();
-        if !counts.are_devices_known {
-            missing.push("the devices are not known yet".to_owned());
-        }
-        if counts.is_scan_overdue {
-            missing
-                .push("a scan of the devices does not finish: a read of sysfs blocks".to_owned());
-        }
+        let facts = self.report.now();
+        let mut missing = self.counts.now().missing();
         match facts.error {
             Some(error) => missing.push(error),
             None if !facts.is_published => {

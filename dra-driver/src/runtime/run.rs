@@ -8,22 +8,20 @@ use sriov_inventory::grants::Grants;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
+use sriov_node::daemon::channels::Channels;
 use sriov_node::daemon::config_file::{ConfigFile, ConfigPlace};
 use sriov_node::daemon::core_loop::{Core, Timers, Wakeups};
 use sriov_node::daemon::error::DaemonError;
 use sriov_node::daemon::holders::HoldersTask;
 use sriov_node::daemon::log;
 use sriov_node::daemon::preflight::ensure_writable;
-use sriov_node::daemon::signals::ShutdownSignals;
 use sriov_node::discover::background_scan::BackgroundScans;
-use sriov_node::discover::changes::Changes;
 use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::grant::files::DeviceFiles;
-use sriov_node::heartbeat::{Pulse, heartbeat};
+use sriov_node::heartbeat::heartbeat;
 use sriov_node::holders::event::Event;
 use sriov_node::holders::pod_resources;
 use sriov_node::http::server::{self as http, HttpState};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -51,13 +49,13 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     heap::share_one_arena();
     // Before the first scan, or a change right after it would be missed.
     let (heartbeat, pulse) = heartbeat();
-    let mut wakeups = subscribe(&settings, pulse)?;
+    let mut wakeups = Wakeups::subscribe(&settings.config_file, pulse)?;
     let counts = Arc::new(Shared::default());
     let config = config_file(&settings, &counts)?;
     ensure_writable(&settings.devinfo_dir).map_err(DaemonError::from)?;
     let api = ApiServer::configured(settings.kubeconfig.as_deref()).await?;
 
-    let channels = Channels::new();
+    let channels = Channels::default();
     let report = Report::default();
     let mut tasks = JoinSet::new();
     if let Some(address) = settings.metrics_address {
@@ -137,32 +135,6 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     Ok(ended?)
 }
 
-/// The channels between the tasks.
-struct Channels {
-    send_pools: watch::Sender<Arc<Pools>>,
-    pools: watch::Receiver<Arc<Pools>>,
-    send_owners: watch::Sender<Arc<Owners>>,
-    owners: watch::Receiver<Arc<Owners>>,
-    _send_events: mpsc::UnboundedSender<Event>,
-    events: mpsc::UnboundedReceiver<Event>,
-}
-
-impl Channels {
-    fn new() -> Self {
-        let (send_pools, pools) = watch::channel(Arc::default());
-        let (send_owners, owners) = watch::channel(Arc::default());
-        let (send_events, events) = mpsc::unbounded_channel();
-        Self {
-            send_pools,
-            pools,
-            send_owners,
-            owners,
-            _send_events: send_events,
-            events,
-        }
-    }
-}
-
 fn log_start(settings: &Settings) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -173,15 +145,6 @@ fn log_start(settings: &Settings) {
         kubelet = %settings.kubelet_dir.display(),
         "sriov-dra-driver starts"
     );
-}
-
-fn subscribe(settings: &Settings, pulse: Pulse) -> Result<Wakeups, DaemonError> {
-    Ok(Wakeups {
-        hangup: signal(SignalKind::hangup()).map_err(DaemonError::Runtime)?,
-        shutdown: ShutdownSignals::new().map_err(DaemonError::Runtime)?,
-        changes: Changes::of(&settings.config_file),
-        pulse,
-    })
 }
 
 fn config_file(settings: &Settings, counts: &Shared<Counts>) -> Result<ConfigFile, DaemonError> {

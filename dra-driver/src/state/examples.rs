@@ -2,8 +2,6 @@
 
 use serde_json::json;
 use sriov_device_info::info::Pci;
-use sriov_host::snapshot::PciId;
-use sriov_inventory::pool::{Extras, PoolDevice};
 
 use super::*;
 
@@ -60,23 +58,5 @@ pub(crate) fn claim() -> ClaimState {
             },
             with_driver,
         ],
-    }
-}
-
-/// A VF of a pool.
-pub(crate) fn pool_device(vf: &str) -> PoolDevice {
-    PoolDevice {
-        id: vf.parse().unwrap(),
-        driver: "igbvf".into(),
-        numa_node: None,
-        pcie_root: None,
-        pf: None,
-        vendor: PciId(0x8086),
-        device: PciId(0x10ca),
-        vf_index: None,
-        link_type: None,
-        has_rdma: false,
-        representor: None,
-        extras: Extras::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use sriov_host::chain;
 use sriov_inventory::health_changes::{HealthChange, health_changes};
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::config_file::ConfigFile;
@@ -33,6 +34,21 @@ pub struct Wakeups {
     pub changes: Changes,
     /// Probes of the loop.
     pub pulse: Pulse,
+}
+
+impl Wakeups {
+    /// Handles the signals and follows the changes from now on.
+    ///
+    /// # Errors
+    /// When a signal cannot be handled.
+    pub fn subscribe(config_file: &Path, pulse: Pulse) -> Result<Self, DaemonError> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup()).map_err(DaemonError::Runtime)?,
+            shutdown: ShutdownSignals::new().map_err(DaemonError::Runtime)?,
+            changes: Changes::of(config_file),
+            pulse,
+        })
+    }
 }
 
 /// Publishes pools to whoever allocates the devices.

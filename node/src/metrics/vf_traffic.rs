@@ -8,6 +8,7 @@ use sriov_host::query::{self, VfCounters};
 use sriov_host::snapshot::{Netdev, SriovRole};
 use sriov_host::sysfs::{self, statistics};
 use sriov_host::{HostRoot, PciAddress, VfIndex};
+use sriov_inventory::pool::{PoolDevice, Pools};
 
 /// A VF and its traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,11 +25,13 @@ pub struct VfTraffic {
     pub counters: BTreeMap<String, u64>,
 }
 
-/// Reads the traffic of all VFs of some PFs; a PF that was removed has none.
-pub fn read(host: &HostRoot, pfs: &BTreeSet<PciAddress>) -> Vec<VfTraffic> {
+/// Reads the traffic of all VFs of the PFs that have a device in a pool; a PF that was removed has none.
+pub fn read(host: &HostRoot, pools: &Pools) -> Vec<VfTraffic> {
+    let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
+    let pfs: BTreeSet<PciAddress> = devices.filter_map(PoolDevice::pf_address).collect();
     let mut all = Vec::new();
     for pf in pfs {
-        let Ok(Some(function)) = sysfs::function(host, *pf) else {
+        let Ok(Some(function)) = sysfs::function(host, pf) else {
             continue;
         };
         let SriovRole::Pf { vfs, .. } = &function.role else {
@@ -45,7 +48,7 @@ pub fn read(host: &HostRoot, pfs: &BTreeSet<PciAddress>) -> Vec<VfTraffic> {
                 index: index.get(),
                 address: address.to_string(),
                 numa_node: function.numa_node,
-                counters: counters(host, *pf, *index, *address, &of_all),
+                counters: counters(host, pf, *index, *address, &of_all),
             });
         }
     }

@@ -1,13 +1,13 @@
 //! The whole page of a small machine, and that each family appears once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use expect_test::expect;
 use sriov_config::ResourceList;
 use sriov_config::resource_list::{PfHealth, Publish, ResourceName};
 use sriov_inventory::owners::{Holder, PodDevices, PodHolder};
-use sriov_inventory::pool::{LeftOut, Pf, Pool};
+use sriov_inventory::pool::{LeftOut, Pf, Pool, PoolDevice};
 use sriov_inventory::unhealthy::Unhealthy;
 use sriov_node::metrics::vf_traffic::VfTraffic;
 

@@ -50,7 +50,7 @@ fn healthy(
     driver: Option<&str>,
 ) -> Result<ClaimState, Vec<String>> {
     let mut pools = pools(&[]);
-    let device = examples::pool_device(VF);
+    let device = PoolDevice::example(VF.parse().unwrap());
     pools.pools[0].devices = vec![device].into();
     let node = Node {
         name: &"node-1".parse().unwrap(),
@@ -143,7 +143,7 @@ fn unhealthy_and_unknown_devices_are_refused() {
 #[test]
 fn subfunction_keeps_its_driver() {
     let mut pools = pools(&[]);
-    let mut device = examples::pool_device(VF);
+    let mut device = PoolDevice::example(VF.parse().unwrap());
     device.id = "mlx5_core.sf.4".parse().unwrap();
     pools.pools[0].devices = vec![device].into();
     let node = Node {

@@ -13,13 +13,12 @@ use sriov_device_info::Store;
 use sriov_device_info::claims::ClaimRef;
 use sriov_host::{HostRoot, chain, sysfs};
 use sriov_inventory::owners::Owners;
-use sriov_inventory::pool::{Pool, Pools};
+use sriov_inventory::pool::{Pool, PoolDevice, Pools};
 use sriov_node::grant::cdi::CdiDir;
 use tokio::sync::watch;
 
 use super::super::{ClaimSource, Preparer};
 use crate::prepare::paths::Paths;
-use crate::state::examples;
 
 pub(super) const UID: &str = "11111111-2222-3333-4444-555555555555";
 pub(super) const POD: &str = "5b1f4a52-7c0e-4a3f-9a60-0d3c1b7d2f11";
@@ -100,7 +99,10 @@ impl Machine {
             publish: Publish::Dra,
             pf_health: PfHealth::Carrier,
             additional_info: Arc::default(),
-            devices: Arc::new(VFS.map(examples::pool_device).to_vec()),
+            devices: Arc::new(
+                VFS.map(|vf| PoolDevice::example(vf.parse().unwrap()))
+                    .to_vec(),
+            ),
             unhealthy: BTreeMap::new(),
         };
         let pools = Pools {
