@@ -1,13 +1,14 @@
 //! Captures frames on an interface with tcpdump.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use sriov_testkit::node::tcpdump;
 
 /// One captured frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,26 +39,7 @@ pub(crate) struct Capture {
 impl Capture {
     /// Starts tcpdump on an interface, optionally in a named namespace, and returns when it captures.
     pub(crate) fn start(netns: Option<&str>, interface: &str) -> Result<Self> {
-        let mut command = match netns {
-            None => Command::new("/usr/bin/tcpdump"),
-            Some(netns) => {
-                let mut command = Command::new("/usr/sbin/ip");
-                command.args(["netns", "exec", netns, "/usr/bin/tcpdump"]);
-                command
-            }
-        };
-        let mut tcpdump = command
-            .args([
-                "-i",
-                interface,
-                "-e",
-                "-nn",
-                "-l",
-                "--immediate-mode",
-                "-Z",
-                "root",
-            ])
-            .stdin(Stdio::null())
+        let mut tcpdump = tcpdump(netns, interface)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::checkout::workspace;
+use crate::tools::has;
 
 /// Runs arm64 programs on this machine; Debian's package `qemu-user-static` has it.
 pub const EMULATOR: &str = "qemu-aarch64-static";
@@ -49,20 +50,20 @@ impl Architecture {
     }
 
     /// Variables of the environment with which cargo builds for it.
-    pub(crate) fn environment(self) -> Vec<(&'static str, &'static str)> {
+    pub(crate) fn environment(self) -> Vec<(&'static str, String)> {
         match self {
             Self::Amd64 => Vec::new(),
             Self::Arm64 => vec![
                 (
                     "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
-                    ARM64_LINKER,
+                    ARM64_LINKER.to_owned(),
                 ),
                 // With the C library of Debian's cross compiler.
                 (
                     "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-                    "qemu-aarch64-static -L /usr/aarch64-linux-gnu",
+                    format!("{EMULATOR} -L /usr/aarch64-linux-gnu"),
                 ),
-                ("CC_aarch64_unknown_linux_gnu", ARM64_LINKER),
+                ("CC_aarch64_unknown_linux_gnu", ARM64_LINKER.to_owned()),
             ],
         }
     }
@@ -75,7 +76,7 @@ impl Architecture {
         if self == Self::Amd64 {
             return Ok(());
         }
-        if !can_start(ARM64_LINKER) {
+        if !has(ARM64_LINKER) {
             bail!(
                 "`{ARM64_LINKER}` is not on this machine: programs for arm64 need Debian's packages gcc-aarch64-linux-gnu and libc6-dev-arm64-cross"
             );
@@ -107,17 +108,6 @@ impl Architecture {
         let dir = String::from_utf8_lossy(&output.stdout);
         Ok(output.status.success() && Path::new(dir.trim()).is_dir())
     }
-}
-
-/// Whether a program of this name is on PATH.
-pub(crate) fn can_start(program: &str) -> bool {
-    let started = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    started.is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]

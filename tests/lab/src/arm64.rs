@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::architecture::{Architecture, EMULATOR, can_start};
+use crate::architecture::{Architecture, EMULATOR};
 use crate::build;
 use crate::checkout::{cargo, target};
 use crate::report::Report;
+use crate::tools::has;
 
 /// Variable of the environment that names the device plugin to tests which run its tools.
 pub const DEVICE_PLUGIN: &str = "VIRTFN_DEVICE_PLUGIN";
@@ -45,7 +46,7 @@ pub fn run() -> Result<bool> {
 /// # Errors
 /// If they cannot be built, or something for it is missing on this machine.
 pub(crate) fn check(report: &mut Report) -> Result<()> {
-    if !can_start(EMULATOR) {
+    if !has(EMULATOR) {
         bail!("`{EMULATOR}` is not on this machine: Debian's package qemu-user-static has it");
     }
     let built = build::dist(Architecture::Arm64)?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
 use crate::progress;
+use crate::tools::has;
 
 /// Version of the layout in the cache; after a change, older downloads are unused.
 const LAYOUT: &str = "node-v2";
@@ -141,19 +142,6 @@ pub(crate) fn first_of(root: &Path, path: &str) -> Result<PathBuf> {
         .into_iter()
         .find(|file| file.exists())
         .with_context(|| format!("the guest's packages have no {path}"))
-}
-
-/// Whether a program is on this machine.
-pub(crate) fn has(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    dirs.extend([
-        "/usr/bin".into(),
-        "/usr/sbin".into(),
-        "/bin".into(),
-        "/sbin".into(),
-    ]);
-    dirs.iter().any(|dir| dir.join(tool).exists())
 }
 
 /// apt with a private state.

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
 use crate::checkout::workspace;
-use crate::debian::has;
 use crate::digest::sha256;
 use crate::progress;
+use crate::tools::has;
 
 /// Go's own program for self-signed certificates, below `GOROOT`.
 const CERTIFICATES: &str = "src/crypto/tls/generate_cert.go";

@@ -8,9 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
-use crate::debian::{self, NodeParts, finish, has};
+use crate::debian::{self, NodeParts, finish};
 use crate::image::kernel_release;
 use crate::progress;
+use crate::tools::has;
 
 /// Version of the module in the cache.
 const LAYOUT: &str = "netdevsim-v1";

@@ -1,4 +1,4 @@
-//! Programs that cargo installs once, into the cache: cargo-deny and cargo-cyclonedx.
+//! Programs of this machine, and those that cargo installs once, into the cache: cargo-deny and cargo-cyclonedx.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::progress;
 /// # Errors
 /// If cargo cannot install it.
 pub(crate) fn cargo_tool(cache: &Cache, name: &str) -> Result<PathBuf> {
-    if let Some(found) = on_path(name) {
+    if let Some(found) = find(name) {
         return Ok(found);
     }
     let own = cache.path("tools/bin").join(name);
@@ -41,9 +41,16 @@ pub(crate) fn path_with(program: &Path) -> Result<OsString> {
     Ok(std::env::join_paths(all)?)
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
+/// Whether a program is on this machine.
+pub(crate) fn has(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// The program of this name on PATH, or in the directories that the PATH of some users lacks.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    dirs.extend(["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from));
+    let mut files = dirs.into_iter().map(|dir| dir.join(name));
+    files.find(|file| file.is_file())
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-pub use self::tap::Tap;
+pub use self::tap::{Tap, tcpdump};
 use sriov_lab::qemu::POWER_CUT;
 pub use sriov_lab::wait::{wait_for, wait_within};
 

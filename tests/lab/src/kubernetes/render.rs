@@ -22,7 +22,7 @@ use crate::{debian, go, progress};
 pub const PROMETHEUS: &str = "VIRTFN_PROMETHEUS";
 
 /// The oldest Kubernetes for which the chart is rendered.
-const KUBERNETES: &str = "1.34.0";
+pub(crate) const KUBERNETES: &str = "1.34.0";
 
 /// Renders everything; true if it is valid, and equals the golden files or was written to them.
 ///

@@ -9,6 +9,7 @@ use super::VERSION;
 use crate::cache::Cache;
 use crate::checkout::workspace;
 use crate::go;
+use crate::kubernetes::render::KUBERNETES;
 use crate::kubernetes::tools::said;
 use crate::manifests::files;
 
@@ -55,7 +56,7 @@ pub(super) fn check(release: &Path) -> Result<bool> {
     let render = |chart: &Path| {
         let mut command = Command::new(&helm);
         command.args(["template", "virtfn"]).arg(chart);
-        command.args(["--kube-version", "1.34.0", "--values"]);
+        command.args(["--kube-version", KUBERNETES, "--values"]);
         said(command.arg(workspace().join(super::CHART).join(super::MINIMAL)))
     };
     let packed = release.join(name());

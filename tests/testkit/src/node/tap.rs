@@ -8,6 +8,22 @@ use tempfile::TempDir;
 
 use super::wait_for;
 
+/// tcpdump on an interface of the node or of a named namespace: one line for each frame, as soon as it is seen.
+pub fn tcpdump(netns: Option<&str>, interface: &str) -> Command {
+    let mut command = match netns {
+        None => Command::new("/usr/bin/tcpdump"),
+        Some(netns) => {
+            let mut command = Command::new("/usr/sbin/ip");
+            command.args(["netns", "exec", netns, "/usr/bin/tcpdump"]);
+            command
+        }
+    };
+    command.args(["-i", interface]);
+    command.args(["-e", "-nn", "-l", "--immediate-mode", "-Z", "root"]);
+    command.stdin(Stdio::null());
+    command
+}
+
 /// tcpdump on one interface, ended with this.
 #[derive(Debug)]
 pub struct Tap {
@@ -23,20 +39,8 @@ impl Tap {
     pub fn new(netns: Option<&str>, interface: &str, filter: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let file = |name: &str| File::create(dir.path().join(name));
-        let mut command = match netns {
-            None => Command::new("/usr/bin/tcpdump"),
-            Some(netns) => {
-                let mut command = Command::new("/usr/sbin/ip");
-                command.args(["netns", "exec", netns, "/usr/bin/tcpdump"]);
-                command
-            }
-        };
-        let options = ["-e", "-nn", "-l", "--immediate-mode", "-Z", "root"];
-        let tcpdump = command
-            .args(["-i", interface])
-            .args(options)
+        let tcpdump = tcpdump(netns, interface)
             .args(filter)
-            .stdin(Stdio::null())
             .stdout(file("out")?)
             .stderr(file("err")?)
             .spawn()?;
