@@ -1,4 +1,4 @@
-//! Attachments of a pod's claimed VFs, which nobody names, on a constructed tree and a kernel in memory.
+//! Attachments of a pod's claimed VFs without a device in the configuration, on a constructed tree and a kernel in memory.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -62,7 +62,7 @@ impl VfConfig {
         }
     }
 
-    /// The wishes with those of a later configuration, which win key by key.
+    /// This configuration and a later one together: a key of the later one replaces the same key of this one.
     #[must_use]
     pub fn overridden_by(mut self, later: Self) -> Self {
         let Self {

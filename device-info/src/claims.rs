@@ -1,7 +1,7 @@
 //! The hand-over from the DRA driver to the CNI plugin: one file for each pod, with the devices of its prepared claims.
 //!
 //! The DRA driver writes `/var/lib/cni/sriov/claims/<podUID>.json` before the pod's sandbox exists, and removes a claim's devices when the claim is unprepared.
-//! The CNI plugin reads the file of `K8S_POD_UID` when nobody names a device; the device plugin reads all files, and never grants a device that is listed there.
+//! The CNI plugin reads the file of `K8S_POD_UID` when its configuration has no device; the device plugin reads all files, and never grants a device that is listed there.
 //! Start at [`ClaimStore`].
 
 mod error;

@@ -1,4 +1,4 @@
-//! Which device of a pod's prepared resource claims an attachment gets, when nobody names a device; data to data.
+//! Chooses a device of the pod's prepared resource claims for an attachment whose configuration has no device. Pure functions.
 
 use std::fmt;
 

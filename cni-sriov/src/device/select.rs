@@ -26,7 +26,7 @@ pub(crate) struct Selected {
 /// Finds the device of a request; a device that somebody names must agree with the pod's claims.
 ///
 /// # Errors
-/// When nobody names a device, two sources disagree, or the claims cannot be read.
+/// When there is no device in the configuration or the claims, when both name different ones, or when the claims cannot be read.
 pub(crate) fn select(
     setup: &Setup,
     request: &Request,

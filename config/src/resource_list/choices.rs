@@ -8,7 +8,7 @@ use crate::fields::{Fields, Findings};
 /// Bytes of a string attribute of a device (`resource.k8s.io/v1`, `DeviceAttributeMaxValueLength`).
 const LONGEST_ATTRIBUTE: usize = 64;
 
-/// Which devices a container is preferably given, after those of one NUMA node.
+/// The preferred devices for a container; devices of one NUMA node come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AllocationPolicy {
     /// Devices of as few PFs as possible.

@@ -1,4 +1,4 @@
-//! The page of metrics and the readiness of the device plugin: the families of `sriov-node`, and those of the kubelet's calls.
+//! The answers of the device plugin on `/metrics` and `/readyz`: the metrics of `sriov-node`, and counts of the calls of the kubelet.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Real VFs of a pod's resource claims: nobody names them, the hand-over of the DRA driver does.
+//! Real VFs of a pod's resource claims: the hand-over of the DRA driver names them, the configuration does not.
 
 use std::path::{Path, PathBuf};
 
