@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::architecture::{Architecture, EMULATOR};
-use crate::build;
-use crate::checkout::{cargo, target};
+use crate::build::{self, Build};
+use crate::checkout::{VERSION, cargo, target};
 use crate::report::Report;
 use crate::tools::has;
 
@@ -37,23 +37,26 @@ const TESTS: [&[&str]; 3] = [
 /// If the programs cannot be built, or something for it is missing on this machine.
 pub fn run() -> Result<bool> {
     let mut report = Report::default();
-    check(&mut report)?;
+    check(&mut report, build::whole_dist)?;
     Ok(report.print())
 }
 
-/// Adds the checks of the arm64 programs to the report.
+/// Adds the checks of the arm64 programs that `make` builds to the report.
 ///
 /// # Errors
 /// If they cannot be built, or something for it is missing on this machine.
-pub(crate) fn check(report: &mut Report) -> Result<()> {
+pub(crate) fn check(report: &mut Report, make: Build) -> Result<()> {
     if !has(EMULATOR) {
         bail!("`{EMULATOR}` is not on this machine: Debian's package qemu-user-static has it");
     }
-    let built = build::dist(Architecture::Arm64)?;
+    let built = make(Architecture::Arm64)?;
     let reference = build::dist(Architecture::Amd64)?;
     report.step("CNI versions on arm64", || {
         is_version_equal(&built.cni, &reference.cni)
     })?;
+    if let Some(driver) = &built.dra_driver {
+        report.step("version of the DRA driver on arm64", || has_version(driver))?;
+    }
     let wrapper = wrapper(&built.device_plugin)?;
     report.command(
         "tools of the device plugin on arm64",
@@ -90,6 +93,18 @@ fn is_version_equal(emulated: &Path, native: &Path) -> Result<bool> {
     };
     let printed = said(Command::new(EMULATOR).arg(emulated))?;
     Ok(printed == said(&mut Command::new(native))?)
+}
+
+/// Whether the DRA driver starts and prints the version of this checkout.
+fn has_version(driver: &Path) -> Result<bool> {
+    let output = Command::new(EMULATOR)
+        .arg(driver)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start the DRA driver")?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    Ok(output.status.success() && printed.contains(VERSION))
 }
 
 /// A program that runs another one in the emulator.

@@ -49,6 +49,9 @@ impl Dist {
     }
 }
 
+/// Builds the programs for an architecture: [`dist`] or [`whole_dist`].
+pub(crate) type Build = fn(Architecture) -> Result<Dist>;
+
 /// Builds all programs that ship, the DRA driver among them.
 ///
 /// # Errors

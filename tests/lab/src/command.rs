@@ -1,5 +1,6 @@
 //! The command line of `cargo lab`: its words, its help, its exit codes.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::checkout::cargo;
 use crate::kubernetes::{self, render};
 use crate::qemu::{Job, Output};
-use crate::{arm64, build, check, gate, plain, release, ship};
+use crate::{arm64, build, check, container, gate, plain, release, ship};
 
 /// The output of `cargo lab help`.
 pub const HELP: &str = "\
@@ -86,6 +87,11 @@ pub fn main(words: &[String]) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("lab: {error:#}");
+            if container::helps(&error) {
+                let has_kvm = Path::new("/dev/kvm").exists();
+                let command = container::command(&words, has_kvm);
+                eprintln!("lab: with Docker or podman, this runs in Debian: {command}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
+use crate::container::NotDebian;
 use crate::progress;
 use crate::tools::has;
 
@@ -118,9 +119,10 @@ fn fetch(
     cache.ensure_room()?;
     for tool in ["apt-get", "apt-cache", "dpkg", "xz", "setpriv"] {
         if !has(tool) {
-            bail!(
+            let reason = format!(
                 "`{tool}` is not on this machine: the lab gets its parts from Debian packages, install apt, dpkg, xz-utils and util-linux"
             );
+            return Err(NotDebian { reason }.into());
         }
     }
     let unfinished = cache.path(&format!("{layout}-unfinished"));

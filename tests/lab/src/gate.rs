@@ -10,7 +10,7 @@ use crate::checkout::{cargo, workspace};
 use crate::kubernetes::{self, CLAIMS, Choice, render};
 use crate::report::{Planned, Report};
 use crate::suites::{Kind, Suites};
-use crate::{arm64, build, check, ground, plain, release, tools};
+use crate::{arm64, build, check, debian, ground, plain, release, tools};
 
 const PACKAGES: &[&[&str]] = &[
     &["sriov-host"],
@@ -34,6 +34,8 @@ const PACKAGES: &[&[&str]] = &[
 ///
 /// The nodes start after the checks that fail most often; the other checks run at the same time.
 pub fn run(with_kubernetes: bool) -> Result<bool> {
+    // A machine that cannot run a node is reported before anything is built.
+    debian::node_parts(&Cache::open()?)?;
     let mut report = Report::default();
     check::sources(&mut report)?;
     report.command(
@@ -66,8 +68,8 @@ fn other_architectures(report: &mut Report) -> Result<()> {
         report.add_not_run("programs for arm64, a release", &error);
         return Ok(());
     }
-    arm64::check(report)?;
     // Without the DRA driver, whose build takes minutes for each architecture.
+    arm64::check(report, build::dist)?;
     report.step("a release, twice", || release::check(build::dist))
 }
 
@@ -98,6 +100,7 @@ fn packages(report: &mut Report) -> Result<()> {
 
 /// Runs suites on the node; true when all of them passed.
 pub fn run_suites(names: &[&str]) -> Result<bool> {
+    debian::node_parts(&Cache::open()?)?;
     let mut report = Report::default();
     report.node(plain_node(names)?)?;
     Ok(report.print())

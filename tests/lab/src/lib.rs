@@ -16,6 +16,7 @@ pub mod cache;
 pub mod check;
 pub mod checkout;
 pub mod command;
+mod container;
 pub mod cpio;
 pub mod debian;
 pub mod digest;

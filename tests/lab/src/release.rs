@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::architecture::Architecture;
-use crate::build::{self, Dist};
+use crate::build::{self, Build, Dist};
 use crate::cache::Cache;
 use crate::checkout::{VERSION, target, workspace};
 use crate::digest::sha256;
@@ -41,9 +41,6 @@ pub fn run(words: &[&str]) -> Result<bool> {
     println!("{}", to.display());
     Ok(true)
 }
-
-/// Builds the programs for an architecture.
-type Build = fn(Architecture) -> Result<Dist>;
 
 /// Whether a release of what `make` builds can be written twice with the same bytes, and helm and kubectl take what it contains.
 pub(crate) fn check(make: Build) -> Result<bool> {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+
+use crate::container::NotDebian;
 
 /// The Debian release of this machine and its mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +49,16 @@ impl Release {
 pub(crate) fn release() -> Result<Release> {
     let os_release =
         std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let codename = codename(&os_release).unwrap_or("unknown");
+    let codename = codename(&os_release);
     let newer = match codename {
         "bookworm" => Some(format!("{codename}-backports")),
         "trixie" => None,
-        other => bail!(
-            "the lab gets QEMU and a kernel from Debian 12 or 13, this machine is `{other}`: run the lab in a Debian container or VM"
-        ),
+        other => {
+            let reason = format!(
+                "the lab gets QEMU and a kernel from Debian 12 or 13, this machine is `{other}`: run the lab in a Debian container or VM"
+            );
+            return Err(NotDebian { reason }.into());
+        }
     };
     let mut texts = configuration().into_iter().filter_map(|path| {
         Some((
@@ -83,11 +88,16 @@ fn configuration() -> Vec<PathBuf> {
     files
 }
 
-fn codename(os_release: &str) -> Option<&str> {
-    let value = os_release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    Some(value.trim_matches('"'))
+/// The codename of the release; the name of the distribution, if its releases have no codename.
+fn codename(os_release: &str) -> &str {
+    let value = |key: &str| {
+        let mut lines = os_release.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        Some(value.trim_matches('"')).filter(|value| !value.is_empty())
+    };
+    value("VERSION_CODENAME")
+        .or_else(|| value("ID"))
+        .unwrap_or("unknown")
 }
 
 /// One-line format: `deb [signed-by=KEY] URI SUITE COMPONENT...` (sources.list(5)).
@@ -156,10 +166,10 @@ mod tests {
 
     #[test]
     fn codename_is_read_from_os_release() {
-        assert_eq!(
-            codename("NAME=\"Debian\"\nVERSION_CODENAME=bookworm\n"),
-            Some("bookworm")
-        );
+        let debian = "NAME=\"Debian\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        assert_eq!(codename(debian), "bookworm");
+        assert_eq!(codename("ID=fedora\nVERSION_CODENAME=\"\"\n"), "fedora");
+        assert_eq!(codename(""), "unknown");
     }
 
     #[test]
