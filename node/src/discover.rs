@@ -5,6 +5,7 @@ pub mod changes;
 mod enrich;
 pub mod pipeline;
 mod proc_net;
+mod rebound;
 pub(crate) mod recorded;
 pub mod scan;
 mod settle;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sriov_config::ResourceList;
+use sriov_device_info::claims::ClaimStore;
 use sriov_host::snapshot::HostSnapshot;
 use sriov_host::sysfs::ScanError;
 use sriov_host::{HostRoot, chain};
@@ -24,7 +25,7 @@ use sriov_inventory::pool::{Pool, Pools};
 use sriov_node::counts::Shared;
 use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::discover::scan::scan;
-use sriov_node::holders::{journal, pod_resources};
+use sriov_node::holders::{claims, journal, pod_resources};
 use sriov_node::machine::{CaptureError, ConstructError, MachineError};
 
 use self::machine::Place;
@@ -105,7 +106,7 @@ pub(crate) async fn run(
             let (mut text, verdict) = check_config::report(&file.display(), &parsed, paint);
             if let (true, Ok(list)) = (is_explained, parsed) {
                 let place = Place::of(settings, machine.as_deref())?;
-                let node = NodeView::look(place.host(), list, Owners::default())?;
+                let node = NodeView::look(place.host(), list, None, Owners::default())?;
                 text += "\n";
                 for pool in &node.pools.pools {
                     text += &explain::pool(&node, pool, paint);
@@ -148,17 +149,25 @@ impl NodeView {
     ) -> Result<Self, SubcommandError> {
         let list = known_config(settings, notes)?;
         let place = Place::of(settings, machine)?;
-        let owners = match place {
-            Place::Here(_) => owners(settings, notes).await?,
-            Place::File(_) => Owners::default(),
+        let (owners, claims) = match place {
+            Place::Here(_) => (
+                owners(settings, notes).await?,
+                Some(ClaimStore::below(&settings.cni_dir)),
+            ),
+            Place::File(_) => (Owners::default(), None),
         };
-        Self::look(place.host(), list, owners)
+        Self::look(place.host(), list, claims, owners)
     }
 
     /// Looks at the machine once, through the same pipeline as the daemon.
-    fn look(host: &HostRoot, list: ResourceList, owners: Owners) -> Result<Self, SubcommandError> {
+    fn look(
+        host: &HostRoot,
+        list: ResourceList,
+        claims: Option<ClaimStore>,
+        owners: Owners,
+    ) -> Result<Self, SubcommandError> {
         let scanned = scan(host, &Shared::default()).map_err(SubcommandError::Scan)?;
-        let mut pipeline = Pipeline::single(host, &list, scanned);
+        let mut pipeline = Pipeline::single(host, &list, claims, scanned);
         let (pools, _) = pipeline.pools(&owners);
         Ok(Self {
             list,
@@ -194,6 +203,10 @@ async fn owners(settings: &Settings, notes: &mut dyn Write) -> Result<Owners, Su
             let text = format!("cannot read the CNI plugin's journal `{dir}`: {error}");
             note(notes, &text)?;
         }
+    }
+    match claims::claims(&ClaimStore::below(&settings.cni_dir)) {
+        Ok(claims) => owners.claims = claims,
+        Err(error) => note(notes, &format!("{}; claims are not known", chain(&error)))?,
     }
     Ok(owners)
 }

@@ -75,9 +75,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         () = holders.learn() => {}
     }
     tasks.spawn(holders.run());
+    let claims = ClaimStore::below(&settings.cni_dir);
     let core = Core {
         config,
-        looks: BackgroundScans::new(settings.host, Arc::clone(&counts)),
+        looks: BackgroundScans::new(settings.host, claims, Arc::clone(&counts)),
         pipeline: Pipeline::default(),
         counts,
         owners: channels.owners,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sriov_device_info::Store;
+use sriov_device_info::claims::ClaimStore;
 use sriov_host::heap;
 use sriov_inventory::grants::Grants;
 use sriov_inventory::owners::Owners;
@@ -117,9 +118,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     tasks.spawn(events.run());
     let (stop, stopped) = watch::channel(false);
     let kubelet = tokio::spawn(kubelet.run(stopped));
+    let claims = ClaimStore::below(&settings.cni_dir);
     let core = Core {
         config,
-        looks: BackgroundScans::new(settings.host, Arc::clone(&counts)),
+        looks: BackgroundScans::new(settings.host, claims, Arc::clone(&counts)),
         pipeline: Pipeline::default(),
         counts,
         owners: channels.owners,

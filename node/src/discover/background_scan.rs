@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sriov_config::ResourceList;
+use sriov_device_info::claims::ClaimStore;
 use sriov_host::HostRoot;
 use sriov_host::sysfs::ScanError;
 use tokio::task::{JoinError, JoinHandle};
@@ -52,11 +53,11 @@ struct Running {
 
 impl BackgroundScans {
     /// No look yet.
-    pub fn new(host: HostRoot, counts: Arc<Shared<Counts>>) -> Self {
+    pub fn new(host: HostRoot, claims: ClaimStore, counts: Arc<Shared<Counts>>) -> Self {
         Self {
             host,
             counts,
-            discovery: Discovery::continuous(),
+            discovery: Discovery::continuous(claims),
             running: None,
             wanted: None,
         }

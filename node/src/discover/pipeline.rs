@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sriov_config::ResourceList;
+use sriov_device_info::claims::ClaimStore;
 use sriov_host::snapshot::{HostSnapshot, ScanProblem};
 use sriov_host::{HostRoot, PciAddress};
 use sriov_inventory::assign::plan_pools;
@@ -16,6 +17,7 @@ use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 
 use super::enrich;
+use super::rebound::show_own_drivers;
 use super::settle::Settling;
 use super::uplinks::uplinks;
 
@@ -27,6 +29,8 @@ const SCAN_AGAIN: Duration = Duration::from_millis(50);
 pub struct Discovery {
     /// Absent for a single look, which shows the machine as it is.
     settling: Option<Settling>,
+    /// The hand-over files of prepared claims; absent for a machine file, which has no claims.
+    claims: Option<ClaimStore>,
     /// The newest settled snapshot.
     before: Arc<HostSnapshot>,
     /// Problems of the newest scan, each logged once.
@@ -53,14 +57,15 @@ impl Seen {
 
 impl Discovery {
     /// For many looks: while VFs are being created or removed their PF stays as it was.
-    pub fn continuous() -> Self {
+    pub fn continuous(claims: ClaimStore) -> Self {
         Self {
             settling: Some(Settling::default()),
+            claims: Some(claims),
             ..Self::default()
         }
     }
 
-    /// Takes a scan: settle, enrich, uplinks. `scan_time` is how long the scan took.
+    /// Takes a scan: own drivers, settle, enrich, uplinks. `scan_time` is how long the scan took.
     pub fn look(
         &mut self,
         host: &HostRoot,
@@ -69,6 +74,9 @@ impl Discovery {
         scan_time: Duration,
     ) -> Seen {
         self.log_problems(&scanned);
+        if let Some(claims) = &self.claims {
+            show_own_drivers(&mut scanned, claims);
+        }
         let (before, now) = (&self.before, Instant::now());
         let settling = self.settling.as_mut();
         let unsettled = settling.map(|settling| settling.unsettled(&scanned, before, now));
@@ -121,13 +129,22 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Looks at the machine once, as it is.
-    pub fn single(host: &HostRoot, config: &ResourceList, scanned: HostSnapshot) -> Self {
+    /// Looks at the machine once, as it is; `claims` are absent for a machine that has no claims.
+    pub fn single(
+        host: &HostRoot,
+        config: &ResourceList,
+        claims: Option<ClaimStore>,
+        scanned: HostSnapshot,
+    ) -> Self {
         let mut pipeline = Self {
             is_single: true,
             ..Self::default()
         };
-        let seen = Discovery::default().look(host, config, scanned, Duration::ZERO);
+        let mut discovery = Discovery {
+            claims,
+            ..Discovery::default()
+        };
+        let seen = discovery.look(host, config, scanned, Duration::ZERO);
         pipeline.take(seen, config);
         pipeline
     }
