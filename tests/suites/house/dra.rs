@@ -121,12 +121,17 @@ fn pod_of_the_driver_has_documented_privileges_only() {
             "privileged": false,
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"] },
+            "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN", "BPF", "PERFMON"] },
+            "appArmorProfile": { "type": "Unconfined" },
         });
         assert_eq!(container["securityContext"], context);
         assert_eq!(container["command"], json!(["/usr/bin/sriov-dra-driver"]));
         let volumes = list(&pod["volumes"]);
         assert_eq!(volumes.len(), list(&container["volumeMounts"]).len());
+        let is_read_only = |mount: &&Value| mount["readOnly"] == true;
+        let read_only = list(&container["volumeMounts"]).iter().filter(is_read_only);
+        let read_only: Vec<_> = read_only.map(|mount| text(&mount["name"])).collect();
+        assert_eq!(read_only, ["config", "pod-resources", "cni-plugins"]);
         for variable in ["NODE_NAME", "POD_UID"] {
             let mut env = list(&container["env"]).iter();
             assert!(env.any(|one| one["name"] == variable), "{variable}");
