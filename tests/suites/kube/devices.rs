@@ -8,8 +8,8 @@ use sriov_testkit::cluster::workload::{STORAGE, network, pod};
 use sriov_testkit::cluster::{Cluster, wait_for, wait_restored};
 use sriov_testkit::node::{Driver, Pf, ip_json};
 
-/// The root directory, as a path of the node, of the container with a device of a resource, and the value of its variable.
-fn container_with(variable: &str) -> (PathBuf, String) {
+/// The root directory, as a path of the node, of the only container that has a variable, and the value of the variable.
+pub(crate) fn container_with(variable: &str) -> (PathBuf, String) {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut found = processes.filter_map(|entry| {
         let environment = fs::read(entry.path().join("environ")).ok()?;

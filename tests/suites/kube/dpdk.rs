@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sriov_testkit::cluster::workload::{network, pod};
 use sriov_testkit::cluster::{Cluster, Pod, wait_for};
-use sriov_testkit::node::{Driver, Netns, Pf, Tap, ip, netdev_of, ping};
+use sriov_testkit::node::{Driver, Far, Pf, Tap, ping};
 
 const RESOURCE: &str = "example.com/dpdk";
 const MAC: &str = "02:00:00:00:0d:01";
@@ -41,44 +41,14 @@ fn log(pod: &Pod<'_>) -> String {
         .collect()
 }
 
-/// A VF of the other PF in a namespace, with a device for each of two VLANs: it receives every tag.
-struct Far {
-    netns: Netns,
-    netdev: String,
-}
-
-impl Far {
-    fn new(pf: &Pf) -> Self {
-        let netdev = netdev_of(&pf.vf(0).unwrap()).unwrap();
-        let far = Self {
-            netns: Netns::new("far").unwrap(),
-            netdev,
-        };
-        ip(&["link", "set", &far.netdev, "netns", "far"]).unwrap();
-        far.inside(&format!("link set {} up", far.netdev));
-        far
-    }
-
-    fn inside(&self, words: &str) {
-        let words: Vec<&str> = words.split(' ').collect();
-        let netns = ["-netns", &self.netns.name];
-        ip(&[&netns[..], words.as_slice()].concat()).unwrap();
-    }
-
-    /// Whether the program answers pings in a VLAN.
-    fn is_answered_in(&self, vlan: u16, times: u8) -> bool {
-        let name = format!("v{vlan}");
-        let parent = &self.netdev;
-        self.inside(&format!(
-            "link add {name} link {parent} type vlan id {vlan}"
-        ));
-        self.inside(&format!("link set {name} up"));
-        self.inside(&format!("address add 192.0.2.2/24 dev {name}"));
-        self.inside(&format!("neighbour add {NEAR} lladdr {MAC} dev {name}"));
-        let is_answered = ping(&self.netns.name, NEAR, times, 1).unwrap();
-        self.inside(&format!("link delete {name}"));
-        is_answered
-    }
+/// Whether the program answers pings in a VLAN.
+fn is_answered_in(far: &Far, vlan: u16, times: u8) -> bool {
+    let name = far.join(vlan, "192.0.2.2").unwrap();
+    far.inside(&format!("neighbour add {NEAR} lladdr {MAC} dev {name}"))
+        .unwrap();
+    let is_answered = ping(&far.netns.name, NEAR, times, 1).unwrap();
+    far.inside(&format!("link delete {name}")).unwrap();
+    is_answered
 }
 
 #[test]
@@ -104,11 +74,16 @@ fn program_of_a_pod_answers_pings_in_its_vlan_only() {
     });
     started.unwrap_or_else(|error| panic!("{error:#}\n{}", log(&pod)));
 
-    let other = Far::new(&far);
-    let tap = Tap::new(Some("far"), &other.netdev, &["vlan", "and", "icmp"]).unwrap();
-    let answers = other.is_answered_in(100, 20);
+    let other = Far::new(&far, 0).unwrap();
+    let tap = Tap::new(
+        Some(&other.netns.name),
+        &other.netdev,
+        &["vlan", "and", "icmp"],
+    )
+    .unwrap();
+    let answers = is_answered_in(&other, 100, 20);
     assert!(answers, "{}\n{}", log(&pod), tap.frames());
-    assert!(!other.is_answered_in(200, 2), "{}", tap.frames());
+    assert!(!is_answered_in(&other, 200, 2), "{}", tap.frames());
     let from = format!("{MAC} >");
     assert!(
         tap.has(&[&from, "vlan 100", "echo reply"]),

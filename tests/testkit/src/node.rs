@@ -1,5 +1,6 @@
 //! Access to the node: PFs, VFs, drivers, network namespaces, `ip`. Only in the guest, as root.
 
+mod far;
 pub mod modules;
 pub mod monitor;
 pub mod openvswitch;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+pub use self::far::Far;
 pub use self::tap::{Tap, tcpdump};
 use sriov_lab::qemu::POWER_CUT;
 pub use sriov_lab::wait::{wait_for, wait_within};
