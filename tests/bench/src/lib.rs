@@ -13,6 +13,7 @@ pub mod cni;
 pub mod confined;
 pub mod counts;
 pub mod device_plugin;
+pub mod dra_driver;
 pub mod figure;
 pub mod growth;
 pub mod guest;

@@ -6,7 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// The parts of `--only`, in the order of the document.
-pub const PARTS: [&str; 5] = ["cni", "counts", "node", "ports", "device-plugin"];
+pub const PARTS: [&str; 6] = [
+    "cni",
+    "counts",
+    "node",
+    "ports",
+    "device-plugin",
+    "dra-driver",
+];
 /// Number of PFs of the part `ports`.
 pub const PORTS: u8 = 16;
 

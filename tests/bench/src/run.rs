@@ -15,7 +15,7 @@ use crate::confined::Subject;
 use crate::figure::Figure;
 use crate::options::{Options, PARTS, PORTS};
 use crate::report::{Report, Section};
-use crate::{device_plugin, machine, plot};
+use crate::{device_plugin, dra_driver, machine, plot};
 
 /// Measures, prints the tables, and writes data, document and plots.
 pub fn run(words: &[String]) -> Result<()> {
@@ -64,6 +64,10 @@ fn measure(part: &str, options: &Options) -> Result<Vec<Figure>> {
         };
         let peer = options.peer_device_plugin.as_ref().map(subject);
         return device_plugin::figures(&ours, peer.transpose()?.as_ref(), options.idle);
+    }
+    if part == "dra-driver" {
+        let program = build::whole_dist(Architecture::Amd64)?.dra_driver;
+        return dra_driver::figures(&program.context("no DRA driver was built")?);
     }
     on_node(part, options)
 }

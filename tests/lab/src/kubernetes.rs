@@ -19,7 +19,7 @@ use std::path::Path;
 use anyhow::Result;
 
 pub(crate) use self::choice::Choice;
-use self::control::ControlPlane;
+pub use self::control::ControlPlane;
 use crate::architecture::Architecture;
 use crate::build;
 use crate::cache::Cache;

@@ -10,11 +10,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::{LAYOUT, NEWEST, PACKAGES};
+use crate::cache::Cache;
 use crate::checkout::workspace;
 use crate::go::Programs;
 use crate::image::command_in;
-use crate::progress;
 use crate::wait::wait_for;
+use crate::{debian, go, progress};
 
 /// The host's loopback device as the node sees it (QEMU's user network).
 const HOST_OF_NODE: &str = "10.0.2.2";
@@ -29,11 +31,13 @@ const MANIFESTS: &str = include_str!("manifests.yaml");
 
 /// A running control plane; it is killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct ControlPlane {
+pub struct ControlPlane {
     dir: PathBuf,
     kubectl: PathBuf,
     /// Address of the proxy, as the node sees it.
     pub(crate) api: String,
+    /// The same on this machine.
+    local_api: String,
     services: Vec<Service>,
 }
 
@@ -48,6 +52,21 @@ impl Drop for Service {
 }
 
 impl ControlPlane {
+    /// Starts one of the newest Kubernetes for a program of this machine, without scheduler and controllers.
+    ///
+    /// # Errors
+    /// If a component is missing, cannot be built, or does not start.
+    pub fn alone(dir: &Path) -> Result<Self> {
+        let cache = Cache::open()?;
+        let debian = debian::packages(&cache, LAYOUT, PACKAGES)?;
+        Self::start(&debian, &go::programs(&cache, NEWEST)?, dir)
+    }
+
+    /// Address of its proxy, which needs no token and has an administrator's rights.
+    pub fn local_address(&self) -> String {
+        self.local_api.clone()
+    }
+
     /// Starts it with its state and logs in `dir`, and applies the manifests that every suite needs.
     ///
     /// # Errors
@@ -59,6 +78,7 @@ impl ControlPlane {
             dir: dir.to_owned(),
             kubectl: programs.kubernetes.join("kubectl"),
             api: format!("{HOST_OF_NODE}:{proxy}"),
+            local_api: format!("127.0.0.1:{proxy}"),
             services: Vec::new(),
         };
         plane.write_secrets(programs, secure)?;
@@ -158,8 +178,8 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The kubeconfig of a user, for the node.
-    pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
+    /// The kubeconfig of a user: `admin` for this machine, the others for the node.
+    pub fn kubeconfig(&self, user: &str) -> PathBuf {
         self.dir.join(format!("{user}.kubeconfig"))
     }
 
