@@ -39,8 +39,17 @@ impl Dist {
         let driver = self.cni.with_file_name("sriov-dra-driver");
         let step = format!("building the DRA driver for {}", self.architecture.name());
         progress::step(&step, || {
-            let program = ("sriov-dra-driver", "release", driver.as_path());
-            build_one(self.architecture, checkout, scratch, program)
+            let flags = match self.architecture {
+                // LLD writes them; the linker of arm64 programs cannot yet.
+                Architecture::Amd64 => PACKED_RELOCATIONS,
+                Architecture::Arm64 => &[],
+            };
+            let program = Program {
+                package: "sriov-dra-driver",
+                profile: "driver",
+                flags,
+            };
+            build_one(self.architecture, checkout, scratch, &program, &driver)
         })?;
         Ok(Self {
             dra_driver: Some(driver),
@@ -92,31 +101,52 @@ pub fn dist_of(
         device_plugin: to.join("sriov-device-plugin"),
         dra_driver: None,
     };
-    for program in [
-        ("sriov-cni", "cni", dist.cni.as_path()),
-        (
-            "sriov-device-plugin",
-            "release",
-            dist.device_plugin.as_path(),
-        ),
+    for (package, profile, to) in [
+        ("sriov-cni", "cni", &dist.cni),
+        ("sriov-device-plugin", "release", &dist.device_plugin),
     ] {
-        build_one(architecture, checkout, scratch, program)?;
+        let program = Program {
+            package,
+            profile,
+            flags: &[],
+        };
+        build_one(architecture, checkout, scratch, &program, to)?;
     }
     Ok(dist)
 }
 
-/// Builds one program: package, profile, and where it is put.
+/// How a program is built.
+struct Program {
+    package: &'static str,
+    profile: &'static str,
+    /// Flags of rustc for the program itself.
+    flags: &'static [&'static str],
+}
+
+/// Relocations as bitmaps, which the C library has read since glibc 2.36: 24 bytes each otherwise.
+const PACKED_RELOCATIONS: &[&str] = &["-Clink-arg=-Wl,-z,pack-relative-relocs"];
+
+/// Builds one program, and puts it at a path.
 fn build_one(
     architecture: Architecture,
     checkout: &Path,
     scratch: &Path,
-    (package, profile, to): (&str, &str, &Path),
+    program: &Program,
+    to: &Path,
 ) -> Result<()> {
+    let Program {
+        package,
+        profile,
+        flags,
+    } = *program;
     let remapped = [(checkout.to_owned(), "/virtfn"), (cargo_home()?, "/cargo")]
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let name = to.file_name().context("a binary without a name")?;
     let from = scratch.join(architecture.target()).join(profile).join(name);
-    let words = ["build", "--package", package, "--profile", profile];
+    let name = name.to_string_lossy();
+    let mut words = vec!["rustc", "--package", package, "--profile", profile];
+    words.extend(["--bin", &name, "--"]);
+    words.extend(flags);
     static_cargo(architecture, checkout, scratch, &remapped, &words)?;
     install(&from, to)
 }

@@ -2,11 +2,16 @@
 
 pub(crate) mod setup;
 
+use std::fs;
+use std::process::Command;
+
 use serde_json::{Value, json};
+use sriov_lab::checkout::VERSION;
 use sriov_testkit::cluster::{Service, last_lines, wait_for};
 
 use self::setup::{ACCOUNT, Driver, RESOURCE, SECOND};
 
+const PROGRAM: &str = "/opt/virtfn/sriov-dra-driver";
 const SLICES: &str = "/apis/resource.k8s.io/v1/resourceslices";
 
 /// The identities of the slices.
@@ -121,4 +126,23 @@ fn token_of_another_node_writes_no_slice_of_this_node() {
     foreign.post(SLICES, &other).unwrap();
     foreign.delete(&format!("{SLICES}/of-this-node")).unwrap();
     cluster.api.delete("/api/v1/nodes/elsewhere").unwrap();
+}
+
+#[test]
+fn program_is_small_and_static() {
+    let bytes = fs::metadata(PROGRAM).unwrap().len();
+    assert!(bytes < 9_000_000, "{bytes} bytes");
+    // This root directory contains no loader and no library.
+    let root = tempfile::tempdir().unwrap();
+    fs::copy(PROGRAM, root.path().join("program")).unwrap();
+    let output = Command::new("/bin/busybox")
+        .arg("chroot")
+        .args([root.path().as_os_str(), "/program".as_ref()])
+        .arg("--version")
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains(VERSION), "{printed}");
 }
