@@ -1,6 +1,6 @@
 //! `cargo lab kubernetes`: the lab's node with real, unmodified Kubernetes components, and the suites that use it.
 //!
-//! Start at [`run`]. `control` runs the control plane outside the node, `podman` adds another runtime, `dpdk` an image, `disk` makes the disk.
+//! Start at [`run`]. `control` runs the control plane outside the node, `podman` adds another runtime, `dpdk` and `earlier` images, `disk` makes the disk.
 //! `sriov_testkit::cluster` starts the programs on the node.
 
 mod applied;
@@ -8,6 +8,7 @@ mod choice;
 mod control;
 mod disk;
 mod dpdk;
+mod earlier;
 mod podman;
 pub mod render;
 mod schemas;
@@ -20,6 +21,7 @@ use anyhow::Result;
 
 pub(crate) use self::choice::Choice;
 pub use self::control::ControlPlane;
+pub use self::earlier::EARLIER;
 use crate::architecture::Architecture;
 use crate::build;
 use crate::cache::Cache;
@@ -132,13 +134,16 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
     if suites.has("dpdk") {
         dpdk::add(&cache, &parts, &mut node)?;
     }
+    if suites.has("upgrade") {
+        earlier::add(&binaries, &mut node)?;
+    }
     for (place, (name, text)) in image::modules(&parts, &["bonding"])?.iter().enumerate() {
         let file = node.run_path(name);
         std::fs::write(&file, text)?;
         node.add_file(&format!("lab/modules/{place}-{name}"), &file)?;
     }
     let mut plane = ControlPlane::start(&debian, &programs, &node.run_path("control"))?;
-    if has_claims || suites.has("schedule") {
+    if has_claims || suites.has("schedule") || suites.has("upgrade") {
         plane.start_controllers(&programs)?;
     }
     for (name, file) in [

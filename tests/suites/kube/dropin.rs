@@ -12,7 +12,7 @@ use sriov_testkit::cni::{BIN, assert_nothing_left, at_pf};
 use sriov_testkit::node::{Pf, ip, ip_json, netdev_of};
 use sriov_testkit::plugin::Plugin;
 
-const RESOURCE: &str = "example.com/dropin";
+pub(crate) const RESOURCE: &str = "example.com/dropin";
 const VFS: usize = 2;
 /// Both device plugins use this configuration and log.
 const CONFIG: &str = "/run/virtfn/dropin.json";
@@ -25,23 +25,25 @@ enum Whose {
     Ours,
 }
 
-/// The node with two VFs of one resource; the end restores our CNI plugin and the names of the VFs.
-struct Node {
-    cluster: Cluster,
+/// The node with VFs of one resource; the end restores our CNI plugin and the names of the VFs.
+pub(crate) struct Node {
+    pub(crate) cluster: Cluster,
     pf: Pf,
     /// The VFs' names from the kernel.
     names: Vec<String>,
     before: Value,
-    ours: Vec<u8>,
+    /// Our CNI plugin.
+    pub(crate) ours: Vec<u8>,
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(crate) fn new(vfs: usize) -> Self {
         let cluster = Cluster::join().unwrap();
         cluster.offer_nothing().unwrap();
-        let pf = Pf::with_vfs(0, VFS).unwrap();
+        let pf = Pf::with_vfs(0, vfs).unwrap();
         // Like udev: the Go plugin restores the VF's name while it is still in the pod, where `eth0` is taken.
-        let names = rename(&pf, |index| format!("pf0v{index}")).unwrap();
+        let all: Vec<String> = (0..vfs).map(|index| format!("pf0v{index}")).collect();
+        let names = rename(&pf, &all).unwrap();
         // Both plugins read it, and the Go plugin of 2019 supports only VLAN and addresses.
         let config = json!({
             "cniVersion": "0.3.1",
@@ -66,12 +68,7 @@ impl Node {
             running.stop().unwrap();
             self.offered(0);
         }
-        let config = json!({ "resourceList": [{
-            "resourceName": "dropin",
-            "resourcePrefix": "example.com",
-            "selectors": { "drivers": ["igbvf"], "pfNames": [self.pf.netdev] },
-        }] });
-        fs::write(CONFIG, config.to_string()).unwrap();
+        fs::write(CONFIG, self.config()).unwrap();
         let (program, cni) = match whose {
             Whose::Go => {
                 let cni = fs::read(Path::new(PEER_BIN).join("sriov")).unwrap();
@@ -86,6 +83,16 @@ impl Node {
         plugin
     }
 
+    /// The resource list, which both device plugins read.
+    pub(crate) fn config(&self) -> String {
+        let config = json!({ "resourceList": [{
+            "resourceName": "dropin",
+            "resourcePrefix": "example.com",
+            "selectors": { "drivers": ["igbvf"], "pfNames": [self.pf.netdev] },
+        }] });
+        config.to_string()
+    }
+
     fn offered(&self, count: u64) {
         if let Err(error) = self.cluster.wait_allocatable(RESOURCE, count) {
             let log = fs::read_to_string(LOG).unwrap_or_default();
@@ -93,27 +100,28 @@ impl Node {
         }
     }
 
-    fn ask(&self, name: &str) -> Pod<'_> {
+    pub(crate) fn ask(&self, name: &str) -> Pod<'_> {
         let networks = json!([{ "name": "dropin" }]);
         let resources = json!({ RESOURCE: "1" });
         self.cluster.pod(&pod(name, &networks, &resources)).unwrap()
     }
 
-    fn pod(&self, name: &str) -> Pod<'_> {
+    pub(crate) fn pod(&self, name: &str) -> Pod<'_> {
         let pod = self.ask(name);
         pod.wait_running().unwrap();
         pod
     }
 
     /// A pod's VF, its network device and address in the pod, and its VLAN at the PF.
-    fn holdings(&self, pod: &Pod<'_>) -> Holdings {
+    pub(crate) fn holdings(&self, pod: &Pod<'_>) -> Holdings {
         let status = pod.network_status("default/dropin").unwrap();
         let device = status.pointer("/device-info/pci/pci-address");
         let device = device.and_then(Value::as_str).unwrap().to_owned();
         let netns = pod.netns().unwrap();
         let link = ip_json(Some(&netns), &["address", "show", "dev", "net1"]).unwrap();
         let of = |pointer: &str| link.pointer(pointer).cloned().unwrap();
-        let index = (0..VFS).find(|index| self.pf.vf(*index).unwrap() == device);
+        let mut all = 0..self.names.len();
+        let index = all.find(|index| self.pf.vf(*index).unwrap() == device);
         let at_pf = at_pf(&self.pf, index.unwrap());
         Holdings {
             device,
@@ -128,7 +136,7 @@ impl Node {
     }
 
     /// Checks that all VFs have their earlier state, and no saved state is left.
-    fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         wait_restored(&self.pf, &self.before).unwrap();
         assert_nothing_left();
     }
@@ -137,25 +145,23 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         install(&self.ours);
-        let _ = rename(&self.pf, |index| {
-            self.names.get(index).cloned().unwrap_or_default()
-        });
+        let _ = rename(&self.pf, &self.names);
     }
 }
 
 /// Renames the VFs on the host, and returns their earlier names.
-fn rename(pf: &Pf, to: impl Fn(usize) -> String) -> anyhow::Result<Vec<String>> {
-    let one = |index| {
+fn rename(pf: &Pf, to: &[String]) -> anyhow::Result<Vec<String>> {
+    let one = |(index, to): (usize, &String)| {
         let name = netdev_of(&pf.vf(index)?)?;
-        ip(&["link", "set", &name, "name", &to(index)])?;
+        ip(&["link", "set", &name, "name", to])?;
         Ok(name)
     };
-    (0..VFS).map(one).collect()
+    to.iter().enumerate().map(one).collect()
 }
 
 #[derive(Debug, PartialEq)]
-struct Holdings {
-    device: String,
+pub(crate) struct Holdings {
+    pub(crate) device: String,
     link: Value,
     vlan: Option<Value>,
 }
@@ -197,7 +203,7 @@ fn pods_over_a_change(node: &Node, from: Whose, to: Whose) -> Plugin {
 
 #[test]
 fn attachments_of_the_go_plugins_are_released_by_ours() {
-    let node = Node::new();
+    let node = Node::new(VFS);
     let plugin = pods_over_a_change(&node, Whose::Go, Whose::Ours);
     node.assert_nothing_left();
     plugin.stop().unwrap();
@@ -205,7 +211,7 @@ fn attachments_of_the_go_plugins_are_released_by_ours() {
 
 #[test]
 fn our_attachments_are_released_by_the_go_plugins() {
-    let node = Node::new();
+    let node = Node::new(VFS);
     let plugin = pods_over_a_change(&node, Whose::Ours, Whose::Go);
     wait_restored(&node.pf, &node.before).unwrap();
 

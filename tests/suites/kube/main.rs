@@ -27,5 +27,6 @@ mod podman;
 mod pods;
 mod reboot;
 mod schedule;
+mod upgrade;
 mod watcher;
 mod wrong;

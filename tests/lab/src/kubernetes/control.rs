@@ -25,7 +25,7 @@ const HOST_OF_NODE: &str = "10.0.2.2";
 pub(crate) const AUTHORITY: &str = "/etc/kubernetes/cert.pem";
 
 /// The controllers of workloads and of claims; the garbage collector deletes the claims of deleted pods.
-const CONTROLLERS: &str = "--controllers=deployment-controller,replicaset-controller,resourceclaim-controller,garbage-collector-controller";
+const CONTROLLERS: &str = "--controllers=daemonset-controller,deployment-controller,replicaset-controller,resourceclaim-controller,garbage-collector-controller";
 
 const MANIFESTS: &str = include_str!("manifests.yaml");
 
@@ -156,7 +156,7 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// Starts the scheduler and the controllers of deployments and claims, for suites with pods that do not name a node.
+    /// Starts the scheduler and the controllers of workloads and claims, for suites with pods that do not name a node.
     ///
     /// # Errors
     /// If a program does not start.

@@ -11,6 +11,7 @@ fn plural(kind: &str) -> Option<(&'static str, bool)> {
         "ClusterRole" => ("clusterroles", false),
         "ClusterRoleBinding" => ("clusterrolebindings", false),
         "ConfigMap" => ("configmaps", true),
+        "DaemonSet" => ("daemonsets", true),
         "Deployment" => ("deployments", true),
         "DeviceClass" => ("deviceclasses", false),
         "Namespace" => ("namespaces", false),
