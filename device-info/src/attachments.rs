@@ -63,7 +63,7 @@ pub enum Phase {
 
 /// Reads all attachments of a state directory, for instance `/var/lib/cni/sriov`, by VF; a missing directory has none.
 ///
-/// A torn file is skipped: the next call of the CNI plugin handles it.
+/// A torn file that no other replaces is skipped: the next call of the CNI plugin handles it.
 ///
 /// # Errors
 /// When the directory exists and cannot be read.
@@ -79,8 +79,7 @@ pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
             .to_str()
             .and_then(|name| name.strip_suffix(".json")?.parse::<PciAddress>().ok());
         let Some(device) = device else { continue };
-        let text = fs::read(dir.join(&name)).unwrap_or_default();
-        if let Ok(attachment) = serde_json::from_slice(&text) {
+        if let Ok(Some(attachment)) = of(dir, device) {
             found.insert(device, attachment);
         }
     }
@@ -96,7 +95,12 @@ pub fn of(dir: &Path, device: PciAddress) -> io::Result<Option<Attachment>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    Ok(Some(serde_json::from_slice(&text)?))
+    let found = serde_json::from_slice(&text).or_else(|torn| {
+        // A power loss can tear the file of a complete attachment; the durable file from before has this name.
+        let durable = fs::read(dir.join(format!(".{device}.json.new"))).unwrap_or_default();
+        serde_json::from_slice(&durable).map_err(|_also_torn| torn)
+    });
+    Ok(Some(found?))
 }
 
 #[cfg(test)]
@@ -106,13 +110,18 @@ mod tests {
     const SAVED: &str = r#"{"version":1,"phase":"attached","boot_id":"b","network":"n","container_id":"c","ifname":"net1","netns":{"path":"/run/netns/p","id":{"dev":4,"ino":7}},"device":"0000:01:10.0","incarnation":4711,"pf":"0000:01:00.0","vf":0,"baseline":{"settings":null,"link":null},"wanted":[],"ipam":null,"result":null}"#;
 
     #[test]
-    fn journal_is_read_and_torn_or_foreign_files_are_skipped() {
+    fn torn_or_foreign_files_without_another_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("0000:01:10.0.json", SAVED),
             ("0000:01:10.2.json", &SAVED.replace("attached", "paused")),
             ("0000:01:10.4.json", &SAVED[..40]),
             (".0000:01:10.6.json", SAVED),
+            ("0000:01:11.0.json", &SAVED[..40]),
+            (
+                ".0000:01:11.0.json.new",
+                &SAVED.replace("attached", "prepared"),
+            ),
             ("c-net1", "{}"),
         ] {
             fs::write(dir.path().join(name), text).unwrap();
@@ -127,7 +136,8 @@ mod tests {
             phases,
             [
                 ("0000:01:10.0".to_owned(), Phase::Attached),
-                ("0000:01:10.2".to_owned(), Phase::Other)
+                ("0000:01:10.2".to_owned(), Phase::Other),
+                ("0000:01:11.0".to_owned(), Phase::Prepared)
             ]
         );
         let of = |vf: &str| of(dir.path(), vf.parse().unwrap());

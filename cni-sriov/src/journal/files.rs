@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use serde_json::Value;
 
 use super::error::JournalError;
@@ -28,8 +28,15 @@ fn try_replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let temporary = temporary(path);
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = open_in(dir, &temporary, &options)?;
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = match open_in(dir, &temporary, &options) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            save_exchanged(path, dir)?;
+            options.create_new(false).create(true).truncate(true);
+            options.open(&temporary)?
+        }
+        opened => opened?,
+    };
     let written = file.write_all(text).and_then(|()| file.sync_all());
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
         // On a full disk the rest of the file would only be in the way.
@@ -39,7 +46,51 @@ fn try_replace(path: &Path, text: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// The temporary file that [`replace`] writes; it remains when a call is killed.
+/// Gives a durable file a new text without a wait for the disk: the file with the new text takes the name, and the durable file takes the temporary name.
+///
+/// One of the two names has the durable file at each moment, also after a power loss, which may leave the new text torn: [`read`] takes the other file then.
+pub(super) fn exchange(path: &Path, text: &[u8]) -> Result<(), JournalError> {
+    match try_exchange(path, text) {
+        Ok(()) => Ok(()),
+        // The file system cannot exchange two names, or the file was removed.
+        Err(error) => {
+            tracing::debug!(%error, "writing the file durably");
+            replace(path, text)
+        }
+    }
+}
+
+fn try_exchange(path: &Path, text: &[u8]) -> io::Result<()> {
+    let temporary = temporary(path);
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(&temporary)?;
+    let written = file.write_all(text).and_then(|()| {
+        let flags = RenameFlags::RENAME_EXCHANGE;
+        Ok(renameat2(AT_FDCWD, &temporary, AT_FDCWD, path, flags)?)
+    });
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+/// Makes the file durable whose older text has the temporary name, which is written to next.
+pub(super) fn save_exchanged(path: &Path, dir: &Path) -> io::Result<()> {
+    match read_one(path) {
+        Ok(None) => return Ok(()),
+        Err(JournalError::Content { .. }) => {
+            let temporary = temporary(path);
+            if !matches!(read_one(&temporary), Ok(Some(_))) {
+                return Ok(());
+            }
+            fs::rename(temporary, path)?;
+        }
+        Ok(Some(_)) | Err(_) => File::open(path)?.sync_all()?,
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// The temporary file that [`replace`] writes, which remains when a call is killed; after [`exchange`] it is the durable file.
 pub(super) fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.new"))
@@ -130,7 +181,22 @@ pub(super) fn content(file: &File) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a saved attachment; `None` when there is no file.
+///
+/// A file that a power loss has torn is replaced by the durable file that [`exchange`] left.
 pub(super) fn read(path: &Path) -> Result<Option<SavedAttachmentV1>, JournalError> {
+    match read_one(path) {
+        Err(error @ JournalError::Content { .. }) => match read_one(&temporary(path)) {
+            Ok(Some(saved)) => {
+                tracing::warn!(%error, "using the file from before the attachment was complete");
+                Ok(Some(saved))
+            }
+            Ok(None) | Err(_) => Err(error),
+        },
+        done => done,
+    }
+}
+
+fn read_one(path: &Path) -> Result<Option<SavedAttachmentV1>, JournalError> {
     let text = match open(path).and_then(|file| content(&file)) {
         Ok(text) => text,
         Err(error) if is_missing(&error) => return Ok(None),

@@ -57,8 +57,8 @@ impl Journal {
             remove(&self.dir.allocation(saved.device))?;
         }
         let entry = self.dir.entry(saved.device);
-        remove(&temporary(&entry))?;
-        remove(&entry)
+        remove(&entry)?;
+        remove(&temporary(&entry))
     }
 
     /// Path of the network namespace for which either plugin holds the VF.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use sriov_host::PciAddress;
 
 use super::error::JournalError;
-use super::files::{self, ensure_dir, remove, replace, temporary};
+use super::files::{self, ensure_dir, exchange, remove, replace, temporary};
 use super::state_dir::StateDir;
 use crate::model::SavedAttachmentV1;
 
@@ -51,14 +51,20 @@ impl Journal {
         save(&self.dir.entry(saved.device), saved)
     }
 
+    /// Saves an attachment that [`Self::write`] has saved before, with what DEL does not need: after a power loss either of the two is found.
+    pub(crate) fn complete(&self, saved: &SavedAttachmentV1) -> Result<(), JournalError> {
+        let path = self.dir.entry(saved.device);
+        exchange(&path, &encode(&path, saved)?)
+    }
+
     /// Removes an attachment, with its files for the Go plugin.
     pub(crate) fn remove(&self, saved: &SavedAttachmentV1) -> Result<(), JournalError> {
         let entry = self.dir.entry(saved.device);
         remove(&self.dir.go_state(&saved.container_id, &saved.ifname))?;
         remove(&self.dir.allocation(saved.device))?;
-        remove(&temporary(&entry))?;
-        // The entry goes last, because the others are found by it.
-        remove(&entry)
+        // The entry goes after the files that are found by it, and before the durable file that replaces a torn entry.
+        remove(&entry)?;
+        remove(&temporary(&entry))
     }
 
     /// Removes the files of a VF that are torn or were never finished.
@@ -98,11 +104,14 @@ impl Journal {
 }
 
 fn save(path: &Path, saved: &SavedAttachmentV1) -> Result<(), JournalError> {
-    let text = saved.encode().map_err(|error| JournalError::Write {
+    replace(path, &encode(path, saved)?)
+}
+
+fn encode(path: &Path, saved: &SavedAttachmentV1) -> Result<Vec<u8>, JournalError> {
+    saved.encode().map_err(|error| JournalError::Write {
         path: path.to_owned(),
         source: io::Error::from(error),
-    })?;
-    replace(path, &text)
+    })
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ async fn attach_and_save(
     if let Some(link) = &mut attached.baseline.link {
         link.index = index;
     }
-    journal.write(&attached)?;
+    journal.complete(&attached)?;
     Ok(result)
 }
 

@@ -23,13 +23,13 @@ struct Budget {
 
 /// The Go plugin makes about 1,300 calls and 19 requests for an ADD, 900 and 15 for a DEL.
 const BUDGETS: [Budget; 3] = [
-    // Seven settings and moves; reads of VF and network device before and after; up. Two files must survive a power loss.
+    // Seven settings and moves; reads of VF and network device before and after; up. One file must survive a power loss.
     // Six calls read the settings of ethtool that DEL compares with, six the port of the PF.
     Budget {
         verb: "ADD",
         calls: 287,
         requests: 12,
-        fsyncs: 4,
+        fsyncs: 2,
         vf_lists: 2800,
     },
     Budget {

@@ -254,7 +254,7 @@ impl Life<'_> {
             Holder::Pod(pod) => {
                 assert_eq!(
                     files.len(),
-                    3,
+                    4,
                     "VF {}: {files:?} {:#?}",
                     self.index,
                     self.story

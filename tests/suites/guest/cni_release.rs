@@ -224,6 +224,7 @@ fn torn_journal_without_its_pod_is_released() {
     let attachment = attachment(&pod, &vf);
     succeed("ADD", &json!({ "vlan": 100 }), &attachment);
     fs::write(journal(&vf), "{").unwrap();
+    fs::remove_file(format!("{STATE}/.{vf}.json.new")).unwrap();
     fs::remove_file(format!("{STATE}/c-torn-dead-net1")).unwrap();
     pod.delete().unwrap();
     wait_for("the VF is back", || netdev_of(&vf).is_ok()).unwrap();

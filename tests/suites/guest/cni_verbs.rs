@@ -218,7 +218,7 @@ fn gc_releases_only_unlisted_attachments() {
     assert_eq!(succeed("GC", &listed, &of(0)), Value::Null);
     assert_eq!(vlans(), [0, 0, 300, 300]);
     assert_eq!(in_pod(&pods[0]), Value::Null);
-    assert_eq!(state().len(), 6, "{:?}", state());
+    assert_eq!(state().len(), 8, "{:?}", state());
     succeed("DEL", &fields, &of(2));
     succeed("DEL", &other, &of(3));
     assert_eq!(pf.baseline().unwrap(), before);

@@ -7,14 +7,18 @@ use std::io::Write as _;
 use std::path::Path;
 
 use nix::unistd::sync;
-use serde_json::json;
+use serde_json::{Value, json};
+use sriov_device_info::attachments;
 use sriov_testkit::cluster::workload::pod;
 use sriov_testkit::cluster::{Cluster, Pod, wait_restored};
-use sriov_testkit::cni::{STATE, assert_nothing_left, state};
-use sriov_testkit::node::{Pf, cut_power, ip_json};
+use sriov_testkit::cni::{STATE, assert_nothing_left, attachment, state, succeed};
+use sriov_testkit::multus::Attachment;
+use sriov_testkit::node::{Netns, Pf, cut_power, ip_json};
 
 const RESOURCE: &str = "example.com/trading";
 const PODS: [&str; 2] = ["before-1", "before-2"];
+/// The network namespace that gets a VF directly before the power loss.
+const LAST: &str = "last";
 /// File with the boot id of the first run.
 const NOTE: &str = "/var/lib/power-cut";
 /// Directory of the addresses that host-local has allocated.
@@ -46,7 +50,7 @@ fn node_returns_clean_from_a_power_loss() {
 
 fn lose_power() {
     let cluster = Cluster::join().unwrap();
-    let _pf = Pf::with_vfs(0, 7).unwrap();
+    let pf = Pf::with_vfs(0, 7).unwrap();
     cluster.offer_trading().unwrap();
     // All older files are synchronised, as on a node that has run for days.
     let mut note = File::create(NOTE).unwrap();
@@ -57,7 +61,18 @@ fn lose_power() {
         pod.wait_running().unwrap();
     }
     write_what_others_do_not(Path::new("/var/lib/cni"));
+    let pod = Netns::new(LAST).unwrap();
+    succeed("ADD", &fields(), &last(&pod, &pf));
     cut_power().unwrap();
+}
+
+/// The attachment directly before the loss; no resource offers its VF.
+fn last(pod: &Netns, pf: &Pf) -> Attachment {
+    attachment(pod, &pf.vf(6).unwrap())
+}
+
+fn fields() -> Value {
+    json!({ "vlan": 100, "ipam": { "type": "static", "addresses": [{ "address": "192.0.2.99/24" }] } })
 }
 
 /// Synchronises the files of libcni, Multus and host-local, as time would: they do not do so, and without libcni's files no runtime can remove a pod.
@@ -76,11 +91,18 @@ fn write_what_others_do_not(dir: &Path) {
 
 fn come_back(first_boot: &str) {
     assert_ne!(boot_id(), first_boot);
-    // The journal of each attachment, and the two files of the Go plugin's format.
-    let kept = state();
-    assert_eq!(kept.len(), 3 * PODS.len(), "{kept:?}");
+    let kept = attachments::read(Path::new(STATE)).unwrap();
+    assert_eq!(kept.len(), PODS.len() + 1, "{kept:?} {:?}", state());
     let pf = Pf::with_vfs(0, 7).unwrap();
     let fresh = pf.baseline().unwrap();
+    // Nothing was synchronised after the ADD.
+    let pod = Netns::new(LAST).unwrap();
+    let last = last(&pod, &pf);
+    let device = last.device_id.parse().unwrap();
+    assert_eq!(kept[&device].container_id, last.container_id);
+    succeed("DEL", &fields(), &last);
+    let left = attachments::read(Path::new(STATE)).unwrap();
+    assert_eq!(left.len(), PODS.len(), "{left:?}");
 
     let cluster = Cluster::join().unwrap();
     cluster.offer_trading().unwrap();

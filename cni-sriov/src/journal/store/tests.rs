@@ -1,10 +1,11 @@
 //! The journal on a real directory.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::journal::go_state;
-use crate::model::examples;
+use crate::model::{Phase, examples};
 
 fn journal(dir: &Path) -> Journal {
     Journal::new(dir.join("sriov"), Duration::from_millis(20))
@@ -34,6 +35,67 @@ fn saved_attachment_is_found_until_it_is_removed() {
     assert_eq!(journal.read(saved.device).unwrap(), None);
     assert!(!dir.path().join("sriov/pci/0000:01:10.0").exists());
     assert!(state_files(dir.path()).is_empty());
+}
+
+/// A journal with an attachment that was completed, and the inode of the durable file.
+fn completed(dir: &Path) -> (Journal, SavedAttachmentV1, u64) {
+    let journal = journal(dir);
+    let mut saved = examples::saved();
+    saved.phase = Phase::Prepared;
+    journal.write(&saved).unwrap();
+    let durable = fs::metadata(dir.join(ENTRY)).unwrap().ino();
+    saved.phase = Phase::Attached;
+    journal.complete(&saved).unwrap();
+    (journal, saved, durable)
+}
+
+const ENTRY: &str = "sriov/0000:01:10.0.json";
+const EXCHANGED: &str = "sriov/.0000:01:10.0.json.new";
+
+#[test]
+fn durable_file_remains_until_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut saved, durable) = completed(dir.path());
+    assert_eq!(journal.read(saved.device).unwrap(), Some(saved.clone()));
+    let exchanged = dir.path().join(EXCHANGED);
+    assert_eq!(fs::metadata(&exchanged).unwrap().ino(), durable);
+    saved.phase = Phase::Dirty;
+    journal.write(&saved).unwrap();
+    assert_eq!(journal.read(saved.device).unwrap(), Some(saved.clone()));
+    assert!(!exchanged.exists());
+    journal.remove(&saved).unwrap();
+    assert!(state_files(dir.path()).is_empty());
+}
+
+#[test]
+fn durable_file_replaces_one_that_a_power_loss_tore() {
+    for torn in ["", "{\"version\":1,", "\0\0\0\0"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, saved, durable) = completed(dir.path());
+        let entry = dir.path().join(ENTRY);
+        fs::write(&entry, torn).unwrap();
+        let found = journal.read(saved.device).unwrap().unwrap();
+        assert_eq!(found.phase, Phase::Prepared);
+        assert_eq!(
+            journal.entries().unwrap()[0].saved.as_ref().unwrap(),
+            &found
+        );
+        // A write that dies before its rename leaves the durable file under its own name.
+        files::save_exchanged(&entry, &dir.path().join("sriov")).unwrap();
+        assert_eq!(fs::metadata(&entry).unwrap().ino(), durable);
+        journal.write(&saved).unwrap();
+        assert_eq!(journal.read(saved.device).unwrap(), Some(saved));
+    }
+}
+
+#[test]
+fn attachment_of_a_removed_file_is_completed_durably() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, saved, _) = completed(dir.path());
+    fs::remove_file(dir.path().join(ENTRY)).unwrap();
+    journal.complete(&saved).unwrap();
+    assert_eq!(journal.read(saved.device).unwrap(), Some(saved));
+    assert!(!dir.path().join(EXCHANGED).exists());
 }
 
 #[test]
