@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 use sriov_config::netconf::NetConfError;
+use sriov_host::heap;
 
 use crate::dispatch::{run, version};
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ use crate::streams::{read_standard_input, write_standard_output};
 
 /// Carries out the call that environment and standard input of this process describe.
 pub fn call(setup: &Setup) -> ExitCode {
+    heap::take_much();
     let environment = Environment::of_process();
     let (stdin, refused) = match read_standard_input().map(String::from_utf8) {
         Ok(Ok(stdin)) => (stdin, None),
@@ -70,6 +72,8 @@ fn carry_out(
         .enable_time()
         .build()
         .map_err(Failure::Runtime)?;
+    // The process ends with the call, and the kernel closes all that is open: that takes no further calls.
+    let runtime = Box::leak(Box::new(runtime));
     runtime.block_on(run(setup, verb, environment, stdin))
 }
 

@@ -26,7 +26,7 @@ mod bpf;
 pub mod driver;
 #[cfg(feature = "netlink")]
 pub mod ethtool;
-#[cfg(feature = "notice")]
+#[cfg(any(feature = "notice", feature = "netlink"))]
 pub mod heap;
 #[cfg(feature = "netlink")]
 pub mod netlink;

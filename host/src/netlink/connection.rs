@@ -2,13 +2,18 @@
 //!
 //! Each request has a deadline: a reply that is lost would never reach its request.
 
+use std::fmt;
+use std::future::Future;
 use std::io;
 use std::num::NonZeroI32;
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::lock::Mutex;
+use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage,
     NetlinkPayload,
@@ -16,7 +21,6 @@ use netlink_packet_core::{
 use netlink_proto::ConnectionHandle;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 use nix::errno::Errno;
-use tokio::task::JoinHandle;
 
 use super::codec::StrictCodec;
 use super::devices::{Devices, KernelDevices};
@@ -36,10 +40,13 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 pub struct Netlink {
     devices: Box<dyn Devices>,
     handle: ConnectionHandle<Message>,
-    connection: JoinHandle<()>,
+    connection: Mutex<Connection>,
     deadline: Duration,
     requests: AtomicUsize,
 }
+
+/// Sends and receives while a request is under way: a task of its own would cost two system calls for each request.
+struct Connection(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 /// A netlink socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +145,7 @@ impl Netlink {
         Self {
             devices,
             handle,
-            connection: tokio::spawn(connection),
+            connection: Mutex::new(Connection(Some(Box::pin(connection)))),
             deadline,
             requests: AtomicUsize::new(0),
         }
@@ -216,13 +223,14 @@ impl Netlink {
     ) -> Result<Vec<Message>, NetlinkErrorKind> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let has_end = request.header.flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
+        let mut connection = self.connection.lock().await;
         let mut replies = self
             .handle
             .request(request, SocketAddr::new(0, 0))
             .map_err(|_closed| NetlinkErrorKind::Closed)?;
         let mut answers = Vec::new();
         let (mut is_complete, mut is_consistent) = (false, true);
-        while let Some(reply) = replies.next().await {
+        while let Some(reply) = connection.next_of(&mut replies).await {
             let flags = reply.header.flags;
             is_consistent &= flags & NLM_F_DUMP_INTR == 0;
             match reply.payload {
@@ -255,9 +263,35 @@ impl Netlink {
     }
 }
 
-impl Drop for Netlink {
-    fn drop(&mut self) {
-        self.connection.abort();
+impl Connection {
+    /// The next reply to a request; `None` after the last one, and when the connection was closed.
+    async fn next_of<T>(&mut self, replies: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+        std::future::poll_fn(|cx| {
+            // The connection reads before it sends, and most replies are there when it has sent.
+            for _ in 0..2 {
+                self.advance(cx);
+                if let Poll::Ready(reply) = replies.poll_next_unpin(cx) {
+                    return Poll::Ready(reply);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        if let Some(open) = &mut self.0
+            && open.as_mut().poll(cx).is_ready()
+        {
+            // The requests that are under way end with it.
+            self.0 = None;
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection(open: {})", self.0.is_some())
     }
 }
 

@@ -3,12 +3,14 @@
 //! The stock socket reads into a buffer of 64 KiB and drops longer messages, as the list of about 220 VFs.
 
 use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
-use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use tokio::io::unix::AsyncFd;
 
 /// Longer than any message: each of its lists has 16 bits for its length. Pages that no message reaches are never allocated.
@@ -21,12 +23,21 @@ pub(super) struct DatagramSocket {
     socket: AsyncFd<Socket>,
     /// One buffer for all messages: a query for the length of each would be a second system call.
     buffer: Mutex<Vec<u8>>,
+    /// Whether a request was sent since the last read.
+    has_sent: AtomicBool,
 }
 
 /// Opens a socket in the namespace of the calling thread.
 pub(super) fn open_raw() -> io::Result<Socket> {
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    socket.set_non_blocking(true)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let protocol = SockProtocol::NetlinkRoute;
+    let opened = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    #[expect(
+        unsafe_code,
+        reason = "the only constructor that takes a socket's flags"
+    )]
+    // SAFETY: the descriptor is an open netlink socket, and its ownership passes to `Socket`.
+    let socket = unsafe { Socket::from_raw_fd(opened.into_raw_fd()) };
     socket.set_ext_ack(true)?;
     socket.set_cap_ack(true)?;
     Ok(socket)
@@ -44,6 +55,7 @@ impl DatagramSocket {
         Ok(Self {
             socket: registered,
             buffer: Mutex::new(Vec::new()),
+            has_sent: AtomicBool::new(false),
         })
     }
 
@@ -52,6 +64,12 @@ impl DatagramSocket {
         cx: &mut Context<'_>,
         mut read: impl FnMut(&Socket) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        // The kernel answers most requests before the call that sends them returns: a wait would be a system call more.
+        if self.has_sent.swap(false, Ordering::Relaxed)
+            && let Some(done) = at_once(read(self.socket.get_ref()))
+        {
+            return Poll::Ready(done);
+        }
         loop {
             let mut guard = std::task::ready!(self.socket.poll_read_ready(cx))?;
             if let Ok(done) = guard.try_io(|socket| read(socket.get_ref())) {
@@ -65,12 +83,21 @@ impl DatagramSocket {
         cx: &mut Context<'_>,
         mut write: impl FnMut(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        loop {
+        let mut done = at_once(write(self.socket.get_ref()));
+        while done.is_none() {
             let mut guard = std::task::ready!(self.socket.poll_write_ready(cx))?;
-            if let Ok(done) = guard.try_io(|socket| write(socket.get_ref())) {
-                return Poll::Ready(done);
-            }
+            done = guard.try_io(|socket| write(socket.get_ref())).ok();
         }
+        self.has_sent.store(true, Ordering::Relaxed);
+        done.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// What a call returned without a wait.
+fn at_once<T>(done: io::Result<T>) -> Option<io::Result<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        done => Some(done),
     }
 }
 

@@ -27,7 +27,7 @@ const BUDGETS: [Budget; 3] = [
     // Six calls read the settings of ethtool that DEL compares with, six the port of the PF.
     Budget {
         verb: "ADD",
-        calls: 287,
+        calls: 240,
         requests: 12,
         fsyncs: 2,
         vf_lists: 2800,
@@ -43,7 +43,7 @@ const BUDGETS: [Budget; 3] = [
     // Eight calls of ethtool and seven of BPF prove that the VF is clean; they replace netlink requests.
     Budget {
         verb: "DEL",
-        calls: 248,
+        calls: 210,
         requests: 10,
         fsyncs: 0,
         vf_lists: 2800,
