@@ -1,24 +1,21 @@
 //! The pod's network namespace, with a netlink socket in it.
 
-use std::io;
 use std::path::Path;
 
 use sriov_host::IfName;
-use sriov_host::netlink::{Announcer, Link, Netlink};
+use sriov_host::netlink::{Link, Netlink};
 use sriov_host::netns::{self, Netns};
 
 use super::error::KernelError;
 use crate::setup::Setup;
 
-/// The pod's network namespace with a socket in it, and what was free there before.
+/// The pod's network namespace with a socket in it, and which index was free there before.
 #[derive(Debug)]
 pub(crate) struct Pod {
     /// The namespace.
     pub(crate) netns: Netns,
     /// The socket.
     pub(crate) netlink: Netlink,
-    /// Announces IPv4 addresses.
-    pub(super) announcer: io::Result<Announcer>,
     /// Index of the network device, if no link of the pod had that index.
     pub(super) free_index: Option<u32>,
 }
@@ -45,7 +42,7 @@ pub(crate) fn open_pod_netns(path: &Path, allows_host: bool) -> Result<Netns, Ke
 }
 
 impl Pod {
-    /// Enters the namespace once, for all that is needed from it: the sockets, and whether name and index are free.
+    /// Enters the namespace once, for all that is needed from it: the socket, and whether name and index are free.
     ///
     /// # Errors
     /// [`KernelError::NameTaken`], [`KernelError::Open`].
@@ -59,10 +56,9 @@ impl Pod {
             (
                 netns::has_name(ifname),
                 Some(link.index).filter(|index| !netns::has_index(*index)),
-                Announcer::open(),
             )
         };
-        let (netlink, (has_name, free_index, announcer)) =
+        let (netlink, (has_name, free_index)) =
             Netlink::in_netns_with(&netns, setup.request_deadline, inspect)?;
         if has_name {
             return Err(KernelError::NameTaken(ifname.clone()));
@@ -70,7 +66,6 @@ impl Pod {
         Ok(Self {
             netns,
             netlink,
-            announcer,
             free_index,
         })
     }

@@ -81,6 +81,13 @@ pub enum Request {
         /// The address.
         address: IpNet,
     },
+    /// An ARP request for an address.
+    Resolve {
+        /// The link.
+        link: u32,
+        /// The address.
+        address: IpAddr,
+    },
     /// All neighbours.
     ListNeighbours,
     /// All queue disciplines.

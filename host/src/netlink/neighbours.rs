@@ -1,9 +1,10 @@
 //! Neighbours of a link: the kernel's table of other stations on the segment.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::addresses::ip;
 use super::connection::Netlink;
@@ -30,6 +31,23 @@ impl Netlink {
         let all = bodies.filter_map(|body| read(&body));
         let of_link = all.filter(|(index, _)| *index == link);
         Ok(of_link.map(|(_, address)| address).collect())
+    }
+
+    /// Makes the kernel resolve an IPv4 address through a link: it broadcasts an ARP request now, and again after one and two seconds while nobody answers.
+    ///
+    /// A request for an address of the link itself is an announcement of that address (RFC 5227, section 3).
+    /// Its sender is the first address of the link whose subnet has the resolved address (net/ipv4/arp.c, `arp_solicit`).
+    pub async fn resolve(&self, link: u32, address: Ipv4Addr) -> Result<(), NetlinkError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = link;
+        message.header.flags = NeighbourFlags::Use;
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(address.into()));
+        let operation = format!("resolve {address} through link {link}");
+        let message = RouteNetlinkMessage::NewNeighbour(message);
+        self.change(&operation, message, NLM_F_CREATE).await
     }
 }
 

@@ -10,7 +10,7 @@ use crate::netlink::ifinfo::{
     ADDRESS, BROADCAST, GROUP, HEADER, IFALIAS, IFF_UP, IFNAME, LIMITS, LINKMODE, MASTER, MTU,
     PROP_LIST, TXQLEN, VFINFO_LIST, XDP, altnames, flags, index, mac, parts,
 };
-use crate::netlink::{addresses, routes, vf_list, xdp};
+use crate::netlink::{addresses, neighbours, routes, vf_list, xdp};
 use crate::netns::NetnsId;
 use crate::nla::{attribute, attributes, number32};
 use crate::raw_name::RawName;
@@ -23,11 +23,13 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
+const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
 const RTM_DELQDISC: u16 = 37;
 const RTM_GETQDISC: u16 = 38;
 const RTM_NEWLINKPROP: u16 = 108;
 const RTM_DELLINKPROP: u16 = 109;
+const NTF_USE: u8 = 1;
 const NET_NS_FD: u16 = 28;
 const EXT_MASK: u16 = 29;
 const OIF: u16 = 4;
@@ -49,6 +51,10 @@ pub(super) fn request(kind: u16, message_flags: u16, body: &[u8]) -> Option<Requ
         RTM_NEWADDR => {
             let (link, address) = addresses::read(body)?;
             Some(Request::AddAddress { link, address })
+        }
+        RTM_NEWNEIGH if message_flags & NLM_F_CREATE != 0 && body.get(10) == Some(&NTF_USE) => {
+            let (link, address) = neighbours::read(body)?;
+            Some(Request::Resolve { link, address })
         }
         RTM_GETNEIGH => Some(Request::ListNeighbours),
         RTM_GETQDISC => Some(Request::ListQdiscs),

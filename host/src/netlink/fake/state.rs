@@ -140,6 +140,13 @@ impl State {
                 }
                 Ok(Answer::Done)
             }
+            Request::Resolve { link, address } => {
+                let neighbours = &mut self.held(*link)?.neighbours;
+                if !neighbours.contains(address) {
+                    neighbours.push(*address);
+                }
+                Ok(Answer::Done)
+            }
             Request::AddRoute { link, route } => {
                 if !self.held(*link)?.link.is_up {
                     return Err(Errno::ENETDOWN);

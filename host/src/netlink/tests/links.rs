@@ -222,6 +222,11 @@ fn neighbours_are_those_of_the_link() {
         let netlink = Netlink::fake(&kernel, PATIENT).unwrap();
         assert_eq!(netlink.neighbours(7).await.unwrap(), [address]);
         assert!(netlink.neighbours(PF).await.unwrap().is_empty());
+        let own = "192.0.2.10".parse().unwrap();
+        netlink.resolve(PF, own).await.unwrap();
+        assert_eq!(netlink.neighbours(PF).await.unwrap(), [own]);
+        let gone = netlink.resolve(99, own).await.unwrap_err();
+        assert_eq!(gone.errno(), Some(Errno::ENODEV));
     });
 }
 
