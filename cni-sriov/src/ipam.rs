@@ -5,5 +5,5 @@ mod delegate;
 mod error;
 mod process;
 
-pub(crate) use self::delegate::Ipam;
+pub(crate) use self::delegate::{Adding, Ipam};
 pub(crate) use self::error::IpamError;

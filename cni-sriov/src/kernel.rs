@@ -11,7 +11,7 @@ mod take_back;
 mod target;
 
 pub(crate) use self::addresses::configure;
-pub(crate) use self::attach::{Attachment, attach};
+pub(crate) use self::attach::{Attachment, attach, set_up};
 pub(crate) use self::error::KernelError;
 pub(crate) use self::pod::{open_netns, open_pod_netns};
 pub(crate) use self::privileges::ensure_privileges;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sriov_cni::{Failure, Verb};
 
-use self::machine::{Machine, before};
+use self::machine::{Machine, PF, before};
 
 fn fields(plugin: &str) -> Value {
     json!({ "vlan": 100, "ipam": { "type": plugin } })
@@ -97,4 +97,42 @@ fn plugin_that_is_this_program_is_refused() {
     // Nothing can be attached with it, so there is nothing to release.
     machine.call(Verb::Del, &fields).unwrap();
     assert!(machine.state().is_empty());
+}
+
+/// An ADD on a VF whose PF does not keep a setting, while the plugin runs this script; returns the failure, and what the plugin wrote.
+fn add_with_a_refused_setting(script: &str) -> (Failure, String) {
+    let machine = Machine::new(1, before());
+    machine.kernel.freeze(PF, "trust");
+    let log = machine.root.path().join("log");
+    let write = |word: &str| format!("echo {word} >>{}\n", log.display());
+    let [begin, end] = ["begin", "end"].map(|word| write(&format!("$CNI_COMMAND {word}")));
+    let result = r#"echo '{"cniVersion": "1.1.0", "ips": []}'"#;
+    machine.add_ipam("odd", &format!("{begin}{script}\n{result}\n{end}"));
+    let mut fields = fields("odd");
+    fields["trust"] = "on".into();
+    let failure = machine.call(Verb::Add, &fields).unwrap_err();
+    assert_eq!(machine.settings(), before());
+    assert!(machine.state().is_empty(), "{:?}", machine.state());
+    (failure, std::fs::read_to_string(log).unwrap())
+}
+
+#[test]
+fn addresses_of_a_failed_attachment_are_released_at_the_end() {
+    // The PF is given two seconds to keep the setting.
+    for seconds in [0, 4] {
+        let (failure, calls) = add_with_a_refused_setting(&format!("sleep {seconds}"));
+        assert_eq!(failure.code(), 100, "{failure}");
+        assert_eq!(calls, "ADD begin\nADD end\nDEL begin\nDEL end\n");
+    }
+}
+
+#[test]
+fn failures_of_ipam_and_of_the_vf_are_both_reported() {
+    let (failure, calls) = add_with_a_refused_setting("test $CNI_COMMAND = DEL || exit 1");
+    let document = failure.document("{}").to_string();
+    assert!(
+        document.contains("trust") && document.contains("the IPAM plugin `odd` failed"),
+        "{document}"
+    );
+    assert_eq!(calls, "ADD begin\nDEL begin\nDEL end\n");
 }

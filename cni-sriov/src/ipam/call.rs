@@ -12,7 +12,7 @@ use sriov_config::NetConf;
 use sriov_host::IfName;
 
 use super::error::IpamError;
-use super::process::{self, OUTPUT, Output, RunError};
+use super::process::{self, OUTPUT, Output, RunError, Running};
 use crate::model::SavedIpam;
 
 /// Attempts to run a plugin that is being replaced (ETXTBSY), as many as the CNI library makes.
@@ -74,32 +74,33 @@ impl Call {
             })
     }
 
+    /// Starts the plugin with a verb.
+    ///
+    /// # Errors
+    /// When the plugin cannot be run.
+    pub(super) fn start(&self, verb: &'static str) -> Result<Started<'_>, IpamError> {
+        let program = self.program()?;
+        let limit = self.limit();
+        let mut started = Started {
+            call: self,
+            verb,
+            program,
+            limit,
+            deadline: Instant::now() + limit,
+            running: None,
+        };
+        match started.execute() {
+            Err(error) if !is_busy(&error) => Err(self.failed(error.into(), verb, limit)),
+            Ok(()) | Err(_) => Ok(started),
+        }
+    }
+
     /// Runs the plugin with a verb.
     ///
     /// # Errors
     /// When the plugin cannot be run, or reports an error.
-    pub(super) fn run(&self, verb: &str) -> Result<Output, IpamError> {
-        let program = self.program()?;
-        let limit = self.limit();
-        let deadline = Instant::now() + limit;
-        let mut tries = 1;
-        let output = loop {
-            match self.execute(&program, verb, deadline) {
-                Ok(output) => break output,
-                Err(RunError::Io(error))
-                    if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < TRIES =>
-                {
-                    tries += 1;
-                    std::thread::sleep(BETWEEN_TRIES);
-                }
-                Err(error) => return Err(self.failed(error, verb, limit)),
-            }
-        };
-        if output.status.success() {
-            Ok(output)
-        } else {
-            Err(self.refusal(&output))
-        }
+    pub(super) fn run(&self, verb: &'static str) -> Result<Output, IpamError> {
+        self.start(verb)?.finish()
     }
 
     /// A result that cannot be used.
@@ -111,7 +112,7 @@ impl Call {
     }
 
     /// The plugin inherits the environment; verb and attachment are set, because a DEL may follow a failed ADD or be about another attachment.
-    fn execute(&self, program: &Path, verb: &str, deadline: Instant) -> Result<Output, RunError> {
+    fn command(&self, program: &Path, verb: &str) -> Command {
         let mut command = Command::new(program);
         command.env("CNI_COMMAND", verb);
         if let Some(CallSubject {
@@ -129,7 +130,7 @@ impl Call {
                 None => command.env_remove("CNI_ARGS"),
             };
         }
-        process::run(&mut command, self.ipam.stdin.as_bytes(), deadline)
+        command
     }
 
     /// Time that the plugin gets, from its configuration.
@@ -176,6 +177,60 @@ impl Call {
             msg: details.map_or(msg.clone(), |details| format!("{msg}; {details}")),
         }
     }
+}
+
+/// A call of a plugin that was started, or will be when the plugin is no longer being replaced.
+#[derive(Debug)]
+pub(super) struct Started<'a> {
+    call: &'a Call,
+    verb: &'static str,
+    program: PathBuf,
+    limit: Duration,
+    deadline: Instant,
+    running: Option<Running<'a>>,
+}
+
+impl Started<'_> {
+    fn execute(&mut self) -> io::Result<()> {
+        let mut command = self.call.command(&self.program, self.verb);
+        let input = self.call.ipam.stdin.as_bytes();
+        self.running = Some(process::start(&mut command, input)?);
+        Ok(())
+    }
+
+    /// Waits until the plugin ends.
+    ///
+    /// # Errors
+    /// When the plugin cannot be run, or reports an error.
+    pub(super) fn finish(mut self) -> Result<Output, IpamError> {
+        let Self {
+            call, verb, limit, ..
+        } = self;
+        let failed = |error: RunError| call.failed(error, verb, limit);
+        let mut tries = 1;
+        let running = loop {
+            if let Some(running) = self.running.take() {
+                break running;
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+            tries += 1;
+            match self.execute() {
+                Err(error) if is_busy(&error) && tries < TRIES => {}
+                done => done.map_err(|error| failed(error.into()))?,
+            }
+        };
+        let output = running.finish(self.deadline).map_err(failed)?;
+        if output.status.success() {
+            Ok(output)
+        } else {
+            Err(call.refusal(&output))
+        }
+    }
+}
+
+/// Whether a program is being written (ETXTBSY).
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ExecutableFileBusy
 }
 
 /// Whether a file is the program of this process: as its own IPAM plugin it would call itself without end.

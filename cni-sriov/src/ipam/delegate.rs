@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::call::{Call, CallSubject};
+use super::call::{Call, CallSubject, Started};
 use super::error::IpamError;
 use crate::model::{SavedAttachmentV1, SavedIpam};
 use crate::request::{NetworkRequest, Request};
@@ -80,15 +80,19 @@ impl Ipam {
             .map_or(Ok(()), |call| call.program().map(|_| ()))
     }
 
-    /// Requests addresses; `None` without IPAM.
-    pub(crate) fn add(&self) -> Result<Option<Value>, IpamError> {
-        let Some(call) = &self.call else {
-            return Ok(None);
-        };
-        let output = call.run("ADD")?;
-        let result = serde_json::from_slice(&output.stdout)
-            .map_err(|error| call.unusable(format!("no JSON: {error}")))?;
-        Ok(Some(result))
+    /// Requests addresses; `None` without IPAM. The plugin runs while the caller goes on.
+    pub(crate) fn start_add(&self) -> Result<Option<Adding<'_>>, IpamError> {
+        let started = self.call.as_ref().map(|call| {
+            let started = call.start("ADD")?;
+            Ok(Adding { call, started })
+        });
+        started.transpose()
+    }
+
+    /// Whether the plugin uses the interface, which must be up then: `dhcp` sends through it.
+    pub(crate) fn uses_link(&self) -> bool {
+        let plugin = self.call.as_ref().map(|call| call.ipam.plugin.as_str());
+        plugin == Some("dhcp")
     }
 
     /// Releases the addresses.
@@ -118,9 +122,25 @@ impl Ipam {
         self.run("GC")
     }
 
-    fn run(&self, verb: &str) -> Result<(), IpamError> {
+    fn run(&self, verb: &'static str) -> Result<(), IpamError> {
         self.call
             .as_ref()
             .map_or(Ok(()), |call| call.run(verb).map(|_| ()))
+    }
+}
+
+/// A request for addresses that the plugin works on.
+#[derive(Debug)]
+pub(crate) struct Adding<'a> {
+    call: &'a Call,
+    started: Started<'a>,
+}
+
+impl Adding<'_> {
+    /// Waits for the result of the plugin.
+    pub(crate) fn finish(self) -> Result<Value, IpamError> {
+        let output = self.started.finish()?;
+        let result = serde_json::from_slice(&output.stdout);
+        result.map_err(|error| self.call.unusable(format!("no JSON: {error}")))
     }
 }

@@ -1,5 +1,6 @@
 //! Runs a program that is not ours: with a deadline, a limit on its output, and nothing that its descendants could keep open.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
@@ -51,17 +52,23 @@ impl From<io::Error> for RunError {
     }
 }
 
-/// Runs a program with this input until it ends.
-///
-/// Descendants may live on; what they write later is lost.
+/// A program that runs.
+pub(super) struct Running<'a> {
+    child: Child,
+    pipes: Pipes<'a>,
+}
+
+impl fmt::Debug for Running<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Running({})", self.child.id())
+    }
+}
+
+/// Starts a program with this input, which it may read at once.
 ///
 /// # Errors
 /// The program and its process group are killed then.
-pub(super) fn run(
-    command: &mut Command,
-    input: &[u8],
-    deadline: Instant,
-) -> Result<Output, RunError> {
+pub(super) fn start<'a>(command: &mut Command, input: &'a [u8]) -> io::Result<Running<'a>> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -69,13 +76,32 @@ pub(super) fn run(
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()?;
-    let done = Pipes::of(&mut child, input)
-        .map_err(RunError::from)
-        .and_then(|pipes| exchange(&mut child, pipes, deadline));
-    if done.is_err() {
-        end(&mut child);
+    match Pipes::of(&mut child, input) {
+        Ok(mut pipes) => {
+            pipes.write_input();
+            Ok(Running { child, pipes })
+        }
+        Err(error) => {
+            end(&mut child);
+            Err(error)
+        }
     }
-    done
+}
+
+impl Running<'_> {
+    /// Waits until the program ends.
+    ///
+    /// Descendants may live on; what they write later is lost.
+    ///
+    /// # Errors
+    /// The program and its process group are killed then.
+    pub(super) fn finish(mut self, deadline: Instant) -> Result<Output, RunError> {
+        let done = exchange(&mut self.child, self.pipes, deadline);
+        if done.is_err() {
+            end(&mut self.child);
+        }
+        done
+    }
 }
 
 /// Our ends of a program's standard streams; an end that is no longer needed is closed.
@@ -237,7 +263,8 @@ mod tests {
 
     fn shell(script: &str, input: &[u8], limit: Duration) -> Result<Output, RunError> {
         let mut command = Command::new("/bin/sh");
-        run(command.args(["-c", script]), input, Instant::now() + limit)
+        let running = start(command.args(["-c", script]), input)?;
+        running.finish(Instant::now() + limit)
     }
 
     const LONG: Duration = Duration::from_mins(1);

@@ -91,7 +91,7 @@ impl Attachment {
     }
 }
 
-/// Executes the steps; the network device, if there is one, is then in the pod under its name, and up.
+/// Executes the steps but the last; the network device, if there is one, is then in the pod under its name, and down. Returns its index there.
 ///
 /// # Errors
 /// The first step that failed; the steps before it took effect.
@@ -101,7 +101,7 @@ pub(crate) async fn attach(
     host: &Netlink,
     attachment: &Attachment,
     ifname: &IfName,
-) -> Result<Option<Link>, KernelError> {
+) -> Result<Option<u32>, KernelError> {
     match attachment {
         Attachment::Userspace { changes, .. } => {
             for change in changes {
@@ -128,13 +128,31 @@ pub(crate) async fn attach(
             let index = move_in(target, host, &link, pod, ifname).await?;
             for step in after {
                 log_step(target, step);
-                apply_in_pod(target, host, pod, (index, ifname), step).await?;
+                apply_in_pod(target, host, pod, index, step).await?;
             }
-            settled(target, pod, index, wanted_mac(after))
-                .await
-                .map(Some)
+            Ok(Some(index))
         }
     }
+}
+
+/// Executes the last step: sets the network device up, and returns it.
+///
+/// # Errors
+/// When the driver refuses to open the device, or the device does not keep its address.
+pub(crate) async fn set_up(
+    target: &Target,
+    attachment: &Attachment,
+    index: Option<u32>,
+    ifname: &IfName,
+) -> Result<Option<Link>, KernelError> {
+    let (Attachment::Netdev { pod, after, .. }, Some(index)) = (attachment, index) else {
+        return Ok(None);
+    };
+    log_step(target, &"set the network device up");
+    pod.write_sysctls(&notifying(ifname))?;
+    change(target, &pod.netlink, index, &LinkChange::Up).await?;
+    let link = settled(target, pod, index, wanted_mac(after)).await?;
+    Ok(Some(link))
 }
 
 fn log_step(target: &Target, step: &dyn std::fmt::Display) {
@@ -145,17 +163,13 @@ async fn apply_in_pod(
     target: &Target,
     host: &Netlink,
     pod: &Pod,
-    (index, ifname): (u32, &IfName),
+    index: u32,
     step: &PodStep,
 ) -> Result<(), KernelError> {
     match step {
         PodStep::Vf(change) => target.set(host, change).await,
         PodStep::Mac(mac) => change_mac(target, &pod.netlink, index, *mac).await,
         PodStep::Mtu(mtu) => change(target, &pod.netlink, index, &LinkChange::Mtu(*mtu)).await,
-        PodStep::Up => {
-            pod.write_sysctls(&notifying(ifname))?;
-            change(target, &pod.netlink, index, &LinkChange::Up).await
-        }
     }
 }
 
@@ -243,7 +257,7 @@ async fn settled(
 fn wanted_mac(steps: &[PodStep]) -> Option<MacAddr> {
     steps.iter().find_map(|step| match step {
         PodStep::Mac(mac) => Some(*mac),
-        PodStep::Vf(_) | PodStep::Mtu(_) | PodStep::Up => None,
+        PodStep::Vf(_) | PodStep::Mtu(_) => None,
     })
 }
 

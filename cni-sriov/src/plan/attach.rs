@@ -20,7 +20,7 @@ pub(crate) enum AttachPlan {
         link: Link,
         /// Steps on the host, before the network device moves.
         before: Vec<HostStep>,
-        /// Steps after the move.
+        /// Steps after the move; at the end the network device is set up.
         after: Vec<PodStep>,
     },
     /// A driver in user space has the VF: only its settings at the PF change.
@@ -45,8 +45,6 @@ pub(crate) enum PodStep {
     Mac(MacAddr),
     /// Sets the MTU of the network device, in bytes.
     Mtu(u32),
-    /// Sets the network device up: early, so that the link gets its carrier while IPAM works.
-    Up,
 }
 
 impl fmt::Display for HostStep {
@@ -64,7 +62,6 @@ impl fmt::Display for PodStep {
             Self::Vf(change) => write!(f, "set {change} at the PF"),
             Self::Mac(mac) => write!(f, "set the MAC address of the network device to {mac}"),
             Self::Mtu(mtu) => write!(f, "set the MTU of the network device to {mtu}"),
-            Self::Up => f.write_str("set the network device up"),
         }
     }
 }
@@ -110,7 +107,6 @@ fn after_move(wanted: &Wanted, pins: Option<MacAddr>) -> Vec<PodStep> {
     steps.extend(wanted.mac.map(PodStep::Mac));
     steps.extend(pins.map(|mac| PodStep::Vf(VfChange::Mac(mac))));
     steps.extend(wanted.mtu.map(PodStep::Mtu));
-    steps.push(PodStep::Up);
     steps
 }
 
@@ -132,7 +128,7 @@ impl AttachPlan {
                 });
                 let after = after.iter().filter_map(|step| match step {
                     PodStep::Vf(change) => Some(*change),
-                    PodStep::Mac(_) | PodStep::Mtu(_) | PodStep::Up => None,
+                    PodStep::Mac(_) | PodStep::Mtu(_) => None,
                 });
                 before.chain(after).collect()
             }

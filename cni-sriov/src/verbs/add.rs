@@ -11,7 +11,7 @@ use sriov_host::netns::NetnsId;
 use super::release::{exists, release_leftovers, undo};
 use crate::device::{self, Candidate, DeviceError, Selected};
 use crate::failure::Failure;
-use crate::ipam::Ipam;
+use crate::ipam::{Adding, Ipam};
 use crate::journal::{Journal, VfLock, encode_go_state};
 use crate::kernel::{self, Attachment, KernelError, Target};
 use crate::model::{Baseline, FORMAT, Phase, SavedAttachmentV1, SavedNetns, VfView};
@@ -200,11 +200,16 @@ async fn attach(
     let target = Target::of_view(view);
     // At the PF a VF has only an index, which may belong to another VF by now.
     device::ensure_same(&setup.host, view)?;
-    let link = kernel::attach(&target, &setup.host, host, attachment, &request.ifname).await?;
-    target.verify(host, &saved.wanted).await?;
-    device::ensure_same(&setup.host, view)?;
+    let index = kernel::attach(&target, &setup.host, host, attachment, &request.ifname).await?;
+    let set_up = set_up(call, &target, attachment, index, saved);
+    let (link, document) = if ipam.uses_link() {
+        let link = set_up.await?;
+        (link, ipam.start_add()?.map(Adding::finish).transpose()?)
+    } else {
+        both(ipam.start_add()?, set_up.await)?
+    };
     let position = result.add_interface(interface(request, view, link.as_ref()));
-    if let Some(document) = ipam.add()? {
+    if let Some(document) = document {
         let addresses = result.add_addresses(&document, position)?;
         if let (Some(link), Some(pod)) = (&link, attachment.pod()) {
             kernel::configure(&target, pod, link, &addresses).await?;
@@ -215,6 +220,36 @@ async fn attach(
         device::write_network_data(path, claim, &result.newest(), request.ifname.as_str())?;
     }
     Ok((result.document(request.conf()), index))
+}
+
+/// Sets the network device up, and checks that VF and PF have kept what was set.
+async fn set_up(
+    call: &Call<'_>,
+    target: &Target,
+    attachment: &Attachment,
+    index: Option<u32>,
+    saved: &SavedAttachmentV1,
+) -> Result<Option<Link>, Failure> {
+    let link = kernel::set_up(target, attachment, index, &call.request.ifname).await?;
+    target.verify(call.host, &saved.wanted).await?;
+    device::ensure_same(&call.setup.host, call.view)?;
+    Ok(link)
+}
+
+/// The network device, and the result of the IPAM plugin that ran meanwhile.
+///
+/// The plugin is waited for in any case: it may have the addresses already, and the undo must come after it.
+fn both(
+    adding: Option<Adding<'_>>,
+    link: Result<Option<Link>, Failure>,
+) -> Result<(Option<Link>, Option<Value>), Failure> {
+    let document = adding.map(Adding::finish).transpose();
+    match (link, document) {
+        (Ok(link), Ok(document)) => Ok((link, document)),
+        (Err(failure), Ok(_)) => Err(failure),
+        (Ok(_), Err(error)) => Err(error.into()),
+        (Err(failure), Err(error)) => Err(failure.and(vec![error.into()])),
+    }
 }
 
 /// Takes back what was set at a VF that was created again during the call: the journal is about its predecessor.

@@ -105,6 +105,8 @@ fn only_ipam_is_a_process_and_vf_lists_are_read_twice() {
     let fields = json!({ "vlan": 100, "ipam": { "type": "static", "addresses": [{ "address": "192.0.2.10/24" }] } });
     let add = traced("ADD", &fields, &attachment);
     assert_eq!(add.with(" execve("), 2);
+    // Nothing waits for the carrier: two requests are for the address, seven for the VF and its network device.
+    assert_eq!(add.requests(), 9, "{}", add.text());
     // IFLA_EXT_MASK (29) with RTEXT_FILTER_VF and RTEXT_FILTER_SKIP_STATS requests the list.
     let lists = |trace: &Trace| trace.with(r"\x08\x00\x1d\x00\x09\x00\x00\x00");
     let del = traced("DEL", &fields, &attachment);

@@ -64,7 +64,6 @@ fn pinning_driver_gets_the_address_from_the_netdev_first() {
             set the MAC address of the network device to 02:00:00:00:00:01
             set mac 02:00:00:00:00:01 at the PF
             set the MTU of the network device to 9000
-            set the network device up
         "]],
     );
 }
@@ -82,7 +81,6 @@ fn other_drivers_get_the_address_from_the_pf_first() {
             set mac 02:00:00:00:00:01 at the PF
             move the network device into the pod
             set the MAC address of the network device to 02:00:00:00:00:01
-            set the network device up
         "]],
     );
 }
@@ -95,7 +93,6 @@ fn unnamed_settings_are_not_touched() {
         netdev(),
         &expect![[r"
         move the network device into the pod
-        set the network device up
     "]],
     );
     check(
@@ -129,7 +126,6 @@ fn guid_needs_a_rebind_of_the_driver() {
             set port GUID 00:00:00:00:00:00:00:07 at the PF
             rebind the driver of the VF
             move the network device into the pod
-            set the network device up
         "]],
     );
 }
