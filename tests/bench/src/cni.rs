@@ -1,4 +1,4 @@
-//! Measures wall and CPU time of each verb of the CNI plugin on the node, alone and seven at once, with and without IPAM; a peer alternates with ours.
+//! Measures wall and CPU time of each verb of the CNI plugin on the node, alone and seven at once, with and without IPAM; the floor and a peer alternate with ours.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
-use crate::figure::Figure;
-use crate::figure::tell;
+use crate::figure::{FLOOR, Figure, tell};
+use crate::floor::{self, Floor};
 use crate::program::{Program, version};
 use sriov_testkit::cni::attachment;
 use sriov_testkit::node::{Netns, Pf};
@@ -115,6 +115,15 @@ fn rounds(
         String::new()
     };
     let mut timings = VERBS.map(|verb| Timing::of(&format!("{verb}{how}: {case}")));
+    let floors = (0..pods).map(|index| Floor::of(pf, index, &of_pod(fields, index)));
+    let floors = floors.collect::<Result<Vec<_>>>()?;
+    if let ([floor, ..], [pod, ..], [attachment, ..]) = (
+        floors.as_slice(),
+        namespaces.as_slice(),
+        attachments.as_slice(),
+    ) {
+        floor.ensure_equal(pf, pod, attachment)?;
+    }
     for _ in 0..ROUNDS / if pods > 1 { 2 } else { 1 } {
         for (position, program) in programs {
             // CHECK and DEL get the result of ADD, as from a runtime.
@@ -132,6 +141,12 @@ fn rounds(
                     }
                 }
             }
+        }
+        let verbs = VERBS.iter().zip(&mut timings);
+        for (verb, timing) in verbs.filter(|(verb, _)| floor::VERBS.contains(verb)) {
+            let calls = floors.iter().zip(&attachments);
+            let calls = calls.map(|(floor, attachment)| move || floor.call(verb, attachment));
+            timing.take(FLOOR, || at_once(calls))?;
         }
     }
     timings.into_iter().try_for_each(Timing::tell)

@@ -18,7 +18,13 @@ pub struct Figure {
     /// The samples of a peer in the same run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peer: Vec<f64>,
+    /// The samples of the floor in the same run: the requests that the kernel needs, and nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floor: Vec<f64>,
 }
+
+/// Position of the floor behind our program and the peer.
+pub const FLOOR: usize = 2;
 
 impl Figure {
     /// A figure with one sample.
@@ -39,15 +45,16 @@ impl Figure {
             functions: None,
             ours,
             peer: Vec::new(),
+            floor: Vec::new(),
         }
     }
 
-    /// Adds a sample of the program at a position: ours is the first.
+    /// Adds a sample of the program at a position: ours is the first, the peer the second, the floor the third.
     pub fn put(&mut self, position: usize, value: f64) {
-        if position == 0 {
-            self.ours.push(value);
-        } else {
-            self.peer.push(value);
+        match position {
+            0 => self.ours.push(value),
+            FLOOR => self.floor.push(value),
+            _ => self.peer.push(value),
         }
     }
 
@@ -58,8 +65,13 @@ impl Figure {
 
     /// The ratio of our median to the peer's.
     pub fn ratio(&self) -> Option<f64> {
-        let peer = quantile(&self.peer, 0.5).filter(|peer| *peer != 0.0)?;
-        self.median().map(|ours| ours / peer)
+        self.ratio_to(&self.peer)
+    }
+
+    /// The ratio of our median to that of other samples.
+    pub fn ratio_to(&self, others: &[f64]) -> Option<f64> {
+        let other = quantile(others, 0.5).filter(|other| *other != 0.0)?;
+        self.median().map(|ours| ours / other)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod counts;
 pub mod device_plugin;
 pub mod dra_driver;
 pub mod figure;
+pub mod floor;
 pub mod growth;
 pub mod guest;
 pub mod machine;

@@ -138,7 +138,7 @@ pub fn succeeded(verb: &str, done: Answer) -> Result<Answer> {
 }
 
 /// The fields that differ at the PF or in the pod, according to iproute2.
-fn missing<'a>(fields: &'a Value, at_pf: &Value, in_pod: &Value) -> Vec<&'a str> {
+pub fn missing<'a>(fields: &'a Value, at_pf: &Value, in_pod: &Value) -> Vec<&'a str> {
     let switch = |wanted: &str, is: &Value| is.as_bool() == Some(wanted == "on");
     let is_so = |key: &str, wanted: &Value| match key {
         "vlan" => at_pf.pointer("/vlan_list/0/vlan") == Some(wanted),

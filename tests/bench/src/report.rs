@@ -70,9 +70,8 @@ impl fmt::Display for Section {
             .figures
             .iter()
             .partition(|figure| figure.functions.is_some());
-        let has_peer = self.figures.iter().any(|figure| !figure.peer.is_empty());
         if !single.is_empty() {
-            write_single(f, &single, has_peer)?;
+            write_single(f, &single)?;
         }
         if !growing.is_empty() {
             write_growing(f, &growing)?;
@@ -81,14 +80,24 @@ impl fmt::Display for Section {
     }
 }
 
-fn write_single(f: &mut fmt::Formatter<'_>, figures: &[&Figure], has_peer: bool) -> fmt::Result {
-    let (head, line) = if has_peer {
-        (" peer | ratio |", "---|---|")
-    } else {
-        ("", "")
-    };
-    writeln!(f, "\n| figure | median | 10 % | 90 % | unit |{head}")?;
-    writeln!(f, "|---|---|---|---|---|{line}")?;
+/// The samples of another program, and its heads in the table.
+type Other = (fn(&Figure) -> &Vec<f64>, &'static str);
+
+fn write_single(f: &mut fmt::Formatter<'_>, figures: &[&Figure]) -> fmt::Result {
+    let all: [Other; 2] = [
+        (|figure| &figure.floor, " floor | ratio to it |"),
+        (|figure| &figure.peer, " peer | ratio |"),
+    ];
+    let has_samples =
+        |(samples, _): &&Other| figures.iter().any(|figure| !samples(figure).is_empty());
+    let others: Vec<&Other> = all.iter().filter(has_samples).collect();
+    let heads: String = others.iter().map(|(_, head)| *head).collect();
+    writeln!(f, "\n| figure | median | 10 % | 90 % | unit |{heads}")?;
+    writeln!(
+        f,
+        "|---|---|---|---|---|{}",
+        "---|---|".repeat(others.len())
+    )?;
     for figure in figures {
         let ours = |share| quantile(&figure.ours, share).map_or_else(String::new, short);
         let is_one = figure.ours.len() == 1;
@@ -102,10 +111,10 @@ fn write_single(f: &mut fmt::Formatter<'_>, figures: &[&Figure], has_peer: bool)
             spread(0.9),
             figure.unit
         )?;
-        if has_peer {
-            let peer = quantile(&figure.peer, 0.5).map_or_else(String::new, short);
-            let ratio = figure.ratio().map_or_else(String::new, short);
-            write!(f, " {peer} | {ratio} |")?;
+        for (samples, _) in &others {
+            let other = quantile(samples(figure), 0.5).map_or_else(String::new, short);
+            let ratio = figure.ratio_to(samples(figure));
+            write!(f, " {other} | {} |", ratio.map_or_else(String::new, short))?;
         }
         writeln!(f)?;
     }
@@ -185,6 +194,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::figure::FLOOR;
 
     fn report() -> Report {
         let of = |functions, ours: Vec<f64>| Figure {
@@ -193,6 +203,7 @@ mod tests {
         };
         let mut add = Figure::of("ADD", "ms", vec![1.0, 2.0, 3.0]);
         add.put(1, 8.0);
+        add.put(FLOOR, 1.6);
         Report {
             machine: "a machine".to_owned(),
             sections: vec![Section {
@@ -215,10 +226,10 @@ mod tests {
 
             `cargo lab bench --only cni`
 
-            | figure | median | 10 % | 90 % | unit | peer | ratio |
-            |---|---|---|---|---|---|---|
-            | ADD | 2 | 1 | 3 | ms | 8 | 0.25 |
-            | ADD: fsyncs | 4 |  |  |  |  |  |
+            | figure | median | 10 % | 90 % | unit | floor | ratio to it | peer | ratio |
+            |---|---|---|---|---|---|---|---|---|
+            | ADD | 2 | 1 | 3 | ms | 1.60 | 1.25 | 8 | 0.25 |
+            | ADD: fsyncs | 4 |  |  |  |  |  |  |  |
 
             | figure, by functions | unit | 512 | 2048 | grows as |
             |---|---|---|---|---|

@@ -78,7 +78,7 @@ fn on_node(part: &str, options: &Options) -> Result<Vec<Figure>> {
     if part == "ports" {
         node.set_ports(PORTS);
     }
-    for name in ["guest-bench", "guest-empty"] {
+    for name in ["guest-bench", "guest-empty", "guest-floor"] {
         node.add_file(
             &format!("opt/virtfn/{name}"),
             &build::guest_binary("sriov-bench", name)?,
