@@ -4,10 +4,14 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Number of writes of this process.
+static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Writes a file with a mode, and creates missing directories.
 ///
-/// The temporary name begins with a dot and ends with the process id, so that watchers of `.json` files ignore it.
+/// The temporary name begins with a dot and ends with process id and number, so that watchers of `.json` files ignore it.
 /// Nothing is synchronised with the disk: these files live below `/var/run`, which a crash of the machine empties.
 ///
 /// # Errors
@@ -16,7 +20,9 @@ pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(dir)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    // Threads of one process may write the same file: an Allocate, and the upkeep of a running pod's files.
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let temporary = dir.join(format!(".{name}.{}-{number}", std::process::id()));
     let write = || {
         let mut file = File::options()
             .write(true)
@@ -111,6 +117,23 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn threads_may_replace_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        replace(&path, b"whole", 0o444).unwrap();
+                        assert_eq!(fs::read(&path).unwrap(), b"whole");
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
