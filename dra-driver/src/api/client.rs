@@ -58,6 +58,10 @@ impl ApiServer {
         config.write_timeout = Some(DEADLINE);
         // The caller waits and tries again, with the newest content.
         config.default_retry = false;
+        if config.cluster_url.scheme_str() == Some("http") {
+            // A proxy without TLS: the client would require certificates of the system, which the image lacks.
+            config.root_cert.get_or_insert_default();
+        }
         let agent = concat!("sriov-dra-driver/", env!("CARGO_PKG_VERSION"));
         let agent = (USER_AGENT, HeaderValue::from_static(agent));
         config.headers.push(agent);
