@@ -108,11 +108,8 @@ impl Machine {
             resident("resident memory, started")?,
         ];
         figures.extend(self.changes(&running)?);
-        let socket = self
-            .dir
-            .path()
-            .join("kubelet/plugins/sriov.virtfn.dev/dra.sock");
-        let [prepare, unprepare] = claims::measure(api, &socket, self.size)?;
+        let kubelet_dir = self.dir.path().join("kubelet");
+        let [prepare, unprepare] = claims::measure(api, &kubelet_dir, self.size)?;
         for (what, waits) in [
             ("Prepare: 50 % within", &prepare),
             ("Unprepare: 50 % within", &unprepare),

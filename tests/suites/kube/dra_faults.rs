@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use sriov_testkit::cluster::claims::{claiming, parameters, request, template};
 use sriov_testkit::cluster::workload::network;
 use sriov_testkit::cluster::{Pod, Service, last_lines, wait_for, wait_restored};
+use sriov_testkit::dra_plugin::{ClaimName, DraPlugin};
 use sriov_testkit::node::ip_json;
 
-use crate::dra::held::{assert_nothing_left, files};
+use crate::dra::held::{assert_nothing_left, claims_of, files};
 use crate::dra_publish::setup::{ACCOUNT, CLASS, Driver, RESOURCE};
 
 const HAND_OVER: &str = "/var/lib/cni/sriov/claims";
+const CDI: &str = "/var/run/cdi";
 
 /// A CNI plugin that calls ours but reports the success of a DEL that it does not pass on; removed with this.
 pub(crate) struct LossyPlugin;
@@ -170,4 +172,35 @@ fn pod_ends_when_the_driver_is_back() {
     deletion.unwrap();
     assert_nothing_left();
     assert!(Path::new(HAND_OVER).exists());
+}
+
+/// The kubelet releases both at once; another order must not touch what the other claim has.
+#[test]
+fn one_claim_of_a_pod_is_released_before_the_other() {
+    let driver = Driver::start();
+    let cluster = &driver.cluster;
+    let devices = json!({ "requests": [request("vf", CLASS, 1)] });
+    for name in ["first", "second"] {
+        cluster.api.replace(&template(name, &devices)).unwrap();
+    }
+    let pod = claiming("two-claims", &json!([]), &["first", "second"]);
+    let pod = cluster.pod(&pod).unwrap();
+    pod.wait_running().unwrap();
+    let names = claims_of(cluster, &pod).into_iter().map(|claim| ClaimName {
+        namespace: "default".to_owned(),
+        name: claim["metadata"]["name"].as_str().unwrap().to_owned(),
+        uid: claim["metadata"]["uid"].as_str().unwrap().to_owned(),
+    });
+    let [first, second] = names.collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(files(CDI).len(), 2);
+
+    let plugin = DraPlugin::connect(Path::new("/var/lib/kubelet")).unwrap();
+    plugin.unprepare(&first).unwrap();
+    assert_eq!(files(CDI).len(), 1);
+    let hand_over = fs::read_to_string(Path::new(HAND_OVER).join(&files(HAND_OVER)[0])).unwrap();
+    assert!(!hand_over.contains(&first.uid) && hand_over.contains(&second.uid));
+    let devices = plugin.prepare(&second).unwrap();
+    assert_eq!(devices.len(), 1, "the other claim is still prepared");
+    pod.delete().unwrap();
+    assert_nothing_left();
 }

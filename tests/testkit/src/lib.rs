@@ -9,6 +9,7 @@
 pub mod api_server;
 pub mod cluster;
 pub mod cni;
+pub mod dra_plugin;
 pub mod driver;
 pub mod kubelet;
 pub mod multus;

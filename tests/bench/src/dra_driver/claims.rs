@@ -3,13 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use sriov_dra_driver::proto::dra_v1::dra_plugin_client::DraPluginClient;
-use sriov_dra_driver::proto::dra_v1::{
-    Claim, NodePrepareResourcesRequest, NodeUnprepareResourcesRequest,
-};
 use sriov_testkit::cluster::api::Api;
+use sriov_testkit::dra_plugin::{ClaimName, DraPlugin};
 use sriov_testkit::sized_tree::Size;
 
 use super::{NODE, SLICES, milliseconds};
@@ -22,47 +19,24 @@ const CALLS: usize = 100;
 ///
 /// # Errors
 /// If a call fails.
-pub(super) fn measure(api: &Api, socket: &Path, size: Size) -> Result<[Vec<f64>; 2]> {
+pub(super) fn measure(api: &Api, kubelet_dir: &Path, size: Size) -> Result<[Vec<f64>; 2]> {
     let devices = devices(api)?;
     let count = CALLS.min(size.functions());
     let claims = devices.iter().take(count).enumerate();
     let claims = claims.map(|(index, device)| allocated(api, index, device));
     let claims = claims.collect::<Result<Vec<_>>>()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let waits = runtime.block_on(calls(socket, &claims))?;
-    for claim in &claims {
-        api.delete(&format!("{CLAIMS}/{}", claim.name))?;
-    }
-    Ok(waits)
-}
-
-async fn calls(socket: &Path, claims: &[Claim]) -> Result<[Vec<f64>; 2]> {
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("unix://{}", socket.display()))?;
-    let mut client = DraPluginClient::new(endpoint.connect().await?);
+    let plugin = DraPlugin::connect(kubelet_dir)?;
     let [mut prepare, mut unprepare] = [Vec::new(), Vec::new()];
-    for claim in claims {
-        let claims = vec![claim.clone()];
+    for claim in &claims {
         let start = Instant::now();
-        let answer = client.node_prepare_resources(NodePrepareResourcesRequest { claims });
-        let answer = answer.await?.into_inner();
+        plugin.prepare(claim)?;
         prepare.push(milliseconds(start));
-        let of_claim = answer.claims.get(&claim.uid).context("no answer")?;
-        if !of_claim.error.is_empty() {
-            bail!("Prepare: {}", of_claim.error);
-        }
     }
-    for claim in claims {
-        let claims = vec![claim.clone()];
+    for claim in &claims {
         let start = Instant::now();
-        let answer = client.node_unprepare_resources(NodeUnprepareResourcesRequest { claims });
-        let answer = answer.await?.into_inner();
+        plugin.unprepare(claim)?;
         unprepare.push(milliseconds(start));
-        let of_claim = answer.claims.get(&claim.uid).context("no answer")?;
-        if !of_claim.error.is_empty() {
-            bail!("Unprepare: {}", of_claim.error);
-        }
+        api.delete(&format!("{CLAIMS}/{}", claim.name))?;
     }
     Ok([prepare, unprepare])
 }
@@ -82,33 +56,35 @@ fn devices(api: &Api) -> Result<Vec<String>> {
 }
 
 /// Creates a claim, allocates a device to it and reserves it for a pod, as the scheduler does.
-fn allocated(api: &Api, index: usize, device: &str) -> Result<Claim> {
+fn allocated(api: &Api, index: usize, device: &str) -> Result<ClaimName> {
     let name = format!("claim-{index}");
-    let request = json!({ "name": "vf", "exactly": { "deviceClassName": "vf", "allocationMode": "ExactCount", "count": 1 } });
+    let exactly = json!({ "deviceClassName": "vf", "allocationMode": "ExactCount", "count": 1 });
     let mut claim = api.post(
         CLAIMS,
         &json!({
             "apiVersion": "resource.k8s.io/v1",
             "kind": "ResourceClaim",
             "metadata": { "name": name },
-            "spec": { "devices": { "requests": [request] } },
+            "spec": { "devices": { "requests": [{ "name": "vf", "exactly": exactly }] } },
         }),
     )?;
-    let result =
-        json!({ "request": "vf", "driver": "sriov.virtfn.dev", "pool": NODE, "device": device });
     let uid = claim.pointer("/metadata/uid").and_then(Value::as_str);
     let uid = uid.context("no UID")?.to_owned();
-    if let Some(claim) = claim.as_object_mut() {
-        let pod = json!({ "resource": "pods", "name": format!("pod-{index}"), "uid": format!("00000000-0000-4000-8000-{index:012}") });
-        claim.insert(
-            "status".to_owned(),
-            json!({ "allocation": { "devices": { "results": [result] } }, "reservedFor": [pod] }),
-        );
-    }
+    let result =
+        json!({ "request": "vf", "driver": "sriov.virtfn.dev", "pool": NODE, "device": device });
+    let pod = json!({
+        "resource": "pods",
+        "name": format!("pod-{index}"),
+        "uid": format!("00000000-0000-4000-8000-{index:012}"),
+    });
+    let status =
+        json!({ "allocation": { "devices": { "results": [result] } }, "reservedFor": [pod] });
+    let object = claim.as_object_mut().context("no object")?;
+    object.insert("status".to_owned(), status);
     api.put(&format!("{CLAIMS}/{name}/status"), &claim)?;
-    Ok(Claim {
+    Ok(ClaimName {
         namespace: "default".to_owned(),
-        uid,
         name,
+        uid,
     })
 }
