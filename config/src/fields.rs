@@ -118,6 +118,26 @@ impl<'a> Fields<'a> {
         self.or_mistake(key, value.as_str(), value, A_STRING, findings)
     }
 
+    /// Reads one of a few words; an absent or empty text gives the default, and another word is a mistake and gives nothing.
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        key: &str,
+        default: T,
+        words: &[(&str, T)],
+        findings: &mut Findings,
+    ) -> Option<T> {
+        let Some(text) = self.text(key, findings).filter(|text| !text.is_empty()) else {
+            return Some(default);
+        };
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let message = format!("`{text}` is not one of {}", known.join(", "));
+            findings.mistake(&self.path(key), message);
+        }
+        found.map(|(_, value)| *value)
+    }
+
     pub(crate) fn flag(&self, key: &str, findings: &mut Findings) -> bool {
         let Some(value) = self.value(key) else {
             return false;

@@ -267,18 +267,12 @@ fn resource(
     findings: &mut Findings,
 ) -> Option<Resource> {
     fields.warn_unknown(&keys::names(keys::RESOURCE), keys::hint_resource, findings);
-    let device_type = match fields.text("deviceType", findings) {
-        None | Some("" | "netDevice") => Some(DeviceType::NetDevice),
-        Some("accelerator") => Some(DeviceType::Accelerator),
-        Some("auxNetDevice") => Some(DeviceType::AuxNetDevice),
-        Some(other) => {
-            findings.mistake(
-                &fields.path("deviceType"),
-                format!("`{other}` is not one of netDevice, accelerator, auxNetDevice"),
-            );
-            None
-        }
-    };
+    let words = [
+        ("netDevice", DeviceType::NetDevice),
+        ("accelerator", DeviceType::Accelerator),
+        ("auxNetDevice", DeviceType::AuxNetDevice),
+    ];
+    let device_type = fields.choice("deviceType", DeviceType::NetDevice, &words, findings);
     // The keys of a selector depend on the device type.
     let selectors = device_type.map(|device_type| selectors(fields, device_type, findings));
     let exclude_topology = fields.flag("excludeTopology", findings);

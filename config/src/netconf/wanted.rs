@@ -102,19 +102,10 @@ fn switch(fields: &Fields<'_>, key: &str, findings: &mut Findings) -> Option<boo
 }
 
 fn link_state(fields: &Fields<'_>, findings: &mut Findings) -> Option<VfLinkState> {
-    let text = fields
-        .text("link_state", findings)
-        .filter(|text| !text.is_empty())?;
-    match text {
-        "auto" => Some(VfLinkState::Auto),
-        "enable" => Some(VfLinkState::Enable),
-        "disable" => Some(VfLinkState::Disable),
-        _ => {
-            findings.mistake(
-                "link_state",
-                format!("`{text}` is not one of auto, enable, disable"),
-            );
-            None
-        }
-    }
+    let words = [
+        ("auto", Some(VfLinkState::Auto)),
+        ("enable", Some(VfLinkState::Enable)),
+        ("disable", Some(VfLinkState::Disable)),
+    ];
+    fields.choice("link_state", None, &words, findings)?
 }

@@ -52,33 +52,24 @@ pub enum PfHealth {
 }
 
 pub(super) fn allocation_policy(fields: &Fields<'_>, findings: &mut Findings) -> AllocationPolicy {
-    match fields.text("allocationPolicy", findings) {
-        None | Some("" | "packed") => AllocationPolicy::Packed,
-        Some("spread") => AllocationPolicy::Spread,
-        Some("distinct-pf") => AllocationPolicy::DistinctPf,
-        Some(other) => {
-            findings.mistake(
-                &fields.path("allocationPolicy"),
-                format!("`{other}` is not one of packed, spread, distinct-pf"),
-            );
-            AllocationPolicy::default()
-        }
-    }
+    let words = [
+        ("packed", AllocationPolicy::Packed),
+        ("spread", AllocationPolicy::Spread),
+        ("distinct-pf", AllocationPolicy::DistinctPf),
+    ];
+    let default = AllocationPolicy::default();
+    let chosen = fields.choice("allocationPolicy", default, &words, findings);
+    chosen.unwrap_or_default()
 }
 
 pub(super) fn pf_health(fields: &Fields<'_>, findings: &mut Findings) -> PfHealth {
-    match fields.text("pfHealth", findings) {
-        None | Some("" | "carrier") => PfHealth::Carrier,
-        Some("up") => PfHealth::Up,
-        Some("ignore") => PfHealth::Ignore,
-        Some(other) => {
-            findings.mistake(
-                &fields.path("pfHealth"),
-                format!("`{other}` is not one of carrier, up, ignore"),
-            );
-            PfHealth::default()
-        }
-    }
+    let words = [
+        ("carrier", PfHealth::Carrier),
+        ("up", PfHealth::Up),
+        ("ignore", PfHealth::Ignore),
+    ];
+    let chosen = fields.choice("pfHealth", PfHealth::default(), &words, findings);
+    chosen.unwrap_or_default()
 }
 
 pub(super) fn publish(
@@ -86,24 +77,17 @@ pub(super) fn publish(
     name: Option<&ResourceName>,
     findings: &mut Findings,
 ) -> Publish {
-    match fields.text("publish", findings) {
-        None | Some("" | "devicePlugin") => Publish::DevicePlugin,
-        Some("dra") => {
-            let length = name.map_or(0, |name| name.to_string().len());
-            if length > LONGEST_ATTRIBUTE {
-                findings.mistake(
-                    &fields.path("publish"),
-                    format!("with `dra`, prefix and name have at most {LONGEST_ATTRIBUTE} bytes together with `/`, as an attribute of a device; these have {length}"),
-                );
-            }
-            Publish::Dra
-        }
-        Some(other) => {
-            findings.mistake(
-                &fields.path("publish"),
-                format!("`{other}` is not one of devicePlugin, dra"),
-            );
-            Publish::default()
-        }
+    let words = [
+        ("devicePlugin", Publish::DevicePlugin),
+        ("dra", Publish::Dra),
+    ];
+    let chosen = fields.choice("publish", Publish::default(), &words, findings);
+    let length = name.map_or(0, |name| name.to_string().len());
+    if chosen == Some(Publish::Dra) && length > LONGEST_ATTRIBUTE {
+        findings.mistake(
+            &fields.path("publish"),
+            format!("with `dra`, prefix and name have at most {LONGEST_ATTRIBUTE} bytes together with `/`, as an attribute of a device; these have {length}"),
+        );
     }
+    chosen.unwrap_or_default()
 }

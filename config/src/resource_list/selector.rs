@@ -159,18 +159,11 @@ impl NetSelector {
 }
 
 fn vdpa_type(fields: &Fields<'_>, findings: &mut Findings) -> Option<VdpaType> {
-    match fields.text("vdpaType", findings)? {
-        "" => None,
-        "virtio" => Some(VdpaType::Virtio),
-        "vhost" => Some(VdpaType::Vhost),
-        other => {
-            findings.mistake(
-                &fields.path("vdpaType"),
-                format!("`{other}` is not one of virtio, vhost"),
-            );
-            None
-        }
-    }
+    let words = [
+        ("virtio", Some(VdpaType::Virtio)),
+        ("vhost", Some(VdpaType::Vhost)),
+    ];
+    fields.choice("vdpaType", None, &words, findings)?
 }
 
 fn pf_names(fields: &Fields<'_>, findings: &mut Findings) -> Vec<PfSelector<String>> {
