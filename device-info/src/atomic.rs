@@ -83,8 +83,8 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The temporary file of [`replace_durably`], hidden from watchers of the directory.
-fn temporary(path: &Path) -> PathBuf {
+/// The temporary file of [`replace_durably`] and of the CNI plugin's journal, hidden from watchers of the directory.
+pub fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.new"))
 }

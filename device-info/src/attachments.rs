@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use sriov_host::{PciAddress, VfIndex};
 
+use crate::atomic;
+
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Attachment {
@@ -91,13 +93,14 @@ pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
 /// # Errors
 /// When the file exists and is not an attachment: whether the VF is attached is unknown then.
 pub fn of(dir: &Path, device: PciAddress) -> io::Result<Option<Attachment>> {
-    let text = match fs::read(dir.join(format!("{device}.json"))) {
+    let path = dir.join(format!("{device}.json"));
+    let text = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
     let found = serde_json::from_slice(&text).or_else(|torn| {
         // A power loss can tear the file of a complete attachment; the durable file from before has this name.
-        let durable = fs::read(dir.join(format!(".{device}.json.new"))).unwrap_or_default();
+        let durable = fs::read(atomic::temporary(&path)).unwrap_or_default();
         serde_json::from_slice(&durable).map_err(|_also_torn| torn)
     });
     Ok(Some(found?))

@@ -80,7 +80,7 @@ impl Ipam {
             .map_or(Ok(()), |call| call.program().map(|_| ()))
     }
 
-    /// Requests addresses; `None` without IPAM. The plugin runs while the caller goes on.
+    /// Starts the request for addresses and returns at once; `None` without IPAM.
     pub(crate) fn start_add(&self) -> Result<Option<Adding<'_>>, IpamError> {
         let started = self.call.as_ref().map(|call| {
             let started = call.start("ADD")?;

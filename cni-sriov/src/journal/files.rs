@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use serde_json::Value;
@@ -90,11 +90,8 @@ pub(super) fn save_exchanged(path: &Path, dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// The temporary file that [`replace`] writes, which remains when a call is killed; after [`exchange`] it is the durable file.
-pub(super) fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.new"))
-}
+/// Written by [`replace`], and left when a call is killed; after [`exchange`] it is the durable file.
+pub(super) use sriov_device_info::atomic::temporary;
 
 /// Opens a file, and creates its directory first if that is missing.
 pub(super) fn open_in(dir: &Path, path: &Path, options: &OpenOptions) -> io::Result<File> {
