@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sriov_lab::kubernetes::ControlPlane;
 use sriov_lab::progress;
 use sriov_testkit::cluster::api::Api;
+use sriov_testkit::driver;
 use sriov_testkit::kubelet::Kubelet;
 use sriov_testkit::plugin::Plugin;
 use sriov_testkit::process::memory;
@@ -63,7 +64,6 @@ pub fn figures(program: &Path) -> Result<Vec<Figure>> {
 struct Machine {
     dir: tempfile::TempDir,
     program: PathBuf,
-    kubeconfig: PathBuf,
     size: Size,
     _kubelet: Kubelet,
 }
@@ -75,8 +75,8 @@ impl Machine {
         tree::build(&root, size)?;
         fs::create_dir_all(root.join("proc/sys/kernel/random"))?;
         fs::write(root.join("proc/sys/kernel/random/boot_id"), "bench\n")?;
-        let list = tree::resource_list(size, 1);
-        let list = list.replace("\"selectors\"", "\"publish\":\"dra\",\"selectors\"");
+        fs::copy(kubeconfig, dir.path().join("kubeconfig"))?;
+        let list = tree::published_list(size, "dra")?;
         fs::write(dir.path().join("config.json"), list)?;
         for made in ["devinfo", "cdi", "cni"] {
             fs::create_dir_all(dir.path().join(made))?;
@@ -85,7 +85,6 @@ impl Machine {
         Ok(Self {
             dir,
             program: program.to_owned(),
-            kubeconfig: kubeconfig.to_owned(),
             size,
             _kubelet: kubelet,
         })
@@ -145,21 +144,8 @@ impl Machine {
 
     fn start(&self) -> Result<Running> {
         let dir = self.dir.path();
-        let mut flags = vec![
-            format!("--node-name={NODE}"),
-            "--metrics-address=0".to_owned(),
-            format!("--kubeconfig={}", self.kubeconfig.display()),
-        ];
-        for (flag, path) in [
-            ("config-file", "config.json"),
-            ("kubelet-dir", "kubelet"),
-            ("devinfo-dir", "devinfo"),
-            ("cdi-dir", "cdi"),
-            ("cni-dir", "cni"),
-            ("host-root", "root"),
-        ] {
-            flags.push(format!("--{flag}={}", dir.join(path).display()));
-        }
+        let mut flags = driver::flags(NODE, dir, &dir.join("root"));
+        flags.push("--metrics-address=0".to_owned());
         let log = dir.join("log");
         let process = Plugin::start(&self.program, &flags, &log)?;
         let scrape = Scrape::of_log(&log)?;

@@ -83,10 +83,8 @@ impl Node {
 }
 
 fn write_config(dir: &Path, size: Size, publish: &str) {
-    let list = sized_tree::resource_list(size, 1);
-    let mut list: Value = serde_json::from_str(&list).unwrap();
-    list["resourceList"][0]["publish"] = json!(publish);
-    fs::write(dir.join("config.json"), list.to_string()).unwrap();
+    let list = sized_tree::published_list(size, publish).unwrap();
+    fs::write(dir.join("config.json"), list).unwrap();
 }
 
 const SMALL: Size = Size { pfs: 2, vfs: 7 };

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sriov_testkit::cluster::{Cluster, wait_for};
+use sriov_testkit::driver;
 use sriov_testkit::plugin::Plugin;
+use sriov_testkit::process::memory;
 use sriov_testkit::sized_tree::{self, Size};
 
 use crate::dra_publish::setup::{ACCOUNT, Driver};
@@ -35,22 +37,14 @@ fn versions(slices: &[Value]) -> Vec<(String, String)> {
     slices.iter().map(pair).collect()
 }
 
-fn resident_kib(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.unwrap().trim().trim_end_matches(" kB");
-    number.parse().unwrap()
-}
-
 #[test]
 fn thousand_vfs_are_in_whole_slices_and_a_change_is_one_write() {
-    let driver = Driver::start();
-    let cluster = &driver.cluster;
+    let node = Driver::start();
+    let cluster = &node.cluster;
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     sized_tree::build(&root, BIG).unwrap();
-    let list = sized_tree::resource_list(BIG, 1);
-    let list = list.replace("\"selectors\"", "\"publish\":\"dra\",\"selectors\"");
+    let list = sized_tree::published_list(BIG, "dra").unwrap();
     fs::write(dir.path().join("config.json"), list).unwrap();
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "big" } });
     cluster.api.replace(&node).unwrap();
@@ -58,22 +52,10 @@ fn thousand_vfs_are_in_whole_slices_and_a_change_is_one_write() {
     let mut config: Value = serde_json::from_str(&config).unwrap();
     config["users"][0]["user"]["token"] = json!(cluster.token(ACCOUNT, "big").unwrap());
     fs::write(dir.path().join("kubeconfig"), config.to_string()).unwrap();
-    let mut flags = vec!["--node-name=big".to_owned()];
-    for (flag, path) in [
-        ("kubeconfig", "kubeconfig"),
-        ("config-file", "config.json"),
-        ("kubelet-dir", "kubelet"),
-        ("devinfo-dir", "devinfo"),
-        ("cdi-dir", "cdi"),
-        ("cni-dir", "cni"),
-        ("host-root", "root"),
-    ] {
-        let path = dir.path().join(path);
-        if !flag.ends_with("config") && !flag.ends_with("file") {
-            fs::create_dir_all(&path).unwrap();
-        }
-        flags.push(format!("--{flag}={}", path.display()));
+    for made in ["kubelet", "devinfo", "cdi", "cni"] {
+        fs::create_dir(dir.path().join(made)).unwrap();
     }
+    let flags = driver::flags("big", dir.path(), &root);
     let binary = Path::new("/opt/virtfn/sriov-dra-driver");
     let log = dir.path().join("log");
     let process = Plugin::start(binary, &flags, &log).unwrap();
@@ -88,12 +70,9 @@ fn thousand_vfs_are_in_whole_slices_and_a_change_is_one_write() {
         assert!(devices.len() <= 64, "{}", devices.len());
         assert_eq!(slice["spec"]["pool"]["resourceSliceCount"], before.len());
     }
-    println!(
-        "{} slices, {} KiB resident",
-        before.len(),
-        resident_kib(process.id())
-    );
-    assert!(resident_kib(process.id()) < LIMIT_KIB);
+    let [resident, _] = memory(process.id()).unwrap();
+    println!("{} slices, {resident} KiB resident", before.len());
+    assert!(resident < LIMIT_KIB);
 
     sized_tree::unbind_vf(&root, 3, 17).unwrap();
     process.signal(nix::sys::signal::Signal::SIGHUP).unwrap();
@@ -105,7 +84,7 @@ fn thousand_vfs_are_in_whole_slices_and_a_change_is_one_write() {
     wait_for("the change is published", || changed() > 0).unwrap();
     assert_eq!(changed(), 1, "{}", text());
     process.stop().unwrap();
-    // A function without a driver is offered to nobody.
+    // A function without a driver is not offered.
     assert_eq!(count(&slices(cluster)), BIG.functions() - 1);
     for slice in slices(cluster) {
         let name = slice["metadata"]["name"].as_str().unwrap();

@@ -39,26 +39,32 @@ pub struct Driver {
     pub scrape: Scrape,
 }
 
+/// The flags of a driver for a node, with all of its files below a directory; `root` is that of its machine.
+pub fn flags(node: &str, dir: &Path, root: &Path) -> Vec<String> {
+    let mut flags = vec![
+        format!("--node-name={node}"),
+        format!("--host-root={}", root.display()),
+    ];
+    for (flag, path) in [
+        ("kubeconfig", "kubeconfig"),
+        ("config-file", "config.json"),
+        ("kubelet-dir", "kubelet"),
+        ("devinfo-dir", "devinfo"),
+        ("cdi-dir", "cdi"),
+        ("cni-dir", "cni"),
+    ] {
+        flags.push(format!("--{flag}={}", dir.join(path).display()));
+    }
+    flags
+}
+
 impl Driver {
     /// Starts the driver with all of its files below a directory: `sys` is below it, and `config.json` is the resource list.
     pub fn start(dir: &Path, api: &ApiServer, more: &[&str]) -> Result<Self> {
         let kubeconfig = dir.join("kubeconfig");
         api.write_kubeconfig(&kubeconfig)?;
-        let mut flags = vec![
-            format!("--node-name={NODE}"),
-            "--metrics-address=0".to_owned(),
-        ];
-        for (flag, path) in [
-            ("kubeconfig", "kubeconfig"),
-            ("config-file", "config.json"),
-            ("kubelet-dir", "kubelet"),
-            ("devinfo-dir", "devinfo"),
-            ("cdi-dir", "cdi"),
-            ("cni-dir", "cni"),
-            ("host-root", ""),
-        ] {
-            flags.push(format!("--{flag}={}", dir.join(path).display()));
-        }
+        let mut flags = flags(NODE, dir, dir);
+        flags.push("--metrics-address=0".to_owned());
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         fs::create_dir_all(dir.join("kubelet"))?;
         let log = dir.join("driver.log");

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 /// PFs and VFs of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,16 @@ pub fn resource_list(size: Size, resources: usize) -> String {
         })
         .collect();
     json!({ "resourceList": list }).to_string()
+}
+
+/// A configuration with all VFs in one resource of a front end: `dra` or `devicePlugin`.
+pub fn published_list(size: Size, publish: &str) -> Result<String> {
+    let mut list: Value = serde_json::from_str(&resource_list(size, 1))?;
+    let resource = list.pointer_mut("/resourceList/0");
+    let resource = resource.and_then(Value::as_object_mut);
+    let resource = resource.context("no resource")?;
+    resource.insert("publish".to_owned(), json!(publish));
+    Ok(list.to_string())
 }
 
 fn vf_function(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {

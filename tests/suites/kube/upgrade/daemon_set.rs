@@ -1,4 +1,4 @@
-//! `DaemonSets` as an operator applies them: ours from the rendered base, and those of the Go plugins.
+//! Applies `DaemonSets` as an operator does: ours from the rendered base, and those of the Go plugins.
 
 use anyhow::Context;
 use serde_json::{Value, json};
