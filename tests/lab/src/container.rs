@@ -33,7 +33,7 @@ pub(crate) fn command(words: &[&str], has_kvm: bool) -> String {
     }
     all.push("--volume \"$PWD\":/virtfn --workdir /virtfn".to_owned());
     // Downloads, and the results of the container's own Rust, stay for the next run.
-    all.push("--volume virtfn-cache:/root/.cache/virtfn".to_owned());
+    all.push("--volume virtfn-cache:/cache --env VIRTFN_CACHE=/cache".to_owned());
     all.push("--volume virtfn-target:/virtfn/target".to_owned());
     all.push(format!("{IMAGE} cargo lab"));
     all.extend(words.iter().map(|word| quoted(word)));

@@ -197,7 +197,7 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
         name,
         node,
         jobs: suites.jobs(&[
-            format!("VIRTFN_API={}", plane.api),
+            format!("VIRTFN_API={}", plane.address()),
             format!("VIRTFN_ROUNDS={rounds}"),
         ]),
     };

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 
 use super::control::ControlPlane;
 use super::tools::{required_values, said};
-use super::{LAYOUT, PACKAGES};
 use crate::cache::Cache;
 use crate::manifests::{BASE, CHART};
-use crate::{debian, go, progress};
+use crate::progress;
 
 /// The namespace of the chart's releases here.
 const NAMESPACE: &str = "network";
@@ -23,10 +22,9 @@ const CONFIG: &str = "{\"resourceList\":[]}";
 /// # Errors
 /// When a part is missing, or a check fails.
 pub(super) fn check(cache: &Cache, helm: &Path, all: &[(String, Vec<Value>)]) -> Result<()> {
-    let root = debian::packages(cache, LAYOUT, PACKAGES)?;
     let dir = cache.run_dir()?;
     let home = dir.join("control");
-    let plane = ControlPlane::start(&root, &go::programs(cache, super::NEWEST)?, &home)?;
+    let plane = ControlPlane::alone(&home)?;
     let cluster = Cluster {
         helm,
         home: &home,

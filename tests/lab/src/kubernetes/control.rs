@@ -34,10 +34,8 @@ const MANIFESTS: &str = include_str!("manifests.yaml");
 pub struct ControlPlane {
     dir: PathBuf,
     kubectl: PathBuf,
-    /// Address of the proxy, as the node sees it.
-    pub(crate) api: String,
-    /// The same on this machine.
-    local_api: String,
+    /// Port of the proxy.
+    proxy: u16,
     services: Vec<Service>,
 }
 
@@ -64,7 +62,12 @@ impl ControlPlane {
 
     /// Address of its proxy, which needs no token and has an administrator's rights.
     pub fn local_address(&self) -> String {
-        self.local_api.clone()
+        format!("127.0.0.1:{}", self.proxy)
+    }
+
+    /// The same address as the node sees it.
+    pub(super) fn address(&self) -> String {
+        format!("{HOST_OF_NODE}:{}", self.proxy)
     }
 
     /// Starts it with its state and logs in `dir`, and applies the manifests that every suite needs.
@@ -77,8 +80,7 @@ impl ControlPlane {
         let mut plane = Self {
             dir: dir.to_owned(),
             kubectl: programs.kubernetes.join("kubectl"),
-            api: format!("{HOST_OF_NODE}:{proxy}"),
-            local_api: format!("127.0.0.1:{proxy}"),
+            proxy,
             services: Vec::new(),
         };
         plane.write_secrets(programs, secure)?;

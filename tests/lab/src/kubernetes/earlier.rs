@@ -13,7 +13,7 @@ use crate::ship;
 /// The tag of these images.
 pub const EARLIER: &str = "earlier";
 
-/// Adds the images to the node. The programs differ from those of this version in bytes that no program reads, so that the installer replaces the one with the other.
+/// Adds the images to the node. Each program has additional bytes at its end: the installer replaces a program only by a different one.
 ///
 /// # Errors
 /// If a program cannot be copied, or an image cannot be written.
