@@ -33,7 +33,7 @@ impl Netlink {
         Ok(of_link.map(|(_, address)| address).collect())
     }
 
-    /// Makes the kernel resolve an IPv4 address through a link: it broadcasts an ARP request now, and again after one and two seconds while nobody answers.
+    /// Makes the kernel resolve an IPv4 address through a link: it broadcasts an ARP request now, and again after one and two seconds if no answer arrives.
     ///
     /// A request for an address of the link itself is an announcement of that address (RFC 5227, section 3).
     /// Its sender is the first address of the link whose subnet has the resolved address (net/ipv4/arp.c, `arp_solicit`).
