@@ -16,12 +16,14 @@ const UNANSWERED: Duration = Duration::from_mins(5);
 pub struct Grants(BTreeMap<DeviceId, (String, Instant)>);
 
 impl Grants {
-    /// Devices of a resource were granted.
-    pub fn add(&mut self, resource: &str, ids: &[DeviceId], now: Instant) {
+    /// Devices of a resource were granted; returns their new holder.
+    pub fn add(&mut self, resource: &str, ids: &[DeviceId], now: Instant) -> Holders {
         let grants = ids
             .iter()
             .map(|id| (id.clone(), (resource.to_owned(), now)));
         self.0.extend(grants);
+        let holder = || vec![Holder::Granted(resource.to_owned())];
+        ids.iter().map(|id| (id.clone(), holder())).collect()
     }
 
     /// Forgets grants that the kubelet lists, or that are too old; returns the others.

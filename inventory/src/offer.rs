@@ -22,7 +22,10 @@ pub struct Offer {
 
 impl Offer {
     /// Replaces the snapshot and the plan that was made from it.
-    pub fn take(&mut self, snapshot: Arc<HostSnapshot>, mut planned: Pools) {
+    ///
+    /// A device that was granted after the newest judgement was granted as the snapshot before shows it, so it is remembered like that.
+    pub fn take(&mut self, snapshot: Arc<HostSnapshot>, mut planned: Pools, owners: &Owners) {
+        self.held.remember(&self.snapshot, owners);
         // Unchanged devices exist once in memory: what is offered and what was sent share them.
         for (now, before) in planned.pools.iter_mut().zip(&self.planned.pools) {
             if now.devices == before.devices {
@@ -43,5 +46,57 @@ impl Offer {
         let mut pools = judge(&self.snapshot, &self.planned, owners, &self.held);
         let due = self.damper.damp(&mut pools, now);
         (pools, due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sriov_config::ResourceList;
+    use sriov_host::snapshot::PciFunction;
+
+    use super::*;
+    use crate::assign::plan_pools;
+    use crate::id::DeviceId;
+    use crate::node_use::NodeUses;
+    use crate::owners::Holder;
+    use crate::unhealthy::Unhealthy;
+
+    const NIC: &str = "0000:01:00.0";
+
+    fn seen(incarnation: u64) -> (Arc<HostSnapshot>, Pools) {
+        let function = PciFunction {
+            driver: Some("igb".to_owned()),
+            incarnation,
+            ..PciFunction::example(NIC.parse().unwrap())
+        };
+        let mut snapshot = HostSnapshot::default();
+        snapshot.functions.insert(function.address, function);
+        let config =
+            r#"{"resourceList": [{"resourceName": "nic", "selectors": {"drivers": ["igb"]}}]}"#;
+        let config = ResourceList::parse(config, "x.y").unwrap();
+        let pools = plan_pools(&snapshot, &config, &NodeUses::new());
+        (Arc::new(snapshot), pools)
+    }
+
+    /// The pools are not judged between a grant and the scan after it.
+    #[test]
+    fn a_device_that_is_replaced_right_after_its_grant_is_unhealthy() {
+        let (id, mut offer, mut owners): (DeviceId, _, _) =
+            (NIC.parse().unwrap(), Offer::default(), Owners::default());
+        for (incarnation, is_granted, expected) in [
+            (1, false, None),
+            (2, false, None),
+            (3, true, Some(Unhealthy::Remade)),
+        ] {
+            if is_granted {
+                let holder = Holder::Granted("x.y/nic".to_owned());
+                owners.granted.insert(id.clone(), vec![holder]);
+            }
+            let (snapshot, planned) = seen(incarnation);
+            offer.take(snapshot, planned, &owners);
+            let (pools, _) = offer.pools(&owners, Instant::now());
+            let why = pools.pools[0].unhealthy.get(&id);
+            assert_eq!(why, expected.as_ref(), "{incarnation}");
+        }
     }
 }

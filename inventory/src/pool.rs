@@ -51,6 +51,11 @@ impl Pool {
         devices.chain(self.unhealthy.keys()).collect()
     }
 
+    /// Its device with this id.
+    pub fn device(&self, id: &DeviceId) -> Option<&PoolDevice> {
+        self.devices.iter().find(|device| device.id == *id)
+    }
+
     /// The devices that a pod could use now.
     pub fn healthy(&self) -> impl Iterator<Item = &PoolDevice> {
         let is_healthy = |device: &&PoolDevice| !self.unhealthy.contains_key(&device.id);

@@ -162,8 +162,7 @@ impl Granter {
             pool: pool.name.clone(),
         };
         let id: DeviceId = text.parse().map_err(|_not_an_id| unknown())?;
-        let mut devices = pool.devices.iter();
-        let Some(device) = devices.find(|device| device.id == id) else {
+        let Some(device) = pool.device(&id) else {
             // A removed device that is still held.
             ensure_healthy(pool, &id)?;
             return Err(unknown());

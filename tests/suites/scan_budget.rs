@@ -63,7 +63,7 @@ fn cost(size: Size) -> [f64; 6] {
     let (pools, planned, placed) = on_heap(|| plan_pools(&snapshot, &config, &uplinks));
     let (offered, _, told) = on_heap(|| {
         let mut offer = Offer::default();
-        offer.take(Arc::new(snapshot), pools);
+        offer.take(Arc::new(snapshot), pools, &Owners::default());
         let (pools, _) = offer.pools(&Owners::default(), Instant::now());
         (offer, pools)
     });

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use sriov_device_info::Store;
 use sriov_device_info::claims::ClaimStore;
 use sriov_host::heap;
-use sriov_inventory::grants::Grants;
 use sriov_node::counts::{Counts, Shared};
 use sriov_node::daemon::channels::Channels;
 use sriov_node::daemon::config_file::{ConfigFile, ConfigPlace};
 use sriov_node::daemon::core_loop::{Core, Timers, Wakeups};
 use sriov_node::daemon::error::DaemonError;
-use sriov_node::daemon::holders::HoldersTask;
+use sriov_node::daemon::holders::{HoldersState, HoldersTask};
 use sriov_node::daemon::log;
 use sriov_node::daemon::preflight::ensure_writable;
 use sriov_node::discover::background_scan::BackgroundScans;
@@ -65,8 +64,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         pools: channels.pools,
         is_own: |holder| holder.pod().is_some(),
         events: channels.events,
-        grants: Grants::default(),
-        journal_error: None,
+        state: HoldersState::default(),
         owners: channels.send_owners,
     };
     // Before the first device is advertised: one that the CNI plugin withholds must not be offered for a moment.

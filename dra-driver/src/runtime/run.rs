@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sriov_device_info::Store;
 use sriov_device_info::claims::ClaimStore;
 use sriov_host::heap;
-use sriov_inventory::grants::Grants;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
@@ -13,7 +12,7 @@ use sriov_node::daemon::channels::Channels;
 use sriov_node::daemon::config_file::{ConfigFile, ConfigPlace};
 use sriov_node::daemon::core_loop::{Core, Timers, Wakeups};
 use sriov_node::daemon::error::DaemonError;
-use sriov_node::daemon::holders::HoldersTask;
+use sriov_node::daemon::holders::{HoldersState, HoldersTask};
 use sriov_node::daemon::log;
 use sriov_node::daemon::preflight::ensure_writable;
 use sriov_node::discover::background_scan::BackgroundScans;
@@ -176,8 +175,7 @@ fn holders_task(
         pools,
         is_own: |holder| holder.pod().is_none(),
         events,
-        grants: Grants::default(),
-        journal_error: None,
+        state: HoldersState::default(),
         owners,
     }
 }

@@ -149,7 +149,8 @@ impl<F: FrontEnd> Core<F> {
         self.counts
             .count(|counts| counts.are_devices_known |= is_complete);
         let config = &self.config.resources;
-        self.timers.scan_again = self.pipeline.take(seen, config);
+        let owners = self.owners.borrow().clone();
+        self.timers.scan_again = self.pipeline.take(seen, config, &owners);
         self.front_end.configure(config);
         self.publish().await;
     }
@@ -166,7 +167,8 @@ impl<F: FrontEnd> Core<F> {
         if self.pipeline.snapshot().functions.is_empty() {
             return;
         }
-        self.pipeline.plan_again(config);
+        let owners = self.owners.borrow().clone();
+        self.pipeline.plan_again(config, &owners);
         self.front_end.configure(config);
         self.publish().await;
     }

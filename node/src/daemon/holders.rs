@@ -11,6 +11,7 @@ use crate::holders::event::Event;
 use crate::holders::unattached::{UnattachedVfs, unattached_vfs};
 use crate::holders::{claims, journal, pod_resources};
 use crate::watch_dir::DirEvents;
+use sriov_config::resource_list::ResourceName;
 use sriov_device_info::claims::ClaimStore;
 use sriov_host::{HostRoot, PciAddress, chain, heap};
 use sriov_inventory::grants::Grants;
@@ -46,12 +47,21 @@ pub struct HoldersTask {
     pub is_own: fn(&Holder) -> bool,
     /// Events of the front end.
     pub events: mpsc::UnboundedReceiver<Event>,
-    /// Devices that were granted and that the kubelet does not list yet.
-    pub grants: Grants,
-    /// Why the journal, or the claims, could not be read the last time.
-    pub journal_error: Option<String>,
     /// The result.
     pub owners: watch::Sender<Arc<Owners>>,
+    /// What the task remembers from one refresh to the next.
+    pub state: HoldersState,
+}
+
+/// What the task remembers from one refresh to the next.
+#[derive(Debug, Default)]
+pub struct HoldersState {
+    /// Devices that were granted and that the kubelet does not list yet.
+    grants: Grants,
+    /// Whether devices were granted since the pools were judged.
+    is_unjudged: bool,
+    /// Why the journal, or the claims, could not be read the last time.
+    journal_error: Option<String>,
 }
 
 /// What follows the owners, with its state.
@@ -88,7 +98,7 @@ impl HoldersTask {
                 },
                 event = self.events.recv() => match event {
                     Some(Event::Allocated(resource, ids)) => {
-                        self.hold(&resource.to_string(), &ids);
+                        self.hold(&resource, &ids);
                         follower.upkeep.granted(&resource, ids, Instant::now().into_std());
                         true
                     }
@@ -131,12 +141,17 @@ impl HoldersTask {
     }
 
     /// Granted devices are held from now on: another resource must not offer them until the kubelet lists their container.
-    fn hold(&mut self, resource: &str, ids: &[DeviceId]) {
+    ///
+    /// The pools are judged again at once only when another pool has such a device now. A device of its own pool stays there,
+    /// so a burst of grants is judged once, with the next refresh: judging takes the longer, the more devices there are.
+    fn hold(&mut self, resource: &ResourceName, ids: &[DeviceId]) {
         let now = Instant::now().into_std();
-        self.grants.add(resource, ids, now);
-        self.owners.send_modify(|owners| {
-            let granted = self.grants.holders(owners, now);
-            Arc::make_mut(owners).granted = granted;
+        let granted = self.state.grants.add(&resource.to_string(), ids, now);
+        let is_urgent = !is_at_home(&self.pools.borrow(), resource, ids);
+        self.state.is_unjudged |= !is_urgent;
+        self.owners.send_if_modified(|owners| {
+            Arc::make_mut(owners).granted.extend(granted);
+            is_urgent
         });
     }
 
@@ -159,26 +174,34 @@ impl HoldersTask {
             if let Some((attachments, claims)) = read {
                 (now.attachments, now.claims) = (attachments, claims);
             }
-            now.granted = self.grants.holders(&now, Instant::now().into_std());
-            let is_changed = **owners != now;
+            now.granted = self.state.grants.holders(&now, Instant::now().into_std());
+            let is_changed = **owners != now || self.state.is_unjudged;
             *owners = Arc::new(now);
             is_changed
         });
+        self.state.is_unjudged = false;
     }
+}
+
+/// Whether the pool of a resource has all these devices now.
+fn is_at_home(pools: &Pools, resource: &ResourceName, ids: &[DeviceId]) -> bool {
+    let mut pools = pools.pools.iter();
+    let pool = pools.find(|pool| pool.name == *resource);
+    pool.is_some_and(|pool| ids.iter().all(|id| pool.device(id).is_some()))
 }
 
 impl HoldersTask {
     /// Logs why the journal or the claims cannot be read, once for each reason, and that they can be read again.
     fn report_read<T>(&mut self, read: Result<T, String>) -> Option<T> {
         let error = read.as_ref().err().cloned();
-        if self.journal_error != error {
+        if self.state.journal_error != error {
             let dir = self.cni_dir.display();
             if let Some(error) = &error {
                 tracing::warn!(%dir, %error, "cannot read the CNI plugin's journal");
             } else {
                 tracing::info!(%dir, "the CNI plugin's journal can be read again");
             }
-            self.journal_error = error;
+            self.state.journal_error = error;
         }
         read.ok()
     }
@@ -206,4 +229,94 @@ fn read_all(
     let attachments = journal::attachments(host, cni_dir).map_err(|error| error.to_string())?;
     let claims = claims::claims(&ClaimStore::below(cni_dir)).map_err(|error| chain(&error))?;
     Ok((attachments, claims))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use sriov_config::resource_list::{PfHealth, Publish};
+    use sriov_device_info::Store;
+    use sriov_inventory::pool::{Pool, PoolDevice};
+
+    use super::*;
+    use crate::daemon::channels::Channels;
+
+    fn id(vf: u8) -> DeviceId {
+        format!("0000:01:10.{vf}").parse().unwrap()
+    }
+
+    /// A pool `x.y/vf` with the first four VFs, and nobody else on the node.
+    fn task(dir: &Path) -> (HoldersTask, watch::Receiver<Arc<Owners>>) {
+        let channels = Channels::default();
+        let pool = Pool {
+            name: ResourceName::new("x.y", "vf").unwrap(),
+            pf_health: PfHealth::default(),
+            publish: Publish::default(),
+            additional_info: Arc::default(),
+            devices: Arc::new((0..4).map(|vf| PoolDevice::example(id(vf))).collect()),
+            unhealthy: BTreeMap::new(),
+        };
+        let pools = Pools {
+            pools: vec![pool],
+            ..Pools::default()
+        };
+        channels.send_pools.send_replace(Arc::new(pools));
+        let task = HoldersTask {
+            host: HostRoot::new(dir),
+            socket: dir.join("absent.sock"),
+            cni_dir: dir.join("cni"),
+            files: DeviceFiles {
+                store: Store::new(dir),
+                cdi: None,
+            },
+            pools: channels.pools,
+            is_own: |_| true,
+            events: channels.events,
+            owners: channels.send_owners,
+            state: HoldersState::default(),
+        };
+        (task, channels.owners)
+    }
+
+    /// Whether the pools are judged again now.
+    fn is_judged(owners: &mut watch::Receiver<Arc<Owners>>) -> bool {
+        let is_changed = owners.has_changed().unwrap();
+        owners.mark_unchanged();
+        is_changed
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_grants_is_judged_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut task, mut owners) = task(dir.path());
+        task.refresh(FIRST_DEADLINE).await;
+        is_judged(&mut owners);
+        let resource = ResourceName::new("x.y", "vf").unwrap();
+        for vf in [0, 1, 2, 3, 0] {
+            task.hold(&resource, &[id(vf)]);
+            assert!(!is_judged(&mut owners), "{vf}");
+            assert_eq!(owners.borrow().is_held(&id(vf)), Some(true), "{vf}");
+        }
+        task.refresh(FIRST_DEADLINE).await;
+        assert!(is_judged(&mut owners));
+        assert_eq!(owners.borrow().held().len(), 4);
+        task.refresh(FIRST_DEADLINE).await;
+        assert!(!is_judged(&mut owners));
+    }
+
+    #[tokio::test]
+    async fn a_grant_of_a_device_that_left_its_pool_is_judged_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut task, mut owners) = task(dir.path());
+        for (resource, ids, expected) in [
+            ("vf", &[id(1), id(2)][..], false),
+            ("vf", &[id(1), id(7)], true),
+            ("removed", &[id(1)], true),
+        ] {
+            let resource = ResourceName::new("x.y", resource).unwrap();
+            task.hold(&resource, ids);
+            assert_eq!(is_judged(&mut owners), expected, "{resource} {ids:?}");
+        }
+    }
 }

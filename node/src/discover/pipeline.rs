@@ -145,30 +145,30 @@ impl Pipeline {
             ..Discovery::default()
         };
         let seen = discovery.look(host, config, scanned, Duration::ZERO);
-        pipeline.take(seen, config);
+        pipeline.take(seen, config, &Owners::default());
         pipeline
     }
 
     /// Plans the pools of what was seen. Returns when to scan again, if some PF is not settled.
-    pub fn take(&mut self, seen: Seen, config: &ResourceList) -> Option<Instant> {
+    pub fn take(&mut self, seen: Seen, config: &ResourceList, owners: &Owners) -> Option<Instant> {
         self.uplinks = seen.uplinks;
-        self.plan(seen.snapshot, config);
+        self.plan(seen.snapshot, config, owners);
         seen.scan_again
     }
 
     /// Plans the pools of the newest snapshot again, by another configuration.
-    pub fn plan_again(&mut self, config: &ResourceList) {
-        self.plan(Arc::clone(self.offer.snapshot()), config);
+    pub fn plan_again(&mut self, config: &ResourceList, owners: &Owners) {
+        self.plan(Arc::clone(self.offer.snapshot()), config, owners);
     }
 
-    fn plan(&mut self, snapshot: Arc<HostSnapshot>, config: &ResourceList) {
+    fn plan(&mut self, snapshot: Arc<HostSnapshot>, config: &ResourceList, owners: &Owners) {
         let planned = plan_pools(&snapshot, config, &self.uplinks);
         for (device, reason) in &planned.left_out {
             tracing::debug!(%device, %reason, "in no pool");
         }
         self.log_in_use(&planned);
         self.log_hints(&snapshot, config, &planned);
-        self.offer.take(snapshot, planned);
+        self.offer.take(snapshot, planned, owners);
     }
 
     /// The pools to offer now, judged by who holds what, and when they change by time alone.
