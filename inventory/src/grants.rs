@@ -1,6 +1,7 @@
 //! Devices that this process granted a moment ago: they count as held before the kubelet lists their container.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::id::DeviceId;
@@ -13,16 +14,16 @@ const UNANSWERED: Duration = Duration::from_mins(5);
 
 /// The newest grants: resource and time of each.
 #[derive(Clone, Debug, Default)]
-pub struct Grants(BTreeMap<DeviceId, (String, Instant)>);
+pub struct Grants(BTreeMap<DeviceId, (Arc<str>, Instant)>);
 
 impl Grants {
     /// Devices of a resource were granted; returns their new holder.
     pub fn add(&mut self, resource: &str, ids: &[DeviceId], now: Instant) -> Holders {
-        let grants = ids
-            .iter()
-            .map(|id| (id.clone(), (resource.to_owned(), now)));
+        let resource: Arc<str> = resource.into();
+        let grants = ids.iter();
+        let grants = grants.map(|id| (id.clone(), (Arc::clone(&resource), now)));
         self.0.extend(grants);
-        let holder = || vec![Holder::Granted(resource.to_owned())];
+        let holder = || vec![Holder::Granted(Arc::clone(&resource))];
         ids.iter().map(|id| (id.clone(), holder())).collect()
     }
 
@@ -39,7 +40,7 @@ impl Grants {
             now.saturating_duration_since(*since) < patience && !is_listed(id, resource)
         });
         let held = self.0.iter().map(|(id, (resource, _))| {
-            let holder = Holder::Granted(resource.clone());
+            let holder = Holder::Granted(Arc::clone(resource));
             (id.clone(), vec![holder])
         });
         held.collect()
@@ -59,7 +60,7 @@ mod tests {
         if let Some(resources) = listed {
             let pods = owners.pods.get_or_insert_default();
             let holder = resources.iter().map(|resource| {
-                let holder = Holder::Pod(PodHolder {
+                let holder = Holder::from(PodHolder {
                     resource: (*resource).to_owned(),
                     namespace: "default".to_owned(),
                     pod: "a".to_owned(),

@@ -89,7 +89,7 @@ mod tests {
             (3, true, Some(Unhealthy::Remade)),
         ] {
             if is_granted {
-                let holder = Holder::Granted("x.y/nic".to_owned());
+                let holder = Holder::Granted("x.y/nic".into());
                 owners.granted.insert(id.clone(), vec![holder]);
             }
             let (snapshot, planned) = seen(incarnation);

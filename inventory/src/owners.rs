@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use sriov_host::PciAddress;
 
@@ -39,15 +40,15 @@ pub struct PodDevices {
     pub allocatable: Option<Allocatable>,
 }
 
-/// Whoever holds a device.
+/// Whoever holds a device. It is small: there is one for each held device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
     /// A container, through the device plugin API.
-    Pod(PodHolder),
+    Pod(Box<PodHolder>),
     /// A claim, through dynamic resource allocation.
-    Claim(ClaimHolder),
+    Claim(Box<ClaimHolder>),
     /// The container for which the kubelet allocated the device through this resource a moment ago; it does not list the container yet.
-    Granted(String),
+    Granted(Arc<str>),
 }
 
 /// A container that holds a device.
@@ -111,25 +112,38 @@ impl Holder {
             }
             (Self::Claim(a), Self::Claim(b)) => a.uid == b.uid,
             (Self::Granted(granted), other) | (other, Self::Granted(granted)) => {
-                other.resource() == granted
+                other.resource() == &**granted
             }
             (Self::Pod(_), Self::Claim(_)) | (Self::Claim(_), Self::Pod(_)) => false,
         }
     }
 }
 
+impl From<PodHolder> for Holder {
+    fn from(pod: PodHolder) -> Self {
+        Self::Pod(Box::new(pod))
+    }
+}
+
+impl From<ClaimHolder> for Holder {
+    fn from(claim: ClaimHolder) -> Self {
+        Self::Claim(Box::new(claim))
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pod(PodHolder {
-                namespace,
-                pod,
-                container,
-                ..
-            }) => write!(f, "{namespace}/{pod}/{container}"),
-            Self::Claim(ClaimHolder {
-                namespace, name, ..
-            }) => write!(f, "claim {namespace}/{name}"),
+            Self::Pod(holder) => {
+                let PodHolder {
+                    namespace,
+                    pod,
+                    container,
+                    ..
+                } = &**holder;
+                write!(f, "{namespace}/{pod}/{container}")
+            }
+            Self::Claim(claim) => write!(f, "claim {}/{}", claim.namespace, claim.name),
             Self::Granted(resource) => write!(f, "a new container with `{resource}`"),
         }
     }
@@ -223,7 +237,7 @@ mod tests {
     use super::*;
 
     fn pod(pod: &str, container: &str) -> Holder {
-        Holder::Pod(PodHolder {
+        Holder::from(PodHolder {
             resource: "x.y/vf".into(),
             namespace: "default".into(),
             pod: pod.into(),
@@ -232,7 +246,7 @@ mod tests {
     }
 
     fn claim(uid: &str) -> Holder {
-        Holder::Claim(ClaimHolder {
+        Holder::from(ClaimHolder {
             resource: "x.y/vf".into(),
             namespace: "default".into(),
             name: "c".into(),
@@ -290,7 +304,7 @@ mod tests {
     fn a_granted_device_is_held_before_the_kubelet_lists_it() {
         let address: PciAddress = "0000:01:10.0".parse().unwrap();
         let id = DeviceId::Function(address);
-        let grant = |resource: &str| vec![Holder::Granted(resource.to_owned())];
+        let grant = |resource: &str| vec![Holder::Granted(resource.into())];
         let mut owners = Owners {
             granted: [(id.clone(), grant("x.y/vf"))].into(),
             ..Owners::default()

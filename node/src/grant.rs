@@ -178,7 +178,7 @@ impl Granter {
         match claims::claim_of(&self.claims, address)? {
             Some(claim) => Err(GrantError::Claimed {
                 id: id.clone(),
-                holder: Holder::Claim(claim).to_string(),
+                holder: Holder::from(claim).to_string(),
             }),
             None => Ok(()),
         }

@@ -9,10 +9,10 @@ use sriov_config::resource_list::ResourceName;
 use sriov_host::chain;
 use sriov_node::kubelet::socket::{Inode, inode};
 use sriov_node::kubelet::watcher::{Plugin, Registered, Watched};
+use sriov_node::unix_channel;
 use sriov_node::watch_dir::DirEvents;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use super::error::ServeError;
@@ -188,12 +188,7 @@ async fn register(kubelet: &Path, socket: &Path, name: &ResourceName) -> Result<
         path: kubelet.to_owned(),
         source,
     };
-    let endpoint =
-        Endpoint::from_shared(format!("unix://{}", kubelet.display())).map_err(connect)?;
-    let channel = endpoint
-        .connect_timeout(REGISTER_DEADLINE)
-        .timeout(REGISTER_DEADLINE)
-        .connect()
+    let channel = unix_channel::connect(kubelet, REGISTER_DEADLINE)
         .await
         .map_err(connect)?;
     let request = RegisterRequest {

@@ -93,7 +93,7 @@ impl Case {
     }
 
     fn hold(&mut self, id: &str, resource: &str) {
-        let holder = Holder::Pod(PodHolder {
+        let holder = Holder::from(PodHolder {
             resource: resource.to_owned(),
             namespace: "default".to_owned(),
             pod: "p".to_owned(),

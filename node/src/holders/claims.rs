@@ -14,7 +14,7 @@ pub fn claims(store: &ClaimStore) -> Result<Holders, ClaimsError> {
     for claims in store.read_all()? {
         for device in claims?.devices {
             let holders = held.entry(DeviceId::Function(device.pci_address));
-            holders.or_default().push(Holder::Claim(holder(device)));
+            holders.or_default().push(Holder::from(holder(device)));
         }
     }
     Ok(held)

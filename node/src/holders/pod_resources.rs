@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::owners::{Allocatable, ClaimHolder, Holder, Holders, Owners, PodHolder};
-use tonic::transport::Endpoint;
 
 use crate::proto::v1::pod_resources_lister_client::PodResourcesListerClient;
 use crate::proto::v1::{
     AllocatableResourcesRequest, AllocatableResourcesResponse, DynamicResource,
     ListPodResourcesRequest, ListPodResourcesResponse,
 };
+use crate::unix_channel;
 
 /// The kubelet normally answers within milliseconds.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -78,11 +78,7 @@ pub async fn query(socket: &Path, deadline: Duration) -> Result<Answer, PodResou
         path: socket.to_owned(),
         source,
     };
-    let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))
-        .map_err(connect)?
-        .connect_timeout(deadline)
-        .timeout(deadline)
-        .connect()
+    let channel = unix_channel::connect(socket, deadline)
         .await
         .map_err(connect)?;
     let mut client = PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST);
@@ -107,7 +103,7 @@ fn holders(pods: ListPodResourcesResponse) -> Holders {
                 // Ids of another form are devices of other plugins.
                 let ids = devices.device_ids.iter().filter_map(|id| id.parse().ok());
                 for id in ids {
-                    all.entry(id).or_default().push(Holder::Pod(PodHolder {
+                    all.entry(id).or_default().push(Holder::from(PodHolder {
                         resource: devices.resource_name.clone(),
                         namespace: pod.namespace.clone(),
                         pod: pod.name.clone(),
@@ -131,7 +127,7 @@ fn add_claim(all: &mut Holders, claim: &DynamicResource) {
         let Some(id) = names.find_map(DeviceId::in_name) else {
             continue;
         };
-        let holder = Holder::Claim(ClaimHolder {
+        let holder = Holder::from(ClaimHolder {
             resource: device.driver_name.clone(),
             namespace: claim.claim_namespace.clone(),
             name: claim.claim_name.clone(),

@@ -39,15 +39,9 @@ impl Dist {
         let driver = self.cni.with_file_name("sriov-dra-driver");
         let step = format!("building the DRA driver for {}", self.architecture.name());
         progress::step(&step, || {
-            let flags = match self.architecture {
-                // LLD writes them; the linker of arm64 programs cannot yet.
-                Architecture::Amd64 => PACKED_RELOCATIONS,
-                Architecture::Arm64 => &[],
-            };
             let program = Program {
                 package: "sriov-dra-driver",
-                profile: "driver",
-                flags,
+                profile: "release",
             };
             build_one(self.architecture, checkout, scratch, &program, &driver)
         })?;
@@ -105,11 +99,7 @@ pub fn dist_of(
         ("sriov-cni", "cni", &dist.cni),
         ("sriov-device-plugin", "release", &dist.device_plugin),
     ] {
-        let program = Program {
-            package,
-            profile,
-            flags: &[],
-        };
+        let program = Program { package, profile };
         build_one(architecture, checkout, scratch, &program, to)?;
     }
     Ok(dist)
@@ -119,8 +109,6 @@ pub fn dist_of(
 struct Program {
     package: &'static str,
     profile: &'static str,
-    /// Flags of rustc for the program itself.
-    flags: &'static [&'static str],
 }
 
 /// Relocations as bitmaps, which the C library has read since glibc 2.36: 24 bytes each otherwise.
@@ -134,11 +122,12 @@ fn build_one(
     program: &Program,
     to: &Path,
 ) -> Result<()> {
-    let Program {
-        package,
-        profile,
-        flags,
-    } = *program;
+    let Program { package, profile } = *program;
+    let flags = match architecture {
+        // LLD writes them; the linker of arm64 programs cannot yet.
+        Architecture::Amd64 => PACKED_RELOCATIONS,
+        Architecture::Arm64 => &[],
+    };
     let remapped = [(checkout.to_owned(), "/virtfn"), (cargo_home()?, "/cargo")]
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let name = to.file_name().context("a binary without a name")?;

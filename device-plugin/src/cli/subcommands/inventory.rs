@@ -320,6 +320,6 @@ fn holder(holder: &Holder) -> Value {
             "claim": claim.name,
             "resource": claim.resource,
         }),
-        Holder::Granted(resource) => json!({ "resource": resource }),
+        Holder::Granted(resource) => json!({ "resource": &**resource }),
     }
 }

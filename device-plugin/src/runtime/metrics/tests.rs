@@ -43,7 +43,7 @@ fn page_with(has_exporter_names: bool) -> String {
         in_use: BTreeMap::new(),
     };
     let holder = |pod: &str| {
-        Holder::Pod(PodHolder {
+        Holder::from(PodHolder {
             resource: "x.y/vf".into(),
             namespace: "default".into(),
             pod: pod.into(),

@@ -175,7 +175,7 @@ fn claim_that_already_holds_the_device_may_have_it() {
             uid: uid.into(),
         };
         Owners {
-            claims: [(VF.parse().unwrap(), vec![Holder::Claim(holder)])].into(),
+            claims: [(VF.parse().unwrap(), vec![Holder::from(holder)])].into(),
             ..Owners::default()
         }
     };

@@ -125,13 +125,13 @@ async fn two_claims_of_a_pod_are_released_one_by_one() {
 #[tokio::test]
 async fn device_that_somebody_holds_is_refused_with_its_holder() {
     let (machine, claim) = Machine::with_claim(&json!({}));
-    let pod = Holder::Pod(PodHolder {
+    let pod = Holder::from(PodHolder {
         resource: "example.com/vf".into(),
         namespace: "default".into(),
         pod: "old".into(),
         container: "app".into(),
     });
-    let own = Holder::Claim(ClaimHolder {
+    let own = Holder::from(ClaimHolder {
         resource: "sriov.virtfn.dev".into(),
         namespace: "trading".into(),
         name: "both".into(),

@@ -99,7 +99,7 @@ impl Node {
     }
 
     fn prepare(&mut self, id: &str) {
-        let claim = Holder::Claim(ClaimHolder {
+        let claim = Holder::from(ClaimHolder {
             resource: "x.y/vf".to_owned(),
             namespace: "ns".to_owned(),
             name: "c".to_owned(),
@@ -252,7 +252,7 @@ fn without_taints_only_free_unhealthy_devices_are_left_out() {
 #[test]
 fn device_of_a_device_plugin_pod_is_tainted_until_it_ends() {
     let mut node = Node::new(vec![vf(1, 0)]);
-    let pod = Holder::Pod(PodHolder {
+    let pod = Holder::from(PodHolder {
         resource: "x.y/vf".to_owned(),
         namespace: "ns".to_owned(),
         pod: "p".to_owned(),

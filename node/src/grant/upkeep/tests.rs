@@ -28,7 +28,7 @@ fn pools() -> Pools {
 
 fn owners(resources: Option<&[&str]>) -> Owners {
     let holder = |resource: &&str| {
-        Holder::Pod(PodHolder {
+        Holder::from(PodHolder {
             resource: (*resource).to_owned(),
             namespace: "n".into(),
             pod: "p".into(),
@@ -114,7 +114,7 @@ fn a_fresh_grant_keeps_its_file_until_it_was_listed() {
     };
     let mut never_seen = fresh();
     // While the grant itself counts as owner, and after that.
-    let grant = Holder::Granted("x.y/vf".to_owned());
+    let grant = Holder::Granted("x.y/vf".into());
     let granted = Owners {
         granted: [(key().1, vec![grant])].into(),
         ..nobody.clone()
@@ -132,7 +132,7 @@ fn a_fresh_grant_keeps_its_file_until_it_was_listed() {
 
 #[test]
 fn a_claims_files_are_left_to_its_front_end() {
-    let claim = Holder::Claim(ClaimHolder {
+    let claim = Holder::from(ClaimHolder {
         resource: "x.y/vf".into(),
         namespace: "n".into(),
         name: "c".into(),
