@@ -4,4 +4,5 @@ pub mod inventory;
 pub mod process;
 pub mod text_format;
 pub mod vf;
+pub mod vf_counters;
 pub mod vf_traffic;

@@ -1,7 +1,8 @@
 //! Counters of a VF in sysfs, by the kernel's own names.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use super::device_path;
@@ -9,43 +10,57 @@ use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::vf::VfIndex;
 
-/// The counters of a VF from its PF: `sriov/N/stats`, a directory of the out-of-tree i40e and ice drivers, and a file of the out-of-tree mlx5 driver.
-pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex) -> BTreeMap<String, u64> {
+/// Counters by the kernel's names.
+pub type Counters = BTreeMap<&'static str, u64>;
+
+/// Whether a PF may have counters of its VFs: only some out-of-tree drivers make this directory.
+pub fn has_pf_counters(root: &HostRoot, pf: PciAddress) -> bool {
+    device_path(root, pf).join("sriov").is_dir()
+}
+
+/// Those of the named counters of a VF that its PF has: `sriov/N/stats`, a directory of the out-of-tree i40e and ice drivers, and a file of the out-of-tree mlx5 driver.
+pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex, names: &[&'static str]) -> Counters {
     let stats = device_path(root, pf).join(format!("sriov/{}/stats", index.get()));
     if stats.is_dir() {
-        directory(&stats)
+        directory(&stats, names)
     } else {
-        lines(&fs::read_to_string(&stats).unwrap_or_default())
+        lines(&fs::read_to_string(&stats).unwrap_or_default(), names)
     }
 }
 
-/// The counters of the VF's own network device, while that is on the host.
-pub fn own(root: &HostRoot, vf: PciAddress) -> BTreeMap<String, u64> {
+/// Those of the named counters that the VF's own network device has, while that is on the host.
+pub fn own(root: &HostRoot, vf: PciAddress, names: &[&'static str]) -> Counters {
     let net = fs::read_dir(device_path(root, vf).join("net"));
     let mut own = net.into_iter().flatten().flatten();
-    own.next().map_or_else(BTreeMap::new, |netdev| {
-        directory(&netdev.path().join("statistics"))
+    own.next().map_or_else(Counters::new, |netdev| {
+        directory(&netdev.path().join("statistics"), names)
     })
 }
 
-/// Reads a directory with one file for each counter.
-fn directory(dir: &Path) -> BTreeMap<String, u64> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let counter = |entry: fs::DirEntry| {
-        let value = fs::read_to_string(entry.path()).ok()?;
-        Some((
-            entry.file_name().into_string().ok()?,
-            value.trim().parse().ok()?,
-        ))
-    };
-    entries.filter_map(counter).collect()
+/// Reads a directory with one file for each counter; the kernel has three times as many as those that are asked for.
+fn directory(dir: &Path, names: &[&'static str]) -> Counters {
+    let counter = |name: &&'static str| Some((*name, number(&dir.join(name))?));
+    names.iter().filter_map(counter).collect()
+}
+
+/// Reads a number: one read, as there are thousands of these files.
+fn number(path: &Path) -> Option<u64> {
+    // 20 digits and the line feed.
+    let mut text = [0; 24];
+    let length = File::open(path).ok()?.read(&mut text).ok()?;
+    std::str::from_utf8(text.get(..length)?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Reads a file with one line for each counter: `tx_packets    : 5011`.
-fn lines(text: &str) -> BTreeMap<String, u64> {
+fn lines(text: &str, names: &[&'static str]) -> Counters {
     let counter = |line: &str| {
         let (name, value) = line.split_once(':')?;
-        Some((name.trim().to_owned(), value.trim().parse().ok()?))
+        let name = names.iter().find(|known| **known == name.trim())?;
+        Some((*name, value.trim().parse().ok()?))
     };
     text.lines().filter_map(counter).collect()
 }
@@ -54,10 +69,10 @@ fn lines(text: &str) -> BTreeMap<String, u64> {
 mod tests {
     use super::*;
 
-    type Counters = Vec<(String, u64)>;
+    const NAMES: &[&str] = &["rx_bytes", "tx_packets", "torn"];
 
     /// The counters from the PF, and the VF's own.
-    fn read(files: &[(&str, &str)]) -> (Counters, Counters) {
+    fn read(files: &[(&str, &str)]) -> [Vec<(&'static str, u64)>; 2] {
         let dir = tempfile::tempdir().unwrap();
         let root = HostRoot::new(dir.path());
         for (path, text) in files {
@@ -66,9 +81,9 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let (pf, vf) = ("0000:01:00.0", "0000:01:10.0");
-        let by_pf = by_pf(&root, pf.parse().unwrap(), VfIndex::new(3));
-        let own = own(&root, vf.parse().unwrap());
-        (by_pf.into_iter().collect(), own.into_iter().collect())
+        let by_pf = by_pf(&root, pf.parse().unwrap(), VfIndex::new(3), NAMES);
+        let own = own(&root, vf.parse().unwrap(), NAMES);
+        [by_pf, own].map(|counters| counters.into_iter().collect())
     }
 
     #[test]
@@ -82,13 +97,18 @@ mod tests {
             ("0000:01:00.0/sriov/3/stats/rx_bytes", "9\n"),
             ("0000:01:00.0/sriov/3/stats/torn", "\n"),
         ];
-        let counter = |name: &str, value| (name.to_owned(), value);
-        let seven = vec![counter("rx_bytes", 7)];
-        assert_eq!(read(&[own]), (vec![], seven.clone()));
-        let lines = vec![counter("rx_bytes", 12), counter("tx_packets", 5011)];
-        assert_eq!(read(&[own, file]), (lines, seven.clone()));
-        let nine = vec![counter("rx_bytes", 9)];
-        assert_eq!(read(&[dir[0], dir[1], own]), (nine, seven));
-        assert_eq!(read(&[]), (vec![], vec![]));
+        let largest = (
+            "0000:01:10.0/net/eth3/statistics/rx_bytes",
+            "18446744073709551615\n",
+        );
+        let unknown = ("0000:01:10.0/net/eth3/statistics/collisions", "7\n");
+        let seven = vec![("rx_bytes", 7)];
+        assert_eq!(read(&[own, unknown]), [vec![], seven.clone()]);
+        assert_eq!(read(&[largest]), [vec![], vec![("rx_bytes", u64::MAX)]]);
+        let lines = vec![("rx_bytes", 12), ("tx_packets", 5011)];
+        assert_eq!(read(&[own, file]), [lines, seven.clone()]);
+        let nine = vec![("rx_bytes", 9)];
+        assert_eq!(read(&[dir[0], dir[1], own]), [nine, seven]);
+        assert_eq!(read(&[]), [vec![], vec![]]);
     }
 }

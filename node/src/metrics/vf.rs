@@ -8,6 +8,7 @@ use sriov_inventory::owners::{Holder, Owners, PodHolder};
 use sriov_inventory::pool::Pools;
 
 use super::text_format::{Family, Kind, Text};
+use super::vf_counters::VF_COUNTERS;
 use super::vf_traffic::VfTraffic;
 
 const VF_INFO: Family = Family::gauge(
@@ -21,55 +22,6 @@ const POD_DEVICE: Family = Family::gauge(
 
 /// The families of this file, in the order of the page.
 pub const FAMILIES: &[Family] = &[VF_INFO, POD_DEVICE];
-
-/// Counters of a VF: the kernel's name, ours, and that of `sriov-network-metrics-exporter` with the same value.
-pub const VF_COUNTERS: &[(&str, &str, &str)] = &[
-    (
-        "rx_bytes",
-        "sriov_vf_receive_bytes_total",
-        "sriov_vf_rx_bytes",
-    ),
-    (
-        "tx_bytes",
-        "sriov_vf_transmit_bytes_total",
-        "sriov_vf_tx_bytes",
-    ),
-    (
-        "rx_packets",
-        "sriov_vf_receive_packets_total",
-        "sriov_vf_rx_packets",
-    ),
-    (
-        "tx_packets",
-        "sriov_vf_transmit_packets_total",
-        "sriov_vf_tx_packets",
-    ),
-    (
-        "rx_dropped",
-        "sriov_vf_receive_dropped_total",
-        "sriov_vf_rx_dropped",
-    ),
-    (
-        "tx_dropped",
-        "sriov_vf_transmit_dropped_total",
-        "sriov_vf_tx_dropped",
-    ),
-    (
-        "rx_broadcast",
-        "sriov_vf_receive_broadcast_total",
-        "sriov_vf_rx_broadcast",
-    ),
-    (
-        "rx_multicast",
-        "sriov_vf_receive_multicast_total",
-        "sriov_vf_rx_multicast",
-    ),
-    (
-        "tx_errors",
-        "sriov_vf_transmit_errors_total",
-        "sriov_vf_tx_errors",
-    ),
-];
 
 /// The values that the families show.
 #[derive(Clone, Copy, Debug)]
@@ -142,54 +94,74 @@ pub fn write(text: &mut Text, state: &VfState<'_>) {
             text.sample(POD_DEVICE.name, &labels, 1);
         }
     }
+    let rows = state.traffic.iter().map(|vf| row(vf, state.owners));
+    let rows: Vec<Row<'_>> = rows.collect();
     for (counter, name, alias) in VF_COUNTERS {
-        traffic(text, state, counter, name, alias);
+        traffic(text, &rows, counter, name);
+        if state.has_exporter_names {
+            traffic_for_exporter(text, &rows, counter, alias);
+        }
     }
 }
 
-/// One counter of all VFs under both names.
-fn traffic(
-    text: &mut Text,
-    state: &VfState<'_>,
-    counter: &str,
-    name: &'static str,
-    alias: &'static str,
-) {
-    let vfs = state.traffic.iter();
-    let values = vfs.filter_map(|vf| Some((vf, *vf.counters.get(counter)?)));
+/// A VF with the labels of all its samples, made once.
+struct Row<'a> {
+    vf: &'a VfTraffic,
+    index: String,
+    numa: String,
+    /// The first container: a second one is in the same pod.
+    holder: Option<&'a PodHolder>,
+}
+
+fn row<'a>(vf: &'a VfTraffic, owners: &'a Owners) -> Row<'a> {
+    let id = vf.address.parse().ok();
+    Row {
+        vf,
+        index: vf.index.to_string(),
+        numa: numa(vf),
+        holder: id.and_then(|id| pods(owners, &id).next()),
+    }
+}
+
+/// The values of a counter, of the VFs that have it.
+fn values<'a>(rows: &'a [Row<'a>], counter: &str) -> impl Iterator<Item = (&'a Row<'a>, u64)> {
+    let value = move |row: &'a Row<'a>| Some((row, *row.vf.counters.get(counter)?));
+    rows.iter().filter_map(value)
+}
+
+/// One counter of all VFs.
+fn traffic(text: &mut Text, rows: &[Row<'_>], counter: &str, name: &'static str) {
     text.family(&of_vf(
         name,
         "Traffic of a VF with the container that holds it.",
     ));
-    for (vf, value) in values.clone() {
-        let id = vf.address.parse().ok();
-        // The first container: a second one is in the same pod.
-        let holder = id.and_then(|id| pods(state.owners, &id).next().cloned());
-        let label = |part: fn(&PodHolder) -> &str| holder.as_ref().map_or("", part);
+    for (row, value) in values(rows, counter) {
+        let label = |part: fn(&PodHolder) -> &str| row.holder.map_or("", part);
         let labels = [
-            ("pf", vf.pf.as_str()),
-            ("vf", &vf.index.to_string()),
-            ("pci_address", &vf.address),
-            ("numa_node", &numa(vf)),
+            ("pf", row.vf.pf.as_str()),
+            ("vf", &row.index),
+            ("pci_address", &row.vf.address),
+            ("numa_node", &row.numa),
             ("namespace", label(|holder| &holder.namespace)),
             ("pod", label(|holder| &holder.pod)),
             ("container", label(|holder| &holder.container)),
         ];
         text.sample(name, &labels, value);
     }
-    if !state.has_exporter_names {
-        return;
-    }
+}
+
+/// The same with the names and labels of `sriov-network-metrics-exporter`.
+fn traffic_for_exporter(text: &mut Text, rows: &[Row<'_>], counter: &str, alias: &'static str) {
     text.family(&of_vf(
         alias,
         "The same under the name of sriov-network-metrics-exporter.",
     ));
-    for (vf, value) in values {
+    for (row, value) in values(rows, counter) {
         let labels = [
-            ("pf", vf.pf.as_str()),
-            ("vf", &vf.index.to_string()),
-            ("pciAddr", &vf.address),
-            ("numa_node", &numa(vf)),
+            ("pf", row.vf.pf.as_str()),
+            ("vf", &row.index),
+            ("pciAddr", &row.vf.address),
+            ("numa_node", &row.numa),
         ];
         text.sample(alias, &labels, value);
     }
@@ -201,7 +173,7 @@ fn numa(vf: &VfTraffic) -> String {
 }
 
 /// The containers that hold a device.
-fn pods<'a>(owners: &'a Owners, id: &'a DeviceId) -> impl Iterator<Item = &'a PodHolder> {
+fn pods<'a>(owners: &'a Owners, id: &DeviceId) -> impl Iterator<Item = &'a PodHolder> {
     owners.holders(id).filter_map(Holder::pod)
 }
 

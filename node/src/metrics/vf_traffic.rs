@@ -2,13 +2,16 @@
 //!
 //! A VF in a pod whose PF's driver has no counters is left out: zero would be wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sriov_host::query::{self, VfCounters};
 use sriov_host::snapshot::{Netdev, SriovRole};
+use sriov_host::sysfs::statistics::Counters;
 use sriov_host::sysfs::{self, statistics};
 use sriov_host::{HostRoot, PciAddress, VfIndex};
 use sriov_inventory::pool::{PoolDevice, Pools};
+
+use super::vf_counters::VF_COUNTERS;
 
 /// A VF and its traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,13 +25,14 @@ pub struct VfTraffic {
     /// NUMA node.
     pub numa_node: Option<u32>,
     /// Counters by the kernel's names, for instance `rx_bytes`.
-    pub counters: BTreeMap<String, u64>,
+    pub counters: Counters,
 }
 
 /// Reads the traffic of all VFs of the PFs that have a device in a pool; a PF that was removed has none.
 pub fn read(host: &HostRoot, pools: &Pools) -> Vec<VfTraffic> {
     let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
     let pfs: BTreeSet<PciAddress> = devices.filter_map(PoolDevice::pf_address).collect();
+    let names: Vec<&'static str> = VF_COUNTERS.iter().map(|(name, ..)| *name).collect();
     let mut all = Vec::new();
     for pf in pfs {
         let Ok(Some(function)) = sysfs::function(host, pf) else {
@@ -39,7 +43,13 @@ pub fn read(host: &HostRoot, pools: &Pools) -> Vec<VfTraffic> {
         };
         let uplink = function.uplink();
         let of_all = uplink.map(|uplink| by_rtnetlink(host, uplink));
-        let of_all = of_all.unwrap_or_default();
+        let sources = Sources {
+            host,
+            pf,
+            has_pf_counters: statistics::has_pf_counters(host, pf),
+            reported: of_all.unwrap_or_default(),
+            names: &names,
+        };
         for (index, address) in vfs {
             all.push(VfTraffic {
                 pf: uplink
@@ -48,7 +58,7 @@ pub fn read(host: &HostRoot, pools: &Pools) -> Vec<VfTraffic> {
                 index: index.get(),
                 address: address.to_string(),
                 numa_node: function.numa_node,
-                counters: counters(host, pf, *index, *address, &of_all),
+                counters: sources.counters(*index, *address),
             });
         }
     }
@@ -69,29 +79,33 @@ fn by_rtnetlink(host: &HostRoot, uplink: &Netdev) -> VfCounters {
     })
 }
 
-/// The first source that has counters: those of the PF go on while the VF is in a pod.
-fn counters(
-    host: &HostRoot,
+/// Where the counters of the VFs of a PF are.
+struct Sources<'a> {
+    host: &'a HostRoot,
     pf: PciAddress,
-    index: VfIndex,
-    vf: PciAddress,
-    of_all: &VfCounters,
-) -> BTreeMap<String, u64> {
-    let in_sysfs = statistics::by_pf(host, pf, index);
-    if !in_sysfs.is_empty() {
-        return in_sysfs;
-    }
-    match of_all.get(&index) {
-        Some(counters) => counters
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), *value))
-            .collect(),
-        None => statistics::own(host, vf),
+    has_pf_counters: bool,
+    /// What the PF's driver reports to rtnetlink.
+    reported: VfCounters,
+    names: &'a [&'static str],
+}
+
+impl Sources<'_> {
+    /// The first source that has counters: those of the PF go on while the VF is in a pod.
+    fn counters(&self, index: VfIndex, vf: PciAddress) -> Counters {
+        if self.has_pf_counters {
+            let in_sysfs = statistics::by_pf(self.host, self.pf, index, self.names);
+            if !in_sysfs.is_empty() {
+                return in_sysfs;
+            }
+        }
+        let reported = self.reported.get(&index).cloned();
+        reported.unwrap_or_else(|| statistics::own(self.host, vf, self.names))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fs;
 
     use super::*;
@@ -110,14 +124,19 @@ mod tests {
             fs::write(path, "7").unwrap();
         };
         let index = VfIndex::new(2);
-        let read = |reported: &VfCounters| -> Vec<String> {
-            counters(&host, pf, index, vf, reported)
-                .into_keys()
-                .collect()
+        let read = |reported: &VfCounters| -> Vec<&str> {
+            let sources = Sources {
+                host: &host,
+                pf,
+                has_pf_counters: statistics::has_pf_counters(&host, pf),
+                reported: reported.clone(),
+                names: &["rx_bytes", "tx_bytes", "tx_errors"],
+            };
+            sources.counters(index, vf).into_keys().collect()
         };
         let nothing = VfCounters::new();
         let reported = VfCounters::from([(index, BTreeMap::from([("rx_bytes", 1)]))]);
-        assert_eq!(read(&nothing), Vec::<String>::new());
+        assert_eq!(read(&nothing), Vec::<&str>::new());
         write(format!("{vf}/net/eth3/statistics/tx_errors"));
         assert_eq!(read(&nothing), ["tx_errors"]);
         assert_eq!(read(&reported), ["rx_bytes"]);

@@ -38,7 +38,7 @@ impl Node {
                 );
                 let stats = dir.path().join(path);
                 fs::create_dir_all(&stats).unwrap();
-                for (counter, _, _) in sriov_node::metrics::vf::VF_COUNTERS {
+                for (counter, _, _) in sriov_node::metrics::vf_counters::VF_COUNTERS {
                     fs::write(stats.join(counter), "123456789\n").unwrap();
                 }
             }

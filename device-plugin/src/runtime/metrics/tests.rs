@@ -73,7 +73,7 @@ fn page_with(has_exporter_names: bool) -> String {
         index: 3,
         address: ID.into(),
         numa_node: None,
-        counters: BTreeMap::from([("rx_bytes".to_owned(), 9), ("other".to_owned(), 1)]),
+        counters: BTreeMap::from([("rx_bytes", 9), ("other", 1)]),
     }];
     page(&State {
         inventory: InventoryState {

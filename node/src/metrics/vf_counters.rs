@@ -1,0 +1,50 @@
+//! The counters of a VF, and their names.
+
+/// Counters of a VF: the kernel's name, ours, and that of `sriov-network-metrics-exporter` with the same value.
+pub const VF_COUNTERS: &[(&str, &str, &str)] = &[
+    (
+        "rx_bytes",
+        "sriov_vf_receive_bytes_total",
+        "sriov_vf_rx_bytes",
+    ),
+    (
+        "tx_bytes",
+        "sriov_vf_transmit_bytes_total",
+        "sriov_vf_tx_bytes",
+    ),
+    (
+        "rx_packets",
+        "sriov_vf_receive_packets_total",
+        "sriov_vf_rx_packets",
+    ),
+    (
+        "tx_packets",
+        "sriov_vf_transmit_packets_total",
+        "sriov_vf_tx_packets",
+    ),
+    (
+        "rx_dropped",
+        "sriov_vf_receive_dropped_total",
+        "sriov_vf_rx_dropped",
+    ),
+    (
+        "tx_dropped",
+        "sriov_vf_transmit_dropped_total",
+        "sriov_vf_tx_dropped",
+    ),
+    (
+        "rx_broadcast",
+        "sriov_vf_receive_broadcast_total",
+        "sriov_vf_rx_broadcast",
+    ),
+    (
+        "rx_multicast",
+        "sriov_vf_receive_multicast_total",
+        "sriov_vf_rx_multicast",
+    ),
+    (
+        "tx_errors",
+        "sriov_vf_transmit_errors_total",
+        "sriov_vf_tx_errors",
+    ),
+];
