@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use sriov_lab::peers::PCI_IDS;
 use sriov_testkit::kubelet::{Kubelet, Resources};
 use sriov_testkit::plugin::Plugin;
+use sriov_testkit::scrape::Scrape;
 use sriov_testkit::sized_tree::{self as tree, Size};
 
 /// Path of the program below the root.
@@ -94,18 +95,28 @@ impl Confined {
         text.get(start..).unwrap_or(&text).to_owned()
     }
 
-    /// Starts the program with the command line of the manifests.
+    /// Starts the program with the flags that ours and a peer have.
     pub fn start(&self) -> Result<Plugin> {
+        self.start_with(&[])
+    }
+
+    /// Starts ours with its HTTP endpoint.
+    pub fn start_with_metrics(&self) -> Result<(Plugin, Scrape)> {
+        let plugin = self.start_with(&["--metrics-address=127.0.0.1:0"])?;
+        Ok((plugin, Scrape::of_log(&self.log_path())?))
+    }
+
+    fn start_with(&self, flags: &[&str]) -> Result<Plugin> {
         let root = self.root().to_string_lossy();
         let config = "--config-file=/etc/pcidp/config.json";
         let log = "--logtostderr";
         if nix::unistd::geteuid().is_root() {
-            let args = [&root, PROGRAM, log, config];
+            let args = [&[&*root, PROGRAM, log, config], flags].concat();
             return Plugin::start(Path::new("chroot"), &args, &self.log_path());
         }
         // In a user namespace, any user can change the root directory.
         let root = format!("--root={root}");
-        let args = ["--map-root-user", &root, PROGRAM, log, config];
+        let args = [&["--map-root-user", &root, PROGRAM, log, config], flags].concat();
         Plugin::start(Path::new("unshare"), &args, &self.log_path())
     }
 

@@ -12,6 +12,7 @@ use sriov_device_plugin::proto::v1beta1::{AllocateRequest, ContainerAllocateRequ
 use crate::confined::{Confined, Subject};
 use crate::figure::{Figure, beside, quantile};
 use sriov_lab::progress;
+use sriov_lab::wait::wait_for;
 use sriov_testkit::plugin::Plugin;
 use sriov_testkit::process::{Activity, memory};
 use sriov_testkit::sized_tree::{self as tree, Size};
@@ -33,6 +34,8 @@ const STARTING: Duration = Duration::from_mins(1);
 const PATIENCE_WITH_PEER: f64 = 60_000.0;
 /// Number of measured changes of the inventory.
 const RESCANS: usize = 10;
+/// Number of measured scrapes.
+const SCRAPES: usize = 20;
 const RESCAN: Duration = Duration::from_secs(20);
 /// Number of concurrent callers of Allocate, calls of each, and rounds.
 const CALLERS: usize = 64;
@@ -139,7 +142,27 @@ fn measure(subject: &Subject, size: Size, idle: Duration, figures: &mut Vec<Figu
     let [_, peak] = memory(plugin.id())?;
     let peak = u32::try_from(peak)?.into();
     figures.push(Figure::one("peak memory", "KiB", peak));
+    drop(plugin);
+    // A peer has no metrics.
+    if subject.pci_ids.is_none() {
+        figures.push(scrapes(&machine)?);
+    }
     Ok(())
+}
+
+/// Time from a request for the page of metrics to its end.
+fn scrapes(machine: &Confined) -> Result<Figure> {
+    let (_plugin, scrape) = machine.start_with_metrics()?;
+    wait_for("the plugin is ready", || {
+        matches!(scrape.ask("GET /readyz"), Ok((200, _)))
+    })?;
+    let mut scrapes = Figure::of("scrape of /metrics", "ms", Vec::new());
+    for _ in 0..SCRAPES {
+        let start = Instant::now();
+        scrape.page()?;
+        scrapes.put(0, milliseconds(start));
+    }
+    Ok(scrapes)
 }
 
 /// Time from a SIGHUP, after a change of a VF's driver, to the kubelet's list.
