@@ -293,6 +293,13 @@ fn pod_uses_a_pool_of_each_front_end() {
     assert_nothing_left();
 }
 
+/// Whether the kubelet shows the health of a claim that was made from a template.
+///
+/// That of 1.34 looks for it by the pod's name of the claim, and finds none (`UpdateAllocatedResourcesStatus`, `pkg/kubelet/cm/dra/manager.go`).
+fn shows_health(driver: &Driver) -> bool {
+    driver.has_release(36)
+}
+
 #[test]
 fn pulled_cable_is_in_the_pod_and_taints_the_device() {
     let driver = Driver::start();
@@ -312,7 +319,7 @@ fn pulled_cable_is_in_the_pod_and_taints_the_device() {
         let shown = wait_for(&format!("the pod's device is {health}"), || {
             let pod = pod.read().unwrap_or_default();
             last = pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"][0].clone();
-            last["resources"][0]["health"] == health
+            last["resources"][0]["health"] == health || !shows_health(&driver)
         });
         shown.unwrap_or_else(|error| panic!("{error:#}: {last}"));
         if !carrier && driver.has_release(36) {
@@ -398,7 +405,7 @@ fn claim_binds_a_userspace_driver_and_the_own_one_comes_back() {
     wait_for("the device is healthy in the pod", || {
         let pod = pod.read().unwrap_or_default();
         let status = &pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"];
-        status[0]["resources"][0]["health"] == "Healthy"
+        status[0]["resources"][0]["health"] == "Healthy" || !shows_health(&driver)
     })
     .unwrap();
     is_published_unchanged("while the claim is prepared");
