@@ -5,6 +5,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
 use super::device_path;
 use crate::pci::PciAddress;
 use crate::root::HostRoot;
@@ -39,15 +42,20 @@ pub fn own(root: &HostRoot, vf: PciAddress, names: &[&'static str]) -> Counters 
 
 /// Reads a directory with one file for each counter; the kernel has three times as many as those that are asked for.
 fn directory(dir: &Path, names: &[&'static str]) -> Counters {
-    let counter = |name: &&'static str| Some((*name, number(&dir.join(name))?));
+    let Ok(dir) = File::open(dir) else {
+        return Counters::new();
+    };
+    let counter = |name: &&'static str| Some((*name, number(&dir, name)?));
     names.iter().filter_map(counter).collect()
 }
 
-/// Reads a number: one read, as there are thousands of these files.
-fn number(path: &Path) -> Option<u64> {
+/// Reads a number. There are thousands of these files: the path to their directory is walked once, and each is read once.
+fn number(dir: &File, name: &str) -> Option<u64> {
     // 20 digits and the line feed.
     let mut text = [0; 24];
-    let length = File::open(path).ok()?.read(&mut text).ok()?;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = openat(dir, name, flags, Mode::empty()).ok()?;
+    let length = File::from(file).read(&mut text).ok()?;
     std::str::from_utf8(text.get(..length)?)
         .ok()?
         .trim()

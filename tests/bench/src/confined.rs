@@ -35,6 +35,8 @@ pub struct Confined {
     dir: tempfile::TempDir,
     size: Size,
     resources: usize,
+    /// Whether the kernel knows the PFs by their names.
+    has_pf_links: bool,
     /// Its kubelet.
     pub kubelet: Kubelet,
 }
@@ -79,6 +81,7 @@ impl Confined {
             dir,
             size,
             resources,
+            has_pf_links: subject.pci_ids.is_some(),
             kubelet,
         })
     }
@@ -107,16 +110,27 @@ impl Confined {
     }
 
     fn start_with(&self, flags: &[&str]) -> Result<Plugin> {
-        let root = self.root().to_string_lossy();
-        let config = "--config-file=/etc/pcidp/config.json";
-        let log = "--logtostderr";
-        if nix::unistd::geteuid().is_root() {
-            let args = [&[&*root, PROGRAM, log, config], flags].concat();
-            return Plugin::start(Path::new("chroot"), &args, &self.log_path());
-        }
         // In a user namespace, any user can change the root directory.
-        let root = format!("--root={root}");
-        let args = [&["--map-root-user", &root, PROGRAM, log, config], flags].concat();
+        let user: &[&str] = if nix::unistd::geteuid().is_root() {
+            &[]
+        } else {
+            &["--map-root-user"]
+        };
+        let root = format!("--root={}", self.root().display());
+        let program = [
+            PROGRAM,
+            "--logtostderr",
+            "--config-file=/etc/pcidp/config.json",
+        ];
+        let mut args: Vec<&str> = user.to_vec();
+        let links = links(self.size.pfs);
+        if self.has_pf_links {
+            // The shell ends as the program: both have one process id.
+            args.extend(["--net", "sh", "-ec", &links, "sh", "unshare"]);
+        }
+        args.push(&root);
+        args.extend(program);
+        args.extend(flags);
         Plugin::start(Path::new("unshare"), &args, &self.log_path())
     }
 
@@ -142,4 +156,12 @@ impl Confined {
     fn log_path(&self) -> PathBuf {
         self.dir.path().join("tmp/log")
     }
+}
+
+/// A script that makes links with the names of the PFs in the present network namespace, and then executes its arguments.
+///
+/// The newest Go plugin asks the kernel about each PF, which a constructed machine cannot answer.
+fn links(pfs: usize) -> String {
+    let adds = (0..pfs).map(|pf| format!("ip link add pf{pf} type bridge; "));
+    adds.collect::<String>() + "exec \"$@\""
 }

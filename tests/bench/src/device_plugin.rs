@@ -1,7 +1,7 @@
 //! Measures the device plugin: the shipped binary with a kubelet double on constructed machines of growing size.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -36,6 +36,8 @@ const PATIENCE_WITH_PEER: f64 = 60_000.0;
 const RESCANS: usize = 10;
 /// Number of measured scrapes.
 const SCRAPES: usize = 20;
+/// Where device-info files are, below the root directory.
+const DEVICE_INFO: &str = "var/run/k8s.cni.cncf.io/devinfo/dp";
 const RESCAN: Duration = Duration::from_secs(20);
 /// Number of concurrent callers of Allocate, calls of each, and rounds.
 const CALLERS: usize = 64;
@@ -145,6 +147,7 @@ fn measure(subject: &Subject, size: Size, idle: Duration, figures: &mut Vec<Figu
     drop(plugin);
     // A peer has no metrics.
     if subject.pci_ids.is_none() {
+        tree::add_statistics(machine.root(), size)?;
         figures.push(scrapes(&machine)?);
     }
     Ok(())
@@ -198,9 +201,11 @@ fn allocations(machine: &Confined, callers: usize) -> Result<Vec<f64>> {
         let calls = CALLS * CALLERS / callers;
         let callers: Vec<_> = (0..callers)
             .map(|caller| {
-                let ids = ids.iter().cycle().skip(caller * calls).take(calls);
-                let ids = ids.cloned().collect();
-                tokio::spawn(call_each(socket.clone(), ids))
+                // No two callers have the same device, if there are enough.
+                let own = ids.iter().cycle().skip(caller).step_by(callers);
+                let ids = own.take(calls).cloned().collect();
+                let files = machine.root().join(DEVICE_INFO);
+                tokio::spawn(call_each(socket.clone(), files, ids))
             })
             .collect();
         let mut all = Vec::new();
@@ -211,11 +216,13 @@ fn allocations(machine: &Confined, callers: usize) -> Result<Vec<f64>> {
     })
 }
 
-async fn call_each(socket: PathBuf, ids: Vec<String>) -> Result<Vec<f64>> {
+async fn call_each(socket: PathBuf, files: PathBuf, ids: Vec<String>) -> Result<Vec<f64>> {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("unix://{}", socket.display()))?;
     let mut client = DevicePluginClient::new(endpoint.connect().await?);
     let mut waits = Vec::new();
     for id in ids {
+        // The newest Go plugin refuses a device whose file its last pod has left.
+        remove_file_of(&files, &id)?;
         let request = AllocateRequest {
             container_requests: vec![ContainerAllocateRequest {
                 devices_ids: vec![id],
@@ -226,6 +233,18 @@ async fn call_each(socket: PathBuf, ids: Vec<String>) -> Result<Vec<f64>> {
         waits.push(milliseconds(start));
     }
     Ok(waits)
+}
+
+/// Removes the device-info file of a device: `RESOURCE-ID-device.json`.
+fn remove_file_of(dir: &Path, id: &str) -> Result<()> {
+    let end = format!("-{id}-device.json");
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(&end) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn milliseconds(start: Instant) -> f64 {

@@ -23,6 +23,34 @@ impl Size {
     }
 }
 
+/// The files of `statistics` (`netstat_group`, net/core/net-sysfs.c).
+const STATISTICS: [&str; 24] = [
+    "collisions",
+    "multicast",
+    "rx_bytes",
+    "rx_compressed",
+    "rx_crc_errors",
+    "rx_dropped",
+    "rx_errors",
+    "rx_fifo_errors",
+    "rx_frame_errors",
+    "rx_length_errors",
+    "rx_missed_errors",
+    "rx_nohandler",
+    "rx_over_errors",
+    "rx_packets",
+    "tx_aborted_errors",
+    "tx_bytes",
+    "tx_carrier_errors",
+    "tx_compressed",
+    "tx_dropped",
+    "tx_errors",
+    "tx_fifo_errors",
+    "tx_heartbeat_errors",
+    "tx_packets",
+    "tx_window_errors",
+];
+
 /// Writes a machine below `root`: PF `i` is `pf<i>` at `<i+1>:01:00.0`, its VFs are bound to `igbvf` and have network devices.
 pub fn build(root: &Path, size: Size) -> Result<()> {
     for pf in 0..size.pfs {
@@ -79,6 +107,27 @@ pub fn give_netdevs_away(root: &Path, size: Size) -> Result<()> {
     Ok(())
 }
 
+/// Adds the kernel's 24 counters to the network device of each VF.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn add_statistics(root: &Path, size: Size) -> Result<()> {
+    for pf in 0..size.pfs {
+        for vf in 0..size.vfs {
+            let net = root
+                .join("sys/bus/pci/devices")
+                .join(vf_address(pf, vf))
+                .join("net");
+            let statistics = net.join(netdev_name(size, pf, vf)).join("statistics");
+            fs::create_dir_all(&statistics)?;
+            for counter in STATISTICS {
+                fs::write(statistics.join(counter), "123456789\n")?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A configuration that assigns each VF to exactly one resource: each resource has a range of the VFs of each PF.
 pub fn resource_list(size: Size, resources: usize) -> String {
     let per_resource = size.functions().div_ceil(resources);
@@ -113,8 +162,15 @@ fn vf_function(root: &Path, size: Size, pf: usize, vf: usize) -> Result<()> {
     let dir = function(root, &vf_address(pf, vf), "0x10ca")?;
     bind_vf(root, pf, vf)?;
     symlink(format!("../{:04x}:01:00.0", pf + 1), dir.join("physfn"))?;
-    let index = 10_000 + pf * size.vfs + vf;
-    netdev(&dir, &format!("v{index}"), index)
+    netdev(&dir, &netdev_name(size, pf, vf), netdev_index(size, pf, vf))
+}
+
+fn netdev_name(size: Size, pf: usize, vf: usize) -> String {
+    format!("v{}", netdev_index(size, pf, vf))
+}
+
+fn netdev_index(size: Size, pf: usize, vf: usize) -> usize {
+    10_000 + pf * size.vfs + vf
 }
 
 fn vf_address(pf: usize, vf: usize) -> String {
