@@ -6,6 +6,7 @@
 mod cdi;
 mod cni;
 mod error;
+mod leftovers;
 mod metadata;
 mod paths;
 mod plan;

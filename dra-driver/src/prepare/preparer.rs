@@ -12,8 +12,10 @@ use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::holders::{claims, journal, pod_resources};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::{PrepareError, UnprepareError};
+use super::leftovers::clear_overrides;
 use super::paths::Paths;
 use super::plan::{Node, find, plan};
 use super::release::release;
@@ -23,6 +25,8 @@ use crate::state::{ClaimState, SerializeLock};
 
 /// The kubelet normally answers within milliseconds; an older answer is used when it does not.
 const KUBELET_DEADLINE: Duration = Duration::from_secs(3);
+/// The scan after a driver is bound normally ends within a second.
+const NEXT_SCAN: Duration = Duration::from_secs(5);
 
 /// Where claims are read: the API server, or a list in tests.
 pub(crate) trait ClaimSource: Send + Sync + 'static {
@@ -70,13 +74,7 @@ impl<S: ClaimSource> Preparer<S> {
         &self,
         claim: &ClaimRef,
     ) -> Result<Vec<PreparedDevice>, PrepareError> {
-        let (paths, pools, uid) = (
-            self.paths.clone(),
-            self.pools.borrow().clone(),
-            claim.uid.clone(),
-        );
-        let recorded = blocking(move || prepare_recorded(&paths, &uid, &pools)).await?;
-        if let Some(prepared) = recorded {
+        if let Some(prepared) = self.prepare_recorded(&claim.uid).await? {
             return Ok(prepared);
         }
         let object = self.source.claim(&claim.namespace, &claim.name).await;
@@ -89,6 +87,26 @@ impl<S: ClaimSource> Preparer<S> {
         blocking(move || prepare_new(&paths, &allocated, &pools, owners)).await
     }
 
+    /// Continues or repeats a recorded claim; `None` when there is none.
+    ///
+    /// A call that was killed may have left a device without a driver. Such a device is in no pool, until the scan after its driver is bound.
+    async fn prepare_recorded(
+        &self,
+        uid: &str,
+    ) -> Result<Option<Vec<PreparedDevice>>, PrepareError> {
+        let end = Instant::now() + NEXT_SCAN;
+        let mut pools = self.pools.clone();
+        loop {
+            let (paths, uid) = (self.paths.clone(), uid.to_owned());
+            let now = pools.borrow_and_update().clone();
+            let prepared = blocking(move || prepare_recorded(&paths, &uid, &now)).await;
+            let is_missing = matches!(prepared, Err(PrepareError::NoPool { .. }));
+            if !is_missing || !matches!(timeout_at(end, pools.changed()).await, Ok(Ok(()))) {
+                return prepared;
+            }
+        }
+    }
+
     /// Unprepares a claim; one that is not prepared is success.
     ///
     /// # Errors
@@ -99,7 +117,8 @@ impl<S: ClaimSource> Preparer<S> {
             let _lock = SerializeLock::take(&paths.driver_dir)?;
             match paths.state().read(&uid)? {
                 Some(state) => release(&paths, &state),
-                None => Ok(()),
+                // A Prepare that was killed before the rename has left the temporary file.
+                None => Ok(paths.state().remove(&uid)?),
             }
         };
         let ended = tokio::task::spawn_blocking(work).await;
@@ -133,7 +152,7 @@ async fn blocking<T: Send + 'static>(
     ended.map_err(PrepareError::Ended)?
 }
 
-/// Continues or repeats a recorded claim; `None` when there is none.
+/// [`Preparer::prepare_recorded`] with the pools of now.
 fn prepare_recorded(
     paths: &Paths,
     uid: &str,
@@ -147,6 +166,9 @@ fn prepare_recorded(
     let Some(mut state) = paths.state().read(uid)? else {
         return Ok(None);
     };
+    if !state.is_prepared {
+        clear_overrides(paths, &state)?;
+    }
     steps::prepare(paths, &mut state, pools)?;
     Ok(Some(answer(paths, &state)))
 }

@@ -11,8 +11,9 @@ use sriov_host::{PciAddress, chain, driver};
 
 use super::cni::ensure_clean;
 use super::error::UnprepareError;
+use super::leftovers::{clear_overrides, remove_leftovers};
 use super::paths::Paths;
-use super::steps::info_path;
+use super::steps::{info_path, replaced_files};
 use crate::state::{ClaimState, DeviceState};
 
 /// Undoes a claim; what cannot be undone stays recorded, with all its guards.
@@ -20,6 +21,9 @@ use crate::state::{ClaimState, DeviceState};
 /// # Errors
 /// All devices that are not clean, with the reason.
 pub(super) fn release(paths: &Paths, state: &ClaimState) -> Result<(), UnprepareError> {
+    if !state.is_prepared {
+        clear_overrides(paths, state)?;
+    }
     let mut failures = Vec::new();
     for device in &state.devices {
         failures.extend(restore(paths, device).err());
@@ -73,6 +77,7 @@ fn remove_files(paths: &Paths, state: &ClaimState) -> Result<(), UnprepareError>
     for device in &state.devices {
         Store::remove(&info_path(paths, device))?;
     }
+    remove_leftovers(&replaced_files(paths, state));
     let metadata = paths.metadata_dir(&state.claim);
     match fs::remove_dir_all(&metadata) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(UnprepareError::Remove {
@@ -87,7 +92,8 @@ fn remove_files(paths: &Paths, state: &ClaimState) -> Result<(), UnprepareError>
 fn take_back(paths: &Paths, state: &ClaimState) -> Result<(), UnprepareError> {
     let store = paths.hand_overs();
     let Some(mut claims) = store.read(&state.pod.uid)? else {
-        return Ok(());
+        // A Prepare that was killed before the rename has left the temporary file.
+        return Ok(store.remove(&state.pod.uid)?);
     };
     claims
         .devices

@@ -13,6 +13,7 @@ use sriov_node::grant::claim::{ClaimShare, look};
 use sriov_node::grant::share::DeviceNode;
 
 use super::error::PrepareError;
+use super::leftovers::remove_leftovers;
 use super::paths::Paths;
 use super::{cdi, metadata, plan};
 use crate::state::{ClaimState, DeviceState, ShareState};
@@ -121,6 +122,7 @@ fn look_at(paths: &Paths, device: &mut DeviceState, pools: &Pools) -> Result<(),
 
 /// Writes the files that containers, runtimes and CNI plugins read.
 fn write_files(paths: &Paths, state: &ClaimState) -> Result<(), PrepareError> {
+    remove_leftovers(&replaced_files(paths, state));
     for device in &state.devices {
         if let Some(info) = &device.share.info {
             Store::write(&info_path(paths, device), info)?;
@@ -144,6 +146,15 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), PrepareError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// All files of [`write_files`].
+pub(super) fn replaced_files(paths: &Paths, state: &ClaimState) -> Vec<PathBuf> {
+    let infos = state.devices.iter().map(|device| info_path(paths, device));
+    let requests = requests(state).into_iter();
+    let metadata = requests.map(|request| paths.metadata_file(&state.claim, request));
+    let specification = paths.specification(&state.claim);
+    infos.chain(metadata).chain([specification]).collect()
 }
 
 /// The device-info file of a device.

@@ -1,5 +1,6 @@
 //! Claims on a constructed machine: what is written, what is refused, and calls that were interrupted anywhere.
 
+mod killed;
 mod machine;
 
 use std::collections::BTreeSet;
