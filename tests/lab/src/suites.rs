@@ -69,11 +69,16 @@ impl Suites {
         self.names.iter().any(|suite| suite.starts_with(beginning))
     }
 
-    /// Adds their program to the node.
+    /// Adds their program to the node, and the DRA driver if one of them runs it on the plain node.
     ///
     /// # Errors
-    /// When the program is missing.
+    /// When the program is missing, or the driver cannot be built.
     pub fn add_to(&self, node: &mut Node) -> Result<()> {
+        if self.kind == Kind::Guest && self.has("dra_kill") {
+            // Not the one that ships, whose build takes minutes: both make the same system calls.
+            let driver = build::guest_binary("sriov-dra-driver", "sriov-dra-driver")?;
+            node.add_file("opt/virtfn/sriov-dra-driver", &driver)?;
+        }
         let place = self.place();
         node.add_file(place.trim_start_matches('/'), &self.program)
     }

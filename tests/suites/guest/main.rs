@@ -28,6 +28,7 @@ mod cni_userspace;
 mod cni_verbs;
 mod cni_wire;
 mod device_plugin;
+mod dra_kill;
 mod host;
 mod install;
 mod live;

@@ -2,11 +2,13 @@
 //!
 //! Counts do not depend on the load of the machine, so the suites have limits for them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
+use sriov_lab::wait::wait_for;
 
 use crate::multus::{Answer, Attachment, answer, set_environment};
 
@@ -16,6 +18,56 @@ const NEWLINK: &str = "nlmsg_type=0x10 ";
 const IFINFOMSG: usize = 16;
 /// `IFLA_VFINFO_LIST` (`include/uapi/linux/if_link.h`); the highest bit of a type marks a nested attribute.
 const VFINFO_LIST: u16 = 22;
+
+/// strace, attached to all threads of a running process until this is dropped.
+///
+/// SIGKILL ends it, as after other signals it waits without end for threads of a process that was killed. A process that lives goes on.
+#[derive(Debug)]
+pub struct Attached(Child);
+
+impl Attached {
+    /// Attaches to a process, with more options of strace; the counts of `--inject` begin now.
+    pub fn to(pid: u32, options: &[&str]) -> Result<Self> {
+        let child = Command::new("/usr/bin/strace")
+            .args(["-qq", "-f", "-p", &pid.to_string()])
+            .args(options)
+            // It reports threads that it met between two calls.
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start strace")?;
+        let attached = Self(child);
+        let tracer = format!("TracerPid:\t{}\n", attached.0.id());
+        wait_for("all threads are traced", || {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+            tasks.is_ok_and(|mut tasks| {
+                tasks.all(|task| {
+                    let status =
+                        task.and_then(|task| fs::read_to_string(task.path().join("status")));
+                    status.is_ok_and(|status| status.contains(&tracer))
+                })
+            })
+        })?;
+        Ok(attached)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A system call at which `--inject=NAME:when=NTH` finds a process: its name, and its position among the calls of this name in its thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Name of the call.
+    pub name: String,
+    /// Position, from 1 on.
+    pub nth: usize,
+    /// The call as strace prints it.
+    pub line: String,
+}
 
 /// The trace of a program and its children.
 #[derive(Clone, Debug)]
@@ -89,6 +141,45 @@ impl Trace {
         self.answers().map(vf_list).sum()
     }
 
+    /// The calls that change files or the kernel's settings, and for each thread the call after the last of them. The trace needs `-y`.
+    ///
+    /// The places of two threads may be equal; each is listed once.
+    pub fn changes(&self) -> Vec<Place> {
+        let mut counts = BTreeMap::new();
+        // Whether the last call of a thread was a change, and the call after it.
+        let mut after: BTreeMap<&str, Option<Place>> = BTreeMap::new();
+        let mut places: Vec<Place> = Vec::new();
+        for line in self.begun() {
+            let (thread, call) = line.split_once(' ').unwrap_or_default();
+            let Some((name, arguments)) = call.trim_start().split_once('(') else {
+                continue;
+            };
+            let nth = counts.entry((thread, name)).or_insert(0);
+            *nth += 1;
+            let place = Place {
+                name: name.to_owned(),
+                nth: *nth,
+                line: line.to_owned(),
+            };
+            let is_refused = arguments.contains(" = -1 E");
+            if is_change(name, arguments) && !is_refused {
+                after.insert(thread, None);
+                places.push(place);
+            } else if let Some(next @ None) = after.get_mut(thread) {
+                *next = Some(place);
+            }
+        }
+        places.extend(after.into_values().flatten());
+        let mut seen = Vec::new();
+        places.retain(|place| {
+            let key = (place.name.clone(), place.nth);
+            let is_new = !seen.contains(&key);
+            seen.push(key);
+            is_new
+        });
+        places
+    }
+
     /// The trace itself.
     pub fn text(&self) -> String {
         self.lines.join("\n")
@@ -104,6 +195,24 @@ impl Trace {
     fn answers(&self) -> impl Iterator<Item = &str> {
         self.begun()
             .filter(|line| line.contains(" recv") && !line.contains("MSG_PEEK"))
+    }
+}
+
+/// Calls that change something whatever their arguments are.
+const CHANGES: &str = "chmod fallocate fchmod fchmodat fdatasync fsync ftruncate link linkat mkdir mkdirat rename renameat renameat2 \
+    rmdir symlink symlinkat truncate unlink unlinkat";
+
+/// Whether a call changes a file or a setting of the kernel; messages to other processes and lines of the log do not count.
+fn is_change(name: &str, arguments: &str) -> bool {
+    match name {
+        "open" | "openat" => arguments.contains("O_CREAT"),
+        "write" | "writev" | "pwrite64" => {
+            let (number, path) = arguments.split_once('<').unwrap_or_default();
+            number != "2" && path.starts_with('/') && !path.starts_with("/dev/")
+        }
+        // A request of netlink that changes something wants an answer without data; queries do not.
+        "sendto" | "sendmsg" => arguments.contains("NLM_F_ACK"),
+        _ => CHANGES.split_whitespace().any(|change| change == name),
     }
 }
 
@@ -161,6 +270,37 @@ mod tests {
         );
         assert_eq!((trace.calls(), trace.synchronisations()), (5, 2));
         assert_eq!(trace.with("execve("), 1);
+    }
+
+    #[test]
+    fn changes_are_counted_for_each_thread_by_name() {
+        let trace = trace(
+            "7   openat(AT_FDCWD</>, \"/a\", O_RDONLY) = 4</a>\n\
+             7   openat(AT_FDCWD</>, \"/b\", O_WRONLY|O_CREAT, 0600) = 5</b>\n\
+             8   write(9<anon_inode:[eventfd]>, \"\", 8) = 8\n\
+             7   write(2</log>, \"\", 8) = 8\n\
+             7   write(5</b>, \"x\", 1 <unfinished ...>\n\
+             8   rename(\"/c\", \"/d\") = 0\n\
+             7   <... write resumed>) = 1\n\
+             7   close(5</b>) = 0\n\
+             7   close(4</a>) = 0\n\
+             8   rename(\"/d\", \"/e\") = 0\n\
+             8   unlink(\"/d\")                     = -1 ENOENT (No such file or directory)",
+        );
+        let places: Vec<_> = trace
+            .changes()
+            .into_iter()
+            .map(|place| (place.name, place.nth))
+            .collect();
+        let expected = [
+            ("openat", 2),
+            ("write", 2),
+            ("rename", 1),
+            ("rename", 2),
+            ("close", 1),
+            ("unlink", 1),
+        ];
+        assert_eq!(places, expected.map(|(name, nth)| (name.to_owned(), nth)));
     }
 
     #[test]
