@@ -23,7 +23,7 @@ pub struct Offer {
 impl Offer {
     /// Replaces the snapshot and the plan that was made from it.
     ///
-    /// A device that was granted after the newest judgement was granted as the snapshot before shows it, so it is remembered like that.
+    /// A device that was granted after the newest judgement is stored as the snapshot before shows it: its pod got it like that.
     pub fn take(&mut self, snapshot: Arc<HostSnapshot>, mut planned: Pools, owners: &Owners) {
         self.held.remember(&self.snapshot, owners);
         // Unchanged devices exist once in memory: what is offered and what was sent share them.

@@ -40,7 +40,7 @@ pub fn own(root: &HostRoot, vf: PciAddress, names: &[&'static str]) -> Counters 
     })
 }
 
-/// Reads a directory with one file for each counter; the kernel has three times as many as those that are asked for.
+/// Reads a directory with one file for each counter; the kernel has three times as many as the caller needs.
 fn directory(dir: &Path, names: &[&'static str]) -> Counters {
     let Ok(dir) = File::open(dir) else {
         return Counters::new();

@@ -49,11 +49,11 @@ pub struct HoldersTask {
     pub events: mpsc::UnboundedReceiver<Event>,
     /// The result.
     pub owners: watch::Sender<Arc<Owners>>,
-    /// What the task remembers from one refresh to the next.
+    /// The state that the task keeps from one refresh to the next.
     pub state: HoldersState,
 }
 
-/// What the task remembers from one refresh to the next.
+/// The state that the task keeps from one refresh to the next.
 #[derive(Debug, Default)]
 pub struct HoldersState {
     /// Devices that were granted and that the kubelet does not list yet.

@@ -84,7 +84,7 @@ struct Sources<'a> {
     host: &'a HostRoot,
     pf: PciAddress,
     has_pf_counters: bool,
-    /// What the PF's driver reports to rtnetlink.
+    /// The counters that the PF's driver reports to rtnetlink.
     reported: VfCounters,
     names: &'a [&'static str],
 }

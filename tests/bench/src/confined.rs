@@ -35,7 +35,7 @@ pub struct Confined {
     dir: tempfile::TempDir,
     size: Size,
     resources: usize,
-    /// Whether the kernel knows the PFs by their names.
+    /// Whether the program gets links with the names of the PFs.
     has_pf_links: bool,
     /// Its kubelet.
     pub kubelet: Kubelet,
@@ -160,7 +160,7 @@ impl Confined {
 
 /// A script that makes links with the names of the PFs in the present network namespace, and then executes its arguments.
 ///
-/// The newest Go plugin asks the kernel about each PF, which a constructed machine cannot answer.
+/// The newest Go plugin queries the kernel for each PF, and a constructed machine has none.
 fn links(pfs: usize) -> String {
     let adds = (0..pfs).map(|pf| format!("ip link add pf{pf} type bridge; "));
     adds.collect::<String>() + "exec \"$@\""

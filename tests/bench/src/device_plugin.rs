@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use sriov_device_info::atomic;
 use sriov_device_plugin::proto::v1beta1::device_plugin_client::DevicePluginClient;
 use sriov_device_plugin::proto::v1beta1::{AllocateRequest, ContainerAllocateRequest};
 
@@ -241,7 +242,8 @@ fn remove_file_of(dir: &Path, id: &str) -> Result<()> {
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry?;
         if entry.file_name().to_string_lossy().ends_with(&end) {
-            fs::remove_file(entry.path())?;
+            // Another caller may have the same device.
+            atomic::remove(&entry.path())?;
         }
     }
     Ok(())
