@@ -1,5 +1,6 @@
 //! Replaces a file atomically: a reader finds the old content or the new content.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -19,10 +20,7 @@ static WRITES: AtomicU64 = AtomicU64::new(0);
 pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(dir)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Threads of one process may write the same file: an Allocate, and the upkeep of a running pod's files.
-    let number = WRITES.fetch_add(1, Ordering::Relaxed);
-    let temporary = dir.join(format!(".{name}.{}-{number}", std::process::id()));
+    let temporary = numbered(path);
     let write = || {
         let mut file = File::options()
             .write(true)
@@ -37,6 +35,44 @@ pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     write().inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// A temporary file of [`replace`], with a name that no other write has: threads of one process may write the same file,
+/// an Allocate and the upkeep of a running pod's files.
+fn numbered(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}-{number}", std::process::id()))
+}
+
+/// The name of the file that a temporary file of [`numbered`] was to replace.
+fn replaced(temporary: &str) -> Option<&str> {
+    let (name, suffix) = temporary.strip_prefix('.')?.rsplit_once('.')?;
+    let (pid, number) = suffix.split_once('-')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(pid) && is_number(number)).then_some(name)
+}
+
+/// The temporary files of calls of [`replace`] for these files that were killed, or that still run.
+pub fn leftovers(files: &[PathBuf]) -> Vec<PathBuf> {
+    let mut dirs: BTreeMap<&Path, BTreeSet<&str>> = BTreeMap::new();
+    for file in files {
+        if let (Some(dir), Some(name)) = (file.parent(), file.file_name()) {
+            dirs.entry(dir).or_default().extend(name.to_str());
+        }
+    }
+    let mut found = Vec::new();
+    for (dir, names) in dirs {
+        // A directory that does not exist has none.
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let of = name.to_str().and_then(replaced);
+            if of.is_some_and(|of| names.contains(of)) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// Writes a file with a mode, and synchronises it with the disk; creates missing directories, readable by root only.
@@ -117,6 +153,30 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn leftovers_are_the_temporary_files_of_the_named_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let leftovers = [
+            path(".a.json.17-4"),
+            path(".a.json.1-0"),
+            numbered(&path("a.json")),
+        ];
+        // `.new` is the name that the CNI plugin uses.
+        let others = [
+            "a.json",
+            ".b.json.17-4",
+            ".a.json.new",
+            ".a.json.17-",
+            ".a.json",
+        ];
+        for file in leftovers.iter().cloned().chain(others.map(path)) {
+            fs::write(file, "").unwrap();
+        }
+        let found = super::leftovers(&["a.json", "missing/a.json"].map(path));
+        assert_eq!(BTreeSet::from_iter(found), BTreeSet::from(leftovers));
     }
 
     #[test]

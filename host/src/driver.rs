@@ -153,9 +153,28 @@ pub fn bind(root: &HostRoot, device: PciAddress, driver: &str) -> Result<(), Dri
     }
 }
 
+/// Clears the `driver_override` of a function if it names this driver; returns whether it did.
+///
+/// # Errors
+/// [`DriverError::Override`]: the file could not be written.
+pub fn clear_override(
+    root: &HostRoot,
+    device: PciAddress,
+    driver: &str,
+) -> Result<bool, DriverError> {
+    let path = device_path(root, device).join("driver_override");
+    let is_named = fs::read_to_string(&path).is_ok_and(|text| text.trim() == driver);
+    if is_named {
+        write_override(&path, "")?;
+    }
+    Ok(is_named)
+}
+
 const ENODEV: i32 = 19;
 
 /// Writes an override and returns the one before; the kernel shows none as `(null)`.
+///
+/// None is written as an empty line: a write of nothing does not reach the driver core (`sysfs_kf_write`, fs/sysfs/file.c).
 fn write_override(path: &Path, driver: &str) -> Result<String, DriverError> {
     let failed = |source| DriverError::Override {
         path: path.to_owned(),
