@@ -135,13 +135,8 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod(holder) => {
-                let PodHolder {
-                    namespace,
-                    pod,
-                    container,
-                    ..
-                } = &**holder;
-                write!(f, "{namespace}/{pod}/{container}")
+                let (namespace, pod) = (&holder.namespace, &holder.pod);
+                write!(f, "{namespace}/{pod}/{}", holder.container)
             }
             Self::Claim(claim) => write!(f, "claim {}/{}", claim.namespace, claim.name),
             Self::Granted(resource) => write!(f, "a new container with `{resource}`"),

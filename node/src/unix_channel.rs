@@ -13,7 +13,7 @@ use tonic::transport::{self, Channel, Endpoint};
 /// tonic accepts the path as a URI as well, but then links its connector for host names, and the C library's resolver with it.
 ///
 /// # Errors
-/// When nobody accepts connections at the path.
+/// When the socket does not exist, or no process listens on it.
 pub async fn connect(path: &Path, deadline: Duration) -> Result<Channel, transport::Error> {
     let path = path.to_owned();
     let connector = tower::service_fn(move |_: Uri| {

@@ -246,7 +246,7 @@ mod tests {
         format!("0000:01:10.{vf}").parse().unwrap()
     }
 
-    /// A pool `x.y/vf` with the first four VFs, and nobody else on the node.
+    /// A task that has one pool, `x.y/vf` with four VFs; no device is held.
     fn task(dir: &Path) -> (HoldersTask, watch::Receiver<Arc<Owners>>) {
         let channels = Channels::default();
         let pool = Pool {

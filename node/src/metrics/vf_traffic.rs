@@ -90,7 +90,7 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The first source that has counters: those of the PF go on while the VF is in a pod.
+    /// Reads the first source that has counters. Those of the PF come first, because they are there while the VF is in a pod as well.
     fn counters(&self, index: VfIndex, vf: PciAddress) -> Counters {
         if self.has_pf_counters {
             let in_sysfs = statistics::by_pf(self.host, self.pf, index, self.names);

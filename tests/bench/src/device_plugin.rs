@@ -35,11 +35,11 @@ const STARTING: Duration = Duration::from_mins(1);
 const PATIENCE_WITH_PEER: f64 = 60_000.0;
 /// Number of measured changes of the inventory.
 const RESCANS: usize = 10;
+const RESCAN: Duration = Duration::from_secs(20);
 /// Number of measured scrapes.
 const SCRAPES: usize = 20;
 /// Where device-info files are, below the root directory.
 const DEVICE_INFO: &str = "var/run/k8s.cni.cncf.io/devinfo/dp";
-const RESCAN: Duration = Duration::from_secs(20);
 /// Number of concurrent callers of Allocate, calls of each, and rounds.
 const CALLERS: usize = 64;
 const CALLS: usize = 40;

@@ -41,7 +41,8 @@ impl Dice {
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
+/// A number that the environment sets for a run; absent when it is empty.
+pub(crate) fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty());
     text.map(|text| text.parse().unwrap())
 }

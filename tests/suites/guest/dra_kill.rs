@@ -19,6 +19,8 @@ use sriov_testkit::node::{Pf, ip_json, netdev_of, wait_for, without_noise};
 use sriov_testkit::strace::{Attached, Place, Trace};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::cni_hostile::number;
+
 /// The name of the driver.
 const DRIVER: &str = "sriov.virtfn.dev";
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -301,10 +303,7 @@ fn claim(vfs: &[String], parameters: &Value) -> Value {
 
 /// Kills the driver at each `VIRTFN_STRIDE`th call that changes something.
 fn kill_everywhere(vfs: usize, parameters: &Value, least: [usize; 2]) {
-    let stride = std::env::var("VIRTFN_STRIDE")
-        .ok()
-        .filter(|text| !text.is_empty());
-    let stride = stride.map_or(STRIDE, |text| text.parse().unwrap());
+    let stride = number("VIRTFN_STRIDE").map_or(STRIDE, |stride| usize::try_from(stride).unwrap());
     let mut node = Node::new(vfs, parameters);
     let (undisturbed, [prepare, unprepare]) = node.undisturbed();
     for place in prepare.iter().chain(&unprepare) {

@@ -21,7 +21,8 @@ const VFINFO_LIST: u16 = 22;
 
 /// strace, attached to all threads of a running process until this is dropped.
 ///
-/// SIGKILL ends it, as after other signals it waits without end for threads of a process that was killed. A process that lives goes on.
+/// It is ended with SIGKILL: after another signal strace waits without end for the threads of a process that was killed.
+/// A process that was not killed continues without strace.
 #[derive(Debug)]
 pub struct Attached(Child);
 

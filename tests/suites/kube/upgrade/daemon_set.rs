@@ -1,4 +1,4 @@
-//! Applies `DaemonSets` as an operator does: ours from the rendered base, and those of the Go plugins.
+//! Applies the `DaemonSets` of an upgrade: ours from the rendered base, and those of the Go plugins.
 
 use anyhow::Context;
 use serde_json::{Value, json};
