@@ -8,6 +8,9 @@ use std::time::Duration;
 use sriov_host::HostRoot;
 use sriov_host::netlink::{Netlink, OpenError};
 
+/// Directory of the journal, also of the Go plugin's state.
+pub(crate) const STATE_DIR: &str = "/var/lib/cni/sriov";
+
 /// Paths, deadlines and the way to the kernel.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -47,7 +50,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             host: HostRoot::default(),
-            state_dir: PathBuf::from("/var/lib/cni/sriov"),
+            state_dir: PathBuf::from(STATE_DIR),
             device_info_dir: PathBuf::from("/var/run/k8s.cni.cncf.io/devinfo"),
             request_deadline: Duration::from_secs(20),
             lock_deadline: Duration::from_secs(30),

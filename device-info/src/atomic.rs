@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::private_dir;
 
 /// Number of writes of this process.
 static WRITES: AtomicU64 = AtomicU64::new(0);
@@ -83,10 +85,7 @@ pub fn leftovers(files: &[PathBuf]) -> Vec<PathBuf> {
 /// When the file could not be replaced; it is unchanged then.
 pub fn replace_durably(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
+    private_dir::make(dir)?;
     let temporary = temporary(path);
     let write = || {
         let mut file = File::options()

@@ -12,6 +12,7 @@ use serde_json::Value;
 use sriov_host::{PciAddress, VfIndex};
 
 use crate::atomic;
+use crate::private_dir::is_shut;
 
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -63,7 +64,7 @@ pub enum Phase {
     Other,
 }
 
-/// Reads all attachments of a state directory, for instance `/var/lib/cni/sriov`, by VF; a missing directory has none.
+/// Reads all attachments of a state directory, for instance `/var/lib/cni/sriov`, by VF; a directory that is missing, or that its owner may not enter ([`crate::private_dir`]), has none.
 ///
 /// A torn file that no other replaces is skipped: the next call of the CNI plugin handles it.
 ///
@@ -72,6 +73,9 @@ pub enum Phase {
 pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_shut(dir) => {
+            return Ok(BTreeMap::new());
+        }
         other => other?,
     };
     let mut found = BTreeMap::new();

@@ -9,6 +9,7 @@ pub mod atomic;
 pub mod attachments;
 pub mod claims;
 pub mod info;
+pub mod private_dir;
 pub mod store;
 mod uid;
 pub mod versioned;

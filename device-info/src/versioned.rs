@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::atomic;
+use crate::private_dir;
 use crate::uid::PodUid;
 
 /// Most bytes of a file that are read: a claim has at most 32 devices.
@@ -105,7 +106,7 @@ impl VersionedDir {
         self.decode(&path, &text).map(Some)
     }
 
-    /// The UIDs of all files, sorted; a missing directory has none.
+    /// The UIDs of all files, sorted; a directory that is missing, or that its owner may not enter ([`private_dir`]), has none.
     ///
     /// # Errors
     /// When the directory exists and cannot be read.
@@ -124,6 +125,9 @@ impl VersionedDir {
             {
                 return Ok(Vec::new());
             }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_shut() => {
+                return Ok(Vec::new());
+            }
             other => other.map_err(failed)?,
         };
         let mut uids = Vec::new();
@@ -134,6 +138,12 @@ impl VersionedDir {
         }
         uids.sort();
         Ok(uids)
+    }
+
+    /// Whether its owner may not enter the directory, or the one above: there is no file then.
+    fn is_shut(&self) -> bool {
+        let mut dirs = self.path.ancestors().take(2);
+        dirs.any(private_dir::is_shut)
     }
 
     /// Writes the file of a UID: mode 0600, durable when this returns.

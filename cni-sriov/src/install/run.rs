@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -9,6 +10,8 @@ use nix::sys::signal::{SigSet, Signal};
 use super::arguments::{Command, parse};
 use super::error::InstallError;
 use super::put::put;
+use crate::setup::STATE_DIR;
+use sriov_device_info::private_dir;
 use sriov_host::chain::chain;
 
 /// Installs as the command line requests; the first argument is the name of the program.
@@ -40,6 +43,13 @@ fn run(
     }
     let outcome = put(&install)?;
     print(out, &format!("{outcome}\n"))?;
+    // Not in a container without the state directory, and no reason to fail: the next ADD opens it as well.
+    if let Err(error) = private_dir::open(Path::new(STATE_DIR)) {
+        print(
+            out,
+            &format!("cannot open {STATE_DIR} for its owner: {error}\n"),
+        )?;
+    }
     if install.is_staying {
         print(out, "staying until SIGTERM\n")?;
         signals.wait().map_err(InstallError::Signal)?;

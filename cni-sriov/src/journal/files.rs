@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use serde_json::Value;
+use sriov_device_info::private_dir;
 
 use super::error::JournalError;
 use crate::model::{FORMAT, SavedAttachmentV1};
@@ -93,11 +94,16 @@ pub(super) fn save_exchanged(path: &Path, dir: &Path) -> io::Result<()> {
 /// Written by [`replace`], and left when a call is killed; after [`exchange`] it is the durable file.
 pub(super) use sriov_device_info::atomic::temporary;
 
-/// Opens a file, and creates its directory first if that is missing.
+/// Opens a file; its directory is created first if it is missing, and opened if its owner may not enter it.
 pub(super) fn open_in(dir: &Path, path: &Path, options: &OpenOptions) -> io::Result<File> {
     match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_dir(dir)?;
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            private_dir::make(dir)?;
             options.open(path)
         }
         opened => opened,
@@ -106,17 +112,10 @@ pub(super) fn open_in(dir: &Path, path: &Path, options: &OpenOptions) -> io::Res
 
 /// Creates a directory and those above it.
 pub(super) fn ensure_dir(dir: &Path) -> Result<(), JournalError> {
-    make_dir(dir).map_err(|source| JournalError::Write {
+    private_dir::make(dir).map_err(|source| JournalError::Write {
         path: dir.to_owned(),
         source,
     })
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
 }
 
 /// Names of the files in a directory; none when the directory is missing.

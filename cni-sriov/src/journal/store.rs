@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use sriov_device_info::private_dir;
 use sriov_host::PciAddress;
 
 use super::error::JournalError;
@@ -47,7 +48,11 @@ impl Journal {
     }
 
     /// Saves an attachment: it is on disk when this returns.
+    ///
+    /// The device plugin reads it without a capability, so the directory is opened for its owner first.
     pub(crate) fn write(&self, saved: &SavedAttachmentV1) -> Result<(), JournalError> {
+        // A failure is left to the write that follows.
+        let _ = private_dir::open(self.dir.path());
         save(&self.dir.entry(saved.device), saved)
     }
 

@@ -27,9 +27,10 @@ usage: cargo lab COMMAND
   manifests [--write]
                     renders kustomize base and chart with kubectl and helm (needs Go), and compares them
                     with tests/golden/; --write updates the files
-  kubernetes [SUITE...] [--version V] [--rounds N]
+  kubernetes [SUITE...] [--version V] [--rounds N] [--peer-cni FILE] [--peer-device-plugin FILE]
                     suites with real components of Kubernetes V, 1.37 (default) or 1.34, on the node
-                    (needs Go); the suite `life` creates and deletes its pods N times (default 1)
+                    (needs Go); the suite `life` creates and deletes its pods N times (default 1);
+                    the suites `dropin` and `upgrade` run these Go plugins instead of those that Go built
   shell             a shell on the node; `poweroff -f` ends it
   dist [--target amd64|arm64|all]
                     the static binaries that ship, in target/dist/ (default: amd64)

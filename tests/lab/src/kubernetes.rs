@@ -15,7 +15,7 @@ mod schemas;
 mod structs;
 pub(crate) mod tools;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -114,6 +114,7 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
         version,
         rounds,
         suites: names,
+        ..
     } = *choice;
     let cache = Cache::open()?;
     let parts = debian::node_parts(&cache)?;
@@ -188,7 +189,7 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
             &programs.network.join(plugin),
         )?;
     }
-    add_peers(&cache, &mut node)?;
+    add_peers(&cache, choice, &mut node)?;
     let images = node.run_path("virtfn.tar");
     oci::write(&ship::images(std::slice::from_ref(&binaries)), &images)?;
     node.add_file("lab/images/virtfn.tar", &images)?;
@@ -205,12 +206,15 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
 }
 
 /// The Go plugins, in other directories than our plugins.
-fn add_peers(cache: &Cache, node: &mut Node) -> Result<()> {
-    let peers = peers::peers(cache)?;
+fn add_peers(cache: &Cache, choice: &Choice<'_>, node: &mut Node) -> Result<()> {
+    let built = peers::peers(cache)?;
+    let other = |given: Option<&str>, built| given.map_or(built, PathBuf::from);
+    let sriov = other(choice.peer_cni, built.cni);
+    let device_plugin = other(choice.peer_device_plugin, built.device_plugin);
     let cni = Path::new(PEER_BIN).join("sriov");
     for (place, file) in [
-        (cni.as_path(), peers.cni),
-        (Path::new(PEER_DEVICE_PLUGIN), peers.device_plugin),
+        (cni.as_path(), sriov),
+        (Path::new(PEER_DEVICE_PLUGIN), device_plugin),
         (Path::new(PCI_IDS), peers::pci_ids(cache)?),
     ] {
         let name = place.to_string_lossy();

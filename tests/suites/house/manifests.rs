@@ -245,36 +245,31 @@ fn security_context_constraints_are_those_of_the_pod() {
     }
 }
 
-/// Directories of the host, whether they are writable, and their mount points in the container.
+/// Directories of the host, whether they are writable, and their mount points in the containers of a pod.
+fn mounts(documents: &[Value]) -> BTreeSet<(String, bool, String)> {
+    let pod = pod(documents);
+    let volumes = list(&pod["volumes"]);
+    let mut seen = BTreeSet::new();
+    let mut mounted = BTreeSet::new();
+    let containers = containers(pod);
+    for mount in containers.iter().flat_map(|one| list(&one["volumeMounts"])) {
+        let mut named = volumes.iter();
+        let volume = named
+            .find(|volume| volume["name"] == mount["name"])
+            .unwrap();
+        mounted.insert(text(&mount["name"]));
+        let source = volume["hostPath"]["path"].as_str().unwrap_or("ConfigMap");
+        let is_written = mount["readOnly"] != true;
+        let place = text(&mount["mountPath"]);
+        seen.insert((source.to_owned(), is_written, place.to_owned()));
+    }
+    assert_eq!(mounted.len(), volumes.len(), "a volume without a mount");
+    seen
+}
+
 #[test]
 fn only_directories_of_the_programs_are_mounted() {
     let [base, everything] = [KUSTOMIZE, EVERYTHING].map(|golden| golden.documents().unwrap());
-    let mounts = |documents: &[Value]| -> BTreeSet<(String, bool, String)> {
-        let pod = pod(documents);
-        let volumes = list(&pod["volumes"]);
-        let named = |name: &Value| {
-            volumes
-                .iter()
-                .find(|volume| volume["name"] == *name)
-                .unwrap()
-        };
-        let mut seen = BTreeSet::new();
-        for mount in containers(pod)
-            .iter()
-            .flat_map(|one| list(&one["volumeMounts"]))
-        {
-            let volume = named(&mount["name"]);
-            let source = volume["hostPath"]["path"].as_str().unwrap_or("ConfigMap");
-            let is_written = mount["readOnly"] != true;
-            seen.insert((
-                source.to_owned(),
-                is_written,
-                text(&mount["mountPath"]).to_owned(),
-            ));
-        }
-        assert_eq!(seen.len(), volumes.len(), "a volume without a mount");
-        seen
-    };
     let expected = |kubelet: &str, plugins: &str| {
         BTreeSet::from([
             ("ConfigMap".to_owned(), false, "/etc/pcidp".to_owned()),
@@ -298,14 +293,22 @@ fn only_directories_of_the_programs_are_mounted() {
                 false,
                 "/var/lib/cni/sriov".into(),
             ),
+            // The installer opens it for root.
+            (
+                "/var/lib/cni/sriov".into(),
+                true,
+                "/var/lib/cni/sriov".into(),
+            ),
             (plugins.to_owned(), true, "/host/opt/cni/bin".to_owned()),
         ])
     };
     assert_eq!(mounts(&base), expected("/var/lib/kubelet", "/opt/cni/bin"));
     let mut other = expected("/data/kubelet", "/usr/libexec/cni");
     let state = "/var/lib/cni/sriov".to_owned();
-    assert!(other.remove(&(state.clone(), false, state.clone())));
-    other.insert(("/data/cni/sriov".into(), false, state));
+    for is_writable in [false, true] {
+        assert!(other.remove(&(state.clone(), is_writable, state.clone())));
+        other.insert(("/data/cni/sriov".into(), is_writable, state.clone()));
+    }
     other.insert(("/etc/cdi".into(), true, "/var/run/cdi".into()));
     assert_eq!(mounts(&everything), other);
     let snap = "/var/snap/microk8s";

@@ -4,8 +4,9 @@
 
 mod daemon_set;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use sriov_lab::checkout::VERSION;
 use sriov_lab::kubernetes::EARLIER;
 use sriov_testkit::cluster::{Cluster, Pod};
-use sriov_testkit::cni::BIN;
+use sriov_testkit::cni::{BIN, STATE};
 use sriov_testkit::node::wait_within;
 
 use self::daemon_set::DaemonSet;
@@ -81,6 +82,18 @@ fn configure(node: &Node) {
         "data": { "config.json": node.config() },
     });
     node.cluster.api.replace(&map).unwrap();
+}
+
+/// Makes the state directory as newer Go plugins than the lab's do: without the right to enter it (`pci_allocator.go`).
+fn shut_state() {
+    for dir in [
+        STATE,
+        &format!("{STATE}/pci"),
+        &format!("{STATE}/pci/vf_lock"),
+    ] {
+        fs::create_dir_all(dir).unwrap();
+        fs::set_permissions(dir, Permissions::from_mode(0o600)).unwrap();
+    }
 }
 
 /// Makes a change, waits for all devices, and prints the time without allocatable devices, as the scheduler sees them.
@@ -184,6 +197,7 @@ fn from_ours_to_go<'a>(node: &'a Node, ours: DaemonSet<'a>) -> Go<'a> {
 fn pods_keep_vfs_from_go_to_ours_and_back() {
     let node = Node::new(VFS);
     configure(&node);
+    shut_state();
     let go = Go {
         cni: DaemonSet::go_cni(&node.cluster),
         device_plugin: DaemonSet::go_device_plugin(&node.cluster),

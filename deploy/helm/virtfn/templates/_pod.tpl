@@ -90,6 +90,9 @@ spec:
           volumeMounts:
             - name: cni-bin
               mountPath: /host/opt/cni/bin
+            # The Go CNI plugin makes it with mode 0600, which the device plugin could not enter.
+            - name: cni-state
+              mountPath: /var/lib/cni/sriov
       {{- end }}
       containers:
         - name: sriov-device-plugin

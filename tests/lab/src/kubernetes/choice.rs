@@ -13,7 +13,18 @@ pub(crate) struct Choice<'words> {
     pub(super) rounds: &'words str,
     /// Names of suites; without names, all of them.
     pub(super) suites: &'words [&'words str],
+    /// A `sriov-cni` other than the one that the lab builds.
+    pub(super) peer_cni: Option<&'words str>,
+    /// A `sriov-network-device-plugin` other than the one that the lab builds.
+    pub(super) peer_device_plugin: Option<&'words str>,
 }
+
+const OPTIONS: [&str; 4] = [
+    "--rounds",
+    "--version",
+    "--peer-cni",
+    "--peer-device-plugin",
+];
 
 impl Default for Choice<'_> {
     fn default() -> Self {
@@ -22,6 +33,8 @@ impl Default for Choice<'_> {
             version: NEWEST,
             rounds: ROUNDS,
             suites: &[],
+            peer_cni: None,
+            peer_device_plugin: None,
         }
     }
 }
@@ -41,14 +54,14 @@ impl<'words> Choice<'words> {
         let mut choice = Self::default();
         loop {
             let (option, value, rest) = match words {
-                [option @ ("--rounds" | "--version"), value, rest @ ..]
-                | [rest @ .., option @ ("--rounds" | "--version"), value] => {
-                    (*option, *value, rest)
-                }
+                [option, value, rest @ ..] if OPTIONS.contains(option) => (*option, *value, rest),
+                [rest @ .., option, value] if OPTIONS.contains(option) => (*option, *value, rest),
                 suites => return Self { suites, ..choice },
             };
             match option {
                 "--rounds" => choice.rounds = value,
+                "--peer-cni" => choice.peer_cni = Some(value),
+                "--peer-device-plugin" => choice.peer_device_plugin = Some(value),
                 _ => choice.version = value,
             }
             words = rest;
@@ -62,11 +75,24 @@ mod tests {
 
     #[test]
     fn options_stand_before_or_after_the_names_of_suites() {
-        let words = ["--version", "1.34", "life", "pods", "--rounds", "50"];
+        let words = [
+            "--version",
+            "1.34",
+            "--peer-cni",
+            "a/sriov",
+            "life",
+            "pods",
+            "--peer-device-plugin",
+            "b",
+            "--rounds",
+            "50",
+        ];
         let choice = Choice {
             version: "1.34",
             rounds: "50",
             suites: &["life", "pods"],
+            peer_cni: Some("a/sriov"),
+            peer_device_plugin: Some("b"),
             ..Choice::default()
         };
         assert_eq!(Choice::parse(&words), choice);
