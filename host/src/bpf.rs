@@ -1,7 +1,10 @@
-//! The system call `bpf` (bpf(2)): loads a program and runs it once, counts the programs that are attached to a device.
+//! The system call `bpf` (bpf(2)): loads a program, keeps it in a file, and runs it once; counts the programs that are attached to a device.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -10,6 +13,8 @@ use crate::nla::number32;
 
 // enum bpf_cmd and enum bpf_prog_type, include/uapi/linux/bpf.h
 const PROG_LOAD: u32 = 5;
+const OBJ_PIN: u32 = 6;
+const OBJ_GET: u32 = 7;
 const PROG_TEST_RUN: u32 = 10;
 const PROG_QUERY: u32 = 16;
 const BTF_LOAD: u32 = 18;
@@ -102,6 +107,27 @@ pub(crate) fn load(program: &Program) -> io::Result<OwnedFd> {
         .address(128, relocations)
         .number(136, 16);
     opened(attributes, PROG_LOAD)
+}
+
+/// Keeps a program in a file of the kernel's file system for BPF, until somebody removes the file.
+pub(crate) fn pin(program: &OwnedFd, file: &Path) -> io::Result<()> {
+    let path = terminated(file)?;
+    let mut attributes = Attributes::new()
+        .address(0, path.as_bytes_with_nul())
+        .descriptor(8, program);
+    attributes.execute(OBJ_PIN)?;
+    Ok(())
+}
+
+/// The program of such a file.
+pub(crate) fn pinned(file: &Path) -> io::Result<OwnedFd> {
+    let path = terminated(file)?;
+    let attributes = Attributes::new().address(0, path.as_bytes_with_nul());
+    opened(attributes, OBJ_GET)
+}
+
+fn terminated(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
 /// Runs a program with one argument and returns its result.

@@ -5,6 +5,7 @@
 //! A small BPF program walks from this process to the device and compares the head of that list with itself; it runs once and changes nothing.
 //! The kernel itself corrects the offsets of the fields (`core_relos`, Linux 5.17), from its own description of its types (BTF).
 
+mod pinned;
 mod program;
 
 use std::io;
@@ -17,7 +18,7 @@ use crate::bpf;
 /// When the kernel cannot say it: before Linux 5.17, without `CONFIG_DEBUG_INFO_BTF`, in lockdown mode "confidentiality",
 /// without `CAP_BPF` and `CAP_PERFMON`, or because there is no such link.
 pub fn exist(link: u32) -> io::Result<bool> {
-    let program = bpf::load(&program::new())?;
+    let program = pinned::program(&program::new())?;
     match bpf::run(&program, link.into())? {
         program::NONE => Ok(false),
         program::SOME => Ok(true),

@@ -139,9 +139,9 @@ fn of_kernel(error: &KernelError) -> u32 {
         KernelError::Netns(error) if error.is_gone() => NO_CONTAINER,
         KernelError::HostNetns(_) => HOST_NETNS,
         KernelError::NameTaken(_) | KernelError::Driver(DriverError::NoDriver { .. }) => CONFIG,
-        KernelError::Setting { source, .. } | KernelError::Link { source, .. } => {
-            of_netlink(source)
-        }
+        KernelError::Setting { source, .. }
+        | KernelError::Link { source, .. }
+        | KernelError::PodLinks(source) => of_netlink(source),
         KernelError::Netns(_)
         | KernelError::NotKept { .. }
         | KernelError::NoLink(_)

@@ -46,8 +46,8 @@ impl Attachment {
     /// Enters the pod if the plan leads there; nothing is changed.
     ///
     /// # Errors
-    /// [`KernelError::NameTaken`], [`KernelError::Open`].
-    pub(crate) fn prepare(
+    /// [`KernelError::NameTaken`], [`KernelError::Open`], [`KernelError::PodLinks`].
+    pub(crate) async fn prepare(
         setup: &Setup,
         plan: AttachPlan,
         netns: Netns,
@@ -63,7 +63,7 @@ impl Attachment {
                 before,
                 after,
             } => {
-                let pod = Pod::enter(setup, netns, ifname, &link)?;
+                let pod = Pod::enter(setup, netns, ifname, &link).await?;
                 Ok(Self::Netdev {
                     link,
                     pod,

@@ -23,6 +23,9 @@ pub enum KernelError {
     /// The pod has an interface of that name.
     #[error("the pod already has an interface `{0}`")]
     NameTaken(IfName),
+    /// The interfaces of the pod cannot be read.
+    #[error("cannot tell whether the pod already has an interface of this name")]
+    PodLinks(#[source] NetlinkError),
     /// The kernel does not let this process change network devices.
     #[error("cannot change network devices")]
     Privilege(#[source] NetlinkError),

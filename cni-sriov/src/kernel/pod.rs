@@ -45,22 +45,19 @@ impl Pod {
     /// Enters the namespace once, for all that is needed from it: the socket, and whether name and index are free.
     ///
     /// # Errors
-    /// [`KernelError::NameTaken`], [`KernelError::Open`].
-    pub(super) fn enter(
+    /// [`KernelError::NameTaken`], [`KernelError::Open`], [`KernelError::PodLinks`].
+    pub(super) async fn enter(
         setup: &Setup,
         netns: Netns,
         ifname: &IfName,
         link: &Link,
     ) -> Result<Self, KernelError> {
-        let inspect = || {
-            (
-                netns::has_name(ifname),
-                Some(link.index).filter(|index| !netns::has_index(*index)),
-            )
-        };
-        let (netlink, (has_name, free_index)) =
+        let inspect = || Some(link.index).filter(|index| !netns::has_index(*index));
+        let (netlink, free_index) =
             Netlink::in_netns_with(&netns, setup.request_deadline, inspect)?;
-        if has_name {
+        // Not by SIOCGIFINDEX: for a name without a link, the kernel loads the module of this name.
+        let taken = netlink.link_named(ifname).await;
+        if taken.map_err(KernelError::PodLinks)?.is_some() {
             return Err(KernelError::NameTaken(ifname.clone()));
         }
         Ok(Self {

@@ -51,7 +51,7 @@ pub(crate) async fn add(
     saved.wanted = plan.lasting();
     saved.ipam = ipam.to_saved();
     saved.claim = claim;
-    let attachment = Attachment::prepare(setup, plan, netns, &request.ifname)?;
+    let attachment = Attachment::prepare(setup, plan, netns, &request.ifname).await?;
     saved.netns.cookie = attachment.netns_cookie();
 
     journal.write(&saved)?;

@@ -75,11 +75,11 @@ impl Netlink {
         Self::in_netns_with(netns, deadline, || ()).map(|(netlink, ())| netlink)
     }
 
-    /// Opens a socket in the namespace `netns`, where it stays, and runs `there` in the namespace on the same thread.
-    pub fn in_netns_with<T: Send>(
+    /// Opens a socket in the namespace `netns`, where it stays, and runs `there` in the namespace too.
+    pub fn in_netns_with<T>(
         netns: &Netns,
         deadline: Duration,
-        there: impl FnOnce() -> T + Send,
+        there: impl FnOnce() -> T,
     ) -> Result<(Self, T), OpenError> {
         let (socket, done) = netns
             .run(|| (socket::open_raw(), there()))

@@ -20,6 +20,8 @@ mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 mkdir -p /dev/pts /run/netns /run/k8s.cni.cncf.io
 mount -t devpts devpts /dev/pts
+# As systemd does.
+mount -t bpf -o mode=0700 bpf /sys/fs/bpf
 while read -r module; do
 	insmod "/lib/modules/$module" || echo "init: $module does not load"
 done < /lib/modules/order

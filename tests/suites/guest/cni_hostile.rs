@@ -5,6 +5,8 @@
 
 mod calls;
 mod deeds;
+mod modules;
+mod pinned;
 
 use std::io::Write;
 use std::path::Path;

@@ -51,11 +51,16 @@ fn bpf(
 // enum bpf_prog_type
 const SCHED_CLS: u32 = 3;
 const XDP: u32 = 6;
+const RAW_TRACEPOINT: u32 = 17;
 
 /// A program that drops each frame: its result is `TC_ACT_SHOT` or `XDP_DROP`.
 fn load(kind: u32) -> io::Result<OwnedFd> {
-    let verdict = if kind == XDP { 1 } else { 2 };
-    let instructions = [0xb7, 0, 0, 0, verdict, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    load_with(kind, if kind == XDP { 1 } else { 2 })
+}
+
+/// A program with this result.
+fn load_with(kind: u32, result: u8) -> io::Result<OwnedFd> {
+    let instructions = [0xb7, 0, 0, 0, result, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
     bpf(
         PROG_LOAD,
         &[(0, kind), (4, 2)],
@@ -73,12 +78,21 @@ pub(super) fn pinned_xdp() -> &'static str {
             .args(["-t", "bpf", "bpf", DIR])
             .status();
         assert!(mounted.unwrap().success());
-        let program = load(XDP).unwrap();
-        let number = program.as_raw_fd().cast_unsigned();
-        let path = format!("{FILE}\0");
-        bpf(OBJ_PIN, &[(8, number)], &[(0, path.as_bytes())]).unwrap();
+        pin(&load(XDP).unwrap(), Path::new(FILE));
     }
     FILE
+}
+
+fn pin(program: &OwnedFd, file: &Path) {
+    let number = program.as_raw_fd().cast_unsigned();
+    let path = format!("{}\0", file.display());
+    bpf(OBJ_PIN, &[(8, number)], &[(0, path.as_bytes())]).unwrap();
+}
+
+/// Replaces the program that looks for upper devices with one that always has this result.
+pub(super) fn forge(file: &Path, result: u8) {
+    std::fs::remove_file(file).unwrap();
+    pin(&load_with(RAW_TRACEPOINT, result).unwrap(), file);
 }
 
 /// Attaches an XDP program with a BPF link.
