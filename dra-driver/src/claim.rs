@@ -6,7 +6,7 @@ mod error;
 use k8s_openapi::api::resource::v1::{
     DeviceRequestAllocationResult, ResourceClaim, ResourceClaimStatus,
 };
-use sriov_config::vf_config::VfConfig;
+use sriov_config::vf_config::{Accepted, VfConfig};
 use sriov_device_info::claims::{ClaimRef, PodRef};
 
 use self::config::Configs;
@@ -52,6 +52,7 @@ pub(crate) fn read(
     meant: &ClaimRef,
     driver: &DriverName,
     node: &NodeName,
+    accepted: Accepted,
 ) -> Result<AllocatedClaim, ClaimError> {
     let found = object.metadata.uid.clone().unwrap_or_default();
     if found != meant.uid {
@@ -72,7 +73,7 @@ pub(crate) fn read(
     for result in &ours {
         ensure_usual(result, node)?;
     }
-    let configs = Configs::read(&allocated.config.unwrap_or_default(), driver);
+    let configs = Configs::read(&allocated.config.unwrap_or_default(), driver, accepted);
     let configs = configs.map_err(ClaimError::Parameters)?;
     let devices = ours.iter().map(|result| AllocatedDevice {
         request: request_of(&result.request).to_owned(),

@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) cni_plugin: PathBuf,
     /// Where metrics and probes are served; absent when they are not.
     pub(crate) metrics_address: Option<SocketAddr>,
-    /// Whether the attributes of `dra-driver-sriov` are published as well.
+    /// Whether the attributes, parameters and variables of `dra-driver-sriov` are used as well.
     pub(crate) has_sriovnetwork_names: bool,
     /// The machine.
     pub(crate) host: HostRoot,

@@ -49,6 +49,9 @@ pub(crate) struct DeviceState {
     pub(crate) resource: String,
     pub(crate) network: Option<NetworkRef>,
     pub(crate) ifname: Option<IfName>,
+    /// Whether containers get `/dev/vhost-net` and `/dev/net/tun`, also if the resource does not say so.
+    #[serde(default)]
+    pub(crate) vhost_net: bool,
     /// The variables that the parameters add.
     pub(crate) env: BTreeMap<String, String>,
     /// The driver that the claim has bound to it, and the driver that it had before.

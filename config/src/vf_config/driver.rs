@@ -1,4 +1,4 @@
-//! The driver that a claim may have bound to its VFs.
+//! The driver that a claim wishes for its VFs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +8,15 @@ use std::str::FromStr;
 /// A claim is written by a user and executed by root, so it may not load any driver of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserDriver(String);
+
+/// The driver that a VF has while its claim is prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WishedDriver {
+    /// The one that makes it a network device, which it must have already.
+    Network,
+    /// A driver for programs, which is bound.
+    User(UserDriver),
+}
 
 /// A text that is not such a driver.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -48,7 +48,7 @@ impl fmt::Display for NetworkName {
 }
 
 /// The rule for names of objects, a DNS subdomain (RFC 1123, Kubernetes' "Object Names and IDs").
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_label = |label: &str| {
         let ends = [label.bytes().next(), label.bytes().last()];

@@ -5,13 +5,19 @@ use serde_json::json;
 
 use super::*;
 
+mod sriovnetwork;
+
 const PATH: &str = "config[1].opaque.parameters";
 
 fn parse(keys: Value) -> Result<VfConfig, Vec<String>> {
     let mut keys = keys;
     keys["apiVersion"] = json!(API_VERSION);
     keys["kind"] = json!(KIND);
-    VfConfig::parse(&keys, PATH).map_err(|mistakes| lines(&mistakes))
+    VfConfig::parse(&keys, PATH, Accepted::Own).map_err(|mistakes| lines(&mistakes))
+}
+
+fn vfio() -> WishedDriver {
+    WishedDriver::User("vfio-pci".parse().unwrap())
 }
 
 fn lines(mistakes: &Mistakes) -> Vec<String> {
@@ -29,7 +35,7 @@ fn all_wishes_are_read() {
         "trading/market-data"
     );
     assert_eq!(config.if_name.as_ref().unwrap().as_str(), "md0");
-    assert_eq!(config.driver.as_ref().unwrap().as_str(), "vfio-pci");
+    assert_eq!(config.driver, Some(vfio()));
     assert_eq!(config.env.len(), 2);
     assert_eq!(parse(json!({})).unwrap(), VfConfig::default());
     let network = parse(json!({ "network": "market-data" }))
@@ -55,16 +61,17 @@ fn later_configuration_wins_key_by_key() {
 fn all_mistakes_are_reported_with_their_paths() {
     let mistakes = VfConfig::parse(
         &json!({
-            "apiVersion": "sriovnetwork.k8snetworkplumbingwg.io/v1alpha1",
+            "apiVersion": "sriov.virtfn.dev/v1",
             "network": "a/b/c", "ifName": "a name", "driver": "nvme", "ifname": "x", "vlan": 7,
             "env": { "1A": "x", "PCIDEVICE_X": "y", "N": 5 },
         }),
         PATH,
+        Accepted::WithSriovnetwork,
     );
     let expected = [
         "ifname: unknown key: did you mean `ifName`?",
         "vlan: unknown key: expected one of apiVersion, kind, network, ifName, driver, env",
-        "apiVersion: `\"sriovnetwork.k8snetworkplumbingwg.io/v1alpha1\"` is not `sriov.virtfn.dev/v1alpha1`",
+        "apiVersion: `\"sriov.virtfn.dev/v1\"` is not `sriov.virtfn.dev/v1alpha1`",
         "kind: it is missing, expected `VfConfig`",
         "network: `a/b/c` is not the name of a network: expected `name` or `namespace/name`, each of lower-case letters, digits, `-` and `.`",
         "driver: `nvme` is not a driver for programs: expected vfio-pci, a name that ends with vfio-pci or vfio_pci, igb_uio or uio_pci_generic",
@@ -84,7 +91,7 @@ fn all_mistakes_are_reported_with_their_paths() {
 fn parameters_that_are_no_object_are_a_mistake() {
     for value in [json!(null), json!("x"), json!([])] {
         assert_eq!(
-            lines(&VfConfig::parse(&value, PATH).unwrap_err()),
+            lines(&VfConfig::parse(&value, PATH, Accepted::Own).unwrap_err()),
             [format!("{PATH}: `{value}` is not an object")]
         );
     }

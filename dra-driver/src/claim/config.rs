@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::resource::v1::DeviceAllocationConfiguration;
 use sriov_config::Mistakes;
-use sriov_config::vf_config::VfConfig;
+use sriov_config::vf_config::{Accepted, VfConfig};
 
 use super::request_of;
 use crate::settings::DriverName;
@@ -24,6 +24,7 @@ impl Configs {
     pub(super) fn read(
         all: &[DeviceAllocationConfiguration],
         driver: &DriverName,
+        accepted: Accepted,
     ) -> Result<Self, Mistakes> {
         let (mut of_class, mut of_claim) = (Vec::new(), Vec::new());
         let mut mistakes = Vec::new();
@@ -34,7 +35,7 @@ impl Configs {
                 .find(|opaque| opaque.driver == driver.as_str());
             let Some(opaque) = ours else { continue };
             let path = format!("status.allocation.devices.config[{index}].opaque.parameters");
-            match VfConfig::parse(&opaque.parameters.0, &path) {
+            match VfConfig::parse(&opaque.parameters.0, &path, accepted) {
                 Ok(config) => {
                     let configs = if one.source == "FromClass" {
                         &mut of_class

@@ -42,7 +42,14 @@ fn parse(object: Value) -> Result<AllocatedClaim, String> {
         "sriov.virtfn.dev".parse().unwrap(),
         "node-1".parse().unwrap(),
     );
-    read(&object, &meant(), &driver, &node).map_err(|error| chain(&error))
+    read(
+        &object,
+        &meant(),
+        &driver,
+        &node,
+        Accepted::WithSriovnetwork,
+    )
+    .map_err(|error| chain(&error))
 }
 
 fn check_refused(change: impl FnOnce(&mut Value), expected: &str) {

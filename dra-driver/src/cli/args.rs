@@ -60,7 +60,7 @@ usage: sriov-dra-driver [FLAGS]
   --cni-dir DIR             the CNI plugin's state (default /var/lib/cni/sriov)
   --cni-plugin FILE         the CNI plugin (default /opt/cni/bin/sriov)
   --metrics-address ADDR    serve /metrics, /healthz and /readyz on HOST:PORT; a PORT alone is on loopback (default: off)
-  --sriovnetwork-attributes BOOL  also publish the attributes of dra-driver-sriov (default false)
+  --sriovnetwork-names BOOL  also use the attributes, parameters and variables of dra-driver-sriov (default false)
   --host-root DIR           root below which sys, proc and dev are read (default /)
   --log-level LEVEL         error, warn, info, debug, trace
   --version, --help
@@ -130,9 +130,9 @@ impl Line {
                 let level = log_level(&parser.value()?.string()?)?;
                 Box::new(move |settings| settings.log_level = level)
             }
-            "sriovnetwork-attributes" => {
+            "sriovnetwork-names" => {
                 let value = parser.value()?.string()?;
-                let value = is_true("sriovnetwork-attributes", Some(&value))?;
+                let value = is_true("sriovnetwork-names", Some(&value))?;
                 Box::new(move |settings| settings.has_sriovnetwork_names = value)
             }
             "metrics-address" => {

@@ -70,6 +70,10 @@ pub(crate) enum Refusal {
         "device `{device}` is not a PCI function, and the claim wishes the driver `{driver}` for it"
     )]
     NoFunction { device: String, driver: String },
+    #[error(
+        "device `{device}` has the driver `{driver}`, and the claim wishes the driver of a network device, which this driver does not bind"
+    )]
+    NoNetworkDriver { device: String, driver: String },
 }
 
 /// A claim could not be unprepared; the kubelet tries again.

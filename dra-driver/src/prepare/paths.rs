@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use sriov_config::vf_config::Accepted;
 use sriov_device_info::Store;
 use sriov_device_info::claims::{ClaimRef, ClaimStore};
 use sriov_host::HostRoot;
 use sriov_node::grant::cdi::CdiDir;
 
+use crate::claim::{self, AllocatedClaim, ClaimError};
 use crate::settings::{DriverName, NodeName, Settings};
 use crate::state::StateStore;
 
@@ -26,6 +29,8 @@ pub(crate) struct Paths {
     pub(crate) cni_plugin: PathBuf,
     pub(crate) device_infos: Store,
     pub(crate) cdi: CdiDir,
+    /// Whether parameters and variables of `dra-driver-sriov` are understood and given.
+    pub(crate) has_sriovnetwork_names: bool,
 }
 
 impl Paths {
@@ -40,7 +45,25 @@ impl Paths {
             cni_plugin: settings.cni_plugin.clone(),
             device_infos: Store::new(&settings.devinfo_dir),
             cdi: CdiDir::new(&settings.cdi_dir),
+            has_sriovnetwork_names: settings.has_sriovnetwork_names,
         }
+    }
+
+    /// Reads what the scheduler allocated to a claim on this node.
+    ///
+    /// # Errors
+    /// When the claim cannot be prepared, as far as its object shows it.
+    pub(super) fn read_claim(
+        &self,
+        object: &ResourceClaim,
+        meant: &ClaimRef,
+    ) -> Result<AllocatedClaim, ClaimError> {
+        let accepted = if self.has_sriovnetwork_names {
+            Accepted::WithSriovnetwork
+        } else {
+            Accepted::Own
+        };
+        claim::read(object, meant, &self.driver, &self.node, accepted)
     }
 
     pub(crate) fn state(&self) -> StateStore {

@@ -1,8 +1,10 @@
 //! Decides whether a new claim can be prepared, and what is recorded of it: pure, and all refusals at once.
 
+mod variables;
+
 use std::collections::BTreeMap;
 
-use sriov_config::vf_config::VfConfig;
+use sriov_config::vf_config::{UserDriver, VfConfig, WishedDriver};
 use sriov_device_info::claims::{NetworkRef, Rebound};
 use sriov_host::PciAddress;
 use sriov_inventory::id::DeviceId;
@@ -22,8 +24,10 @@ pub(super) struct Node<'a> {
     pub(super) pools: &'a Pools,
     /// Who holds what, as of now.
     pub(super) owners: &'a Owners,
-    /// The drivers of the devices whose driver the claim replaces.
+    /// The drivers of the devices for which the claim wishes a driver.
     pub(super) drivers: &'a BTreeMap<PciAddress, Option<String>>,
+    /// Whether containers get the variables of `dra-driver-sriov`.
+    pub(super) has_sriovnetwork_names: bool,
 }
 
 /// The state to record for a claim that is not prepared.
@@ -40,6 +44,9 @@ pub(super) fn plan(claim: &AllocatedClaim, node: &Node<'_>) -> Result<ClaimState
     }
     if !refusals.is_empty() {
         return Err(refusals);
+    }
+    if node.has_sriovnetwork_names {
+        variables::add(&mut devices);
     }
     Ok(ClaimState {
         is_prepared: false,
@@ -72,21 +79,10 @@ fn plan_device(
         network,
         if_name,
         driver,
+        vhost_net,
         env,
     } = allocated.config.clone();
-    let rebound = match (driver, id.address()) {
-        (None, _) => None,
-        (Some(driver), Some(address)) => Some(Rebound {
-            own: node.drivers.get(&address).cloned().flatten(),
-            bound: driver.as_str().to_owned(),
-        }),
-        (Some(driver), None) => {
-            return Err(Refusal::NoFunction {
-                device: name.clone(),
-                driver: driver.to_string(),
-            });
-        }
-    };
+    let rebound = rebound(name, id.address(), driver, node)?;
     Ok(DeviceState {
         request: allocated.request.clone(),
         pool: node.name.to_string(),
@@ -100,11 +96,37 @@ fn plan_device(
             name: network.name,
         }),
         ifname: if_name,
+        vhost_net: vhost_net.unwrap_or_default(),
         env,
-        // A driver that is bound already is not replaced, and not restored.
-        rebound: rebound.filter(|rebound| rebound.own.as_ref() != Some(&rebound.bound)),
+        rebound,
         share: ShareState::default(),
     })
+}
+
+/// The driver to bind; absent when the device has the driver that the claim wishes, which is not restored then either.
+fn rebound(
+    device: &str,
+    address: Option<PciAddress>,
+    wished: Option<WishedDriver>,
+    node: &Node<'_>,
+) -> Result<Option<Rebound>, Refusal> {
+    let own = address.and_then(|address| node.drivers.get(&address).cloned().flatten());
+    let device = device.to_owned();
+    match wished {
+        None => Ok(None),
+        Some(WishedDriver::Network) => match own.filter(|own| own.parse::<UserDriver>().is_ok()) {
+            Some(driver) => Err(Refusal::NoNetworkDriver { device, driver }),
+            None => Ok(None),
+        },
+        Some(WishedDriver::User(driver)) if address.is_none() => Err(Refusal::NoFunction {
+            device,
+            driver: driver.to_string(),
+        }),
+        Some(WishedDriver::User(driver)) => {
+            let bound = driver.to_string();
+            Ok((own.as_ref() != Some(&bound)).then_some(Rebound { own, bound }))
+        }
+    }
 }
 
 /// The pool and the id of a device with this name in its slice.

@@ -20,7 +20,7 @@ use super::paths::Paths;
 use super::plan::{Node, find, plan};
 use super::release::release;
 use super::{cdi, steps};
-use crate::claim::{AllocatedClaim, read};
+use crate::claim::AllocatedClaim;
 use crate::state::{ClaimState, SerializeLock};
 
 /// The kubelet normally answers within milliseconds; an older answer is used when it does not.
@@ -81,7 +81,7 @@ impl<S: ClaimSource> Preparer<S> {
         let object = object.map_err(PrepareError::Api)?;
         let object = object
             .ok_or_else(|| PrepareError::NoClaim(format!("{}/{}", claim.namespace, claim.name)))?;
-        let allocated = read(&object, claim, &self.paths.driver, &self.paths.node)?;
+        let allocated = self.paths.read_claim(&object, claim)?;
         let owners = self.owners_now().await;
         let (paths, pools) = (self.paths.clone(), self.pools.borrow().clone());
         blocking(move || prepare_new(&paths, &allocated, &pools, owners)).await
@@ -194,6 +194,7 @@ fn prepare_new(
             pools,
             owners: &owners,
             drivers: &drivers(paths, claim, pools),
+            has_sriovnetwork_names: paths.has_sriovnetwork_names,
         };
         plan(claim, &node).map_err(PrepareError::Refused)?
     };
@@ -204,7 +205,7 @@ fn prepare_new(
     Ok(answer(paths, &state))
 }
 
-/// The drivers of the devices whose driver the claim replaces.
+/// The drivers of the devices for which the claim wishes a driver.
 fn drivers(
     paths: &Paths,
     claim: &AllocatedClaim,

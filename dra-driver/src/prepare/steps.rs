@@ -9,7 +9,7 @@ use sriov_device_info::atomic;
 use sriov_device_info::claims::{ClaimDevice, PodClaims};
 use sriov_host::{PciAddress, driver};
 use sriov_inventory::pool::Pools;
-use sriov_node::grant::claim::{ClaimShare, look};
+use sriov_node::grant::claim::{ClaimShare, Wishes, look};
 use sriov_node::grant::share::DeviceNode;
 
 use super::error::PrepareError;
@@ -93,10 +93,11 @@ fn bind(paths: &Paths, device: &DeviceState) -> Result<(), PrepareError> {
 
 /// Looks at a device, and records what a container gets for it.
 fn look_at(paths: &Paths, device: &mut DeviceState, pools: &Pools) -> Result<(), PrepareError> {
-    let bound = device
-        .rebound
-        .as_ref()
-        .map(|rebound| rebound.bound.as_str());
+    let rebound = device.rebound.as_ref();
+    let wishes = Wishes {
+        driver: rebound.map(|rebound| rebound.bound.as_str()),
+        vhost_net: device.vhost_net,
+    };
     let Some((pool, in_pool)) = plan::device(pools, &device.resource, &device.id) else {
         // The configuration has changed since the claim was prepared: the pod keeps what it got.
         return if device.share == ShareState::default() {
@@ -107,7 +108,7 @@ fn look_at(paths: &Paths, device: &mut DeviceState, pools: &Pools) -> Result<(),
             Ok(())
         };
     };
-    let ClaimShare { share, info } = look(&paths.host, pool, in_pool, bound)?;
+    let ClaimShare { share, info } = look(&paths.host, pool, in_pool, wishes)?;
     device.share = ShareState {
         providers: share.providers,
         nodes: share

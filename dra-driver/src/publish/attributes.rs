@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use sriov_host::snapshot::LinkType;
 use sriov_inventory::id::DeviceId;
 use sriov_inventory::pool::{Pool, PoolDevice};
 
@@ -16,6 +17,9 @@ const NUMA_NODE: &str = "resource.kubernetes.io/numaNode";
 /// The attributes by which Multus finds the device of a claim.
 const DEVICE_ID: &str = "k8s.cni.cncf.io/deviceID";
 const RESOURCE_NAME: &str = "k8s.cni.cncf.io/resourceName";
+
+/// The NUMA node in `dra-driver-sriov`, -1 without one.
+const THEIR_NUMA_NODE: &str = "dra.net/numaNode";
 
 /// Speed of the PF's link. A link that is down has none: the last one stays.
 pub(super) const SPEED: &str = "speedMbps";
@@ -97,10 +101,16 @@ fn identity(pool: &Pool, id: &DeviceId) -> Attributes {
     all
 }
 
-/// The names of `dra-driver-sriov` (`pkg/consts`), for claims and classes that were written for it.
+/// The names and values of `dra-driver-sriov` (`pkg/consts`, `pkg/devicestate/discovery.go`), for claims and classes that were written for it.
 fn compatible(all: &mut Attributes, pool: &Pool, device: &PoolDevice) {
     all.text("pciAddress", &device.id);
-    all.text("resourceName", &pool.name);
+    // Its resource names have no prefix.
+    let resource = pool.name.to_string();
+    let (_, name) = resource.split_once('/').unwrap_or(("", &resource));
+    all.text("resourceName", &name);
+    // Both drivers have this attribute, with other words.
+    all.text("linkType", &link_type(device.link_type));
+    all.int(THEIR_NUMA_NODE, device.numa_node.map_or(-1, i64::from));
     all.text("deviceID", &device.device);
     all.flag("rdmaCapable", device.has_rdma);
     if let Some(pf) = &device.pf {
@@ -117,5 +127,14 @@ fn compatible(all: &mut Attributes, pool: &Pool, device: &PoolDevice) {
     }
     if let Some(index) = device.vf_index {
         all.int("vfID", index.get());
+    }
+}
+
+/// The word of `dra-driver-sriov` for a type of link.
+fn link_type(kind: Option<LinkType>) -> &'static str {
+    match kind {
+        Some(LinkType::Ether) => "ethernet",
+        Some(LinkType::Infiniband) => "infiniband",
+        Some(LinkType::Other(_)) | None => "unknown",
     }
 }

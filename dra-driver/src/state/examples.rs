@@ -15,6 +15,7 @@ pub(crate) fn claim() -> ClaimState {
         resource: "example.com/trading".into(),
         network: None,
         ifname: None,
+        vhost_net: false,
         env: BTreeMap::new(),
         rebound: None,
         share: ShareState {
@@ -27,6 +28,7 @@ pub(crate) fn claim() -> ClaimState {
         },
     };
     let mut with_driver = device("dpdk", "0000:01:10.2");
+    with_driver.vhost_net = true;
     with_driver.env.insert("FEED".into(), "a".into());
     with_driver.rebound = Some(Rebound {
         own: Some("igbvf".into()),

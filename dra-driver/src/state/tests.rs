@@ -25,6 +25,23 @@ fn state_is_the_golden_file_and_is_read_again() {
 }
 
 #[test]
+fn state_without_later_fields_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = StateStore::below(dir.path());
+    let mut claim = examples::claim();
+    store.write(&claim).unwrap();
+    let path = dir.path().join(format!("claims/{}.json", claim.claim.uid));
+    let mut text: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for (at, device) in claim.devices.iter_mut().enumerate() {
+        let fields = text["devices"][at].as_object_mut().unwrap();
+        fields.remove("vhost_net").unwrap();
+        device.vhost_net = false;
+    }
+    fs::write(&path, text.to_string()).unwrap();
+    assert_eq!(store.read(&claim.claim.uid).unwrap(), Some(claim));
+}
+
+#[test]
 fn torn_later_and_foreign_files_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let store = StateStore::below(dir.path());

@@ -17,9 +17,16 @@ pub struct ClaimShare {
     pub info: Option<DeviceInfo>,
 }
 
+/// What a claim changes about a device of its pool.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    /// The driver that the claim has bound to it; without it the device has the driver of the scan.
+    pub driver: Option<&'a str>,
+    /// Whether a container gets `/dev/vhost-net` and `/dev/net/tun`, also if the resource does not say so.
+    pub vhost_net: bool,
+}
+
 /// Reads a device of a pool as it is now, and makes what a container gets for it.
-///
-/// `driver` is the driver that the claim has bound to it; without it the device has the driver of the scan.
 ///
 /// # Errors
 /// When the device was removed, has another driver, or lacks what its resource promises.
@@ -27,12 +34,13 @@ pub fn look(
     host: &HostRoot,
     pool: &Pool,
     device: &PoolDevice,
-    driver: Option<&str>,
+    wishes: Wishes<'_>,
 ) -> Result<ClaimShare, GrantError> {
     let mut device = device.clone();
-    if let Some(driver) = driver {
+    if let Some(driver) = wishes.driver {
         device.driver = driver.into();
     }
+    device.extras.vhost_net |= wishes.vhost_net;
     let allocated = recheck(host, &device)?;
     Ok(ClaimShare {
         share: share::share(pool, &allocated)?,

@@ -57,13 +57,14 @@ fn healthy(
         pools: &pools,
         owners,
         drivers: &[(VF.parse().unwrap(), driver.map(str::to_owned))].into(),
+        has_sriovnetwork_names: true,
     };
     plan(claim, &node).map_err(|refusals| refusals.iter().map(ToString::to_string).collect())
 }
 
 fn with_driver() -> VfConfig {
     VfConfig {
-        driver: Some("vfio-pci".parse().unwrap()),
+        driver: Some(WishedDriver::User("vfio-pci".parse().unwrap())),
         ..VfConfig::default()
     }
 }
@@ -104,6 +105,49 @@ fn driver_of_the_device_is_recorded_before_it_is_replaced() {
 }
 
 #[test]
+fn wish_for_a_network_device_keeps_its_driver() {
+    let config = VfConfig {
+        driver: Some(WishedDriver::Network),
+        ..VfConfig::default()
+    };
+    let claim = claim(config, "0000-01-10-0");
+    for now in [Some("igbvf"), Some("mlx5_core"), None] {
+        let state = healthy(&claim, &Owners::default(), now).unwrap();
+        assert_eq!(state.devices[0].rebound, None, "{now:?}");
+    }
+    let refused = healthy(&claim, &Owners::default(), Some("vfio-pci")).unwrap_err();
+    assert_eq!(
+        refused,
+        [
+            "device `0000-01-10-0` has the driver `vfio-pci`, and the claim wishes the driver of a network device, which this driver does not bind"
+        ]
+    );
+}
+
+#[test]
+fn variables_of_the_go_driver_are_added_on_request() {
+    let config = VfConfig {
+        network: Some("default/a".parse().unwrap()),
+        vhost_net: Some(true),
+        env: [("SRIOVNETWORK_PCI_ADDRESSES".to_owned(), "own".to_owned())].into(),
+        ..VfConfig::default()
+    };
+    let state = healthy(&claim(config, "0000-01-10-0"), &Owners::default(), None).unwrap();
+    let device = &state.devices[0];
+    let env = device.env.iter();
+    let env: Vec<String> = env.map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(
+        env,
+        [
+            "SRIOVNETWORK_NET_ATTACH_DEF_NAME=a",
+            "SRIOVNETWORK_PCI_ADDRESSES=own",
+            "SRIOVNETWORK_VF_DEVICE_0000_01_10_0=0000:01:10.0",
+        ]
+    );
+    assert!(device.vhost_net);
+}
+
+#[test]
 fn attached_vf_is_refused_but_not_one_without_addresses() {
     let claim = claim(VfConfig::default(), "0000-01-10-0");
     let owners = |attachment| Owners {
@@ -126,6 +170,7 @@ fn unhealthy_and_unknown_devices_are_refused() {
         pools: &pools,
         owners: &Owners::default(),
         drivers: &BTreeMap::new(),
+        has_sriovnetwork_names: false,
     };
     for (device, expected) in [
         ("0000-01-10-0", "device `0000-01-10-0`: it is gone"),
@@ -151,6 +196,7 @@ fn subfunction_keeps_its_driver() {
         pools: &pools,
         owners: &Owners::default(),
         drivers: &BTreeMap::new(),
+        has_sriovnetwork_names: false,
     };
     let refusals = plan(&claim(with_driver(), "mlx5-core-sf-4"), &node).unwrap_err();
     assert!(

@@ -92,6 +92,43 @@ async fn claim_is_prepared_repeated_and_unprepared() {
 }
 
 #[tokio::test]
+async fn claim_of_the_go_driver_gets_its_vhost_nodes() {
+    let mut claim = object("both", UID, &VFS, &json!({}));
+    let parameters =
+        &mut claim["status"]["allocation"]["devices"]["config"][0]["opaque"]["parameters"];
+    *parameters = json!({
+        "apiVersion": "sriovnetwork.k8snetworkplumbingwg.io/v1alpha1", "kind": "VfConfig",
+        "addVhostMount": true, "netAttachDefName": "market-data",
+    });
+    let mut machine = Machine::new(vec![claim]);
+    let claim = reference("both", UID);
+    machine.check_refused(&claim, "the parameters have mistakes: status.allocation.devices.config[0].opaque.parameters.apiVersion: these are parameters of dra-driver-sriov, which are accepted with --sriovnetwork-names=true").await;
+    machine.preparer.paths.has_sriovnetwork_names = true;
+    machine.preparer.prepare(&claim).await.unwrap();
+    let edits =
+        |device: usize| machine.read(SPECIFICATION)["devices"][device]["containerEdits"].clone();
+    let nodes = json!([
+        { "path": "/dev/vhost-net", "permissions": "rw" },
+        { "path": "/dev/net/tun", "permissions": "rw" },
+    ]);
+    let (first, second) = (edits(0), edits(1));
+    assert_eq!(first["deviceNodes"], nodes);
+    assert_eq!(second["deviceNodes"], json!(null));
+    let env = first["env"].to_string();
+    for part in [
+        "SRIOVNETWORK_NET_ATTACH_DEF_NAME=market-data",
+        "SRIOVNETWORK_PCI_ADDRESSES=0000:01:10.0,0000:01:10.2",
+        r#"\"vhost\":{\"net-mount\":\"/dev/vhost-net\""#,
+    ] {
+        assert!(env.contains(part), "{part}: {env}");
+    }
+    // A restart of the driver, or of the node, gives the same.
+    fs::remove_file(machine.dir.path().join(SPECIFICATION)).unwrap();
+    machine.preparer.restore().await;
+    assert_eq!(edits(0), first);
+}
+
+#[tokio::test]
 async fn files_that_a_reboot_removed_are_restored() {
     let (machine, claim) = Machine::with_claim(&json!({}));
     machine.preparer.prepare(&claim).await.unwrap();
@@ -209,13 +246,14 @@ fn state(machine: &Machine) -> ClaimState {
     let paths = &machine.preparer.paths;
     let object: ResourceClaim =
         serde_json::from_value(object("both", UID, &VFS, &json!({}))).unwrap();
-    let claim = read(&object, &reference("both", UID), &paths.driver, &paths.node).unwrap();
+    let claim = paths.read_claim(&object, &reference("both", UID)).unwrap();
     let pools = machine.preparer.pools.borrow().clone();
     let node = Node {
         name: &paths.node,
         pools: &pools,
         owners: &Owners::default(),
         drivers: &BTreeMap::new(),
+        has_sriovnetwork_names: false,
     };
     plan(&claim, &node).unwrap()
 }

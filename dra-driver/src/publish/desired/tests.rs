@@ -217,9 +217,24 @@ fn names_of_the_go_driver_are_added_on_request() {
         true,
     );
     let device = node.device("0000-01-10-3").unwrap();
-    assert_eq!(device.attributes.get("vfID"), Some(&Value::Int(3)));
-    let name = Value::Text("ens1f0".to_owned());
-    assert_eq!(device.attributes.get("PFName"), Some(&name));
+    let text = |value: &str| Value::Text(value.to_owned());
+    for (name, value) in [
+        ("pciAddress", text("0000:01:10.3")),
+        ("PFName", text("ens1f0")),
+        ("pfPciAddress", text("0000:01:00.0")),
+        ("pfDeviceID", text("1572")),
+        ("deviceID", text("154c")),
+        ("vendor", text("8086")),
+        ("vfID", Value::Int(3)),
+        ("EswitchMode", text("legacy")),
+        ("linkType", text("ethernet")),
+        ("rdmaCapable", Value::Bool(false)),
+        ("resourceName", text("vf")),
+        ("dra.net/numaNode", Value::Int(0)),
+        ("k8s.cni.cncf.io/resourceName", text("x.y/vf")),
+    ] {
+        assert_eq!(device.attributes.get(name), Some(&value), "{name}");
+    }
     assert!(device.attributes.len() <= 32, "{}", device.attributes.len());
 }
 

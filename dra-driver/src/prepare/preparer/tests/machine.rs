@@ -93,6 +93,7 @@ impl Machine {
             cni_plugin: dir.path().join("bin/sriov"),
             device_infos: Store::new(dir.path().join("devinfo/dp")),
             cdi: CdiDir::new(dir.path().join("cdi")),
+            has_sriovnetwork_names: false,
         };
         let pool = Pool {
             name: ResourceName::new("example.com", "vf").unwrap(),
