@@ -8,6 +8,7 @@
 pub mod counts;
 pub mod daemon;
 pub mod discover;
+pub mod file_lock;
 pub mod flags;
 pub mod grant;
 pub mod heartbeat;

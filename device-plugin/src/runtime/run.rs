@@ -18,6 +18,7 @@ use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::grant::Granter;
 use sriov_node::grant::cdi::CdiDir;
 use sriov_node::grant::files::DeviceFiles;
+use sriov_node::grant::upkeep::OwnFiles;
 use sriov_node::heartbeat::heartbeat;
 use sriov_node::holders::event::Event;
 use sriov_node::holders::pod_resources;
@@ -62,7 +63,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         cni_dir: settings.cni_dir.clone(),
         files: granter.files.clone(),
         pools: channels.pools,
-        is_own: |holder| holder.pod().is_some(),
+        own_files: OwnFiles {
+            is_own: |holder| holder.pod().is_some(),
+            claims: None,
+        },
         events: channels.events,
         state: HoldersState::default(),
         owners: channels.send_owners,

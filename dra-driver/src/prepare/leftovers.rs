@@ -12,7 +12,7 @@ use crate::state::ClaimState;
 /// Removes the temporary files that killed calls of [`atomic::replace`] left for these files.
 /// If one cannot be removed, the call goes on and logs it: no program reads it.
 ///
-/// The caller has the lock, so no call writes one of the files. The upkeep of device-info files may: it tries again later.
+/// The caller has the lock, so neither a call nor the upkeep of device-info files writes one of the files.
 pub(super) fn remove_leftovers(files: &[PathBuf]) {
     for path in atomic::leftovers(files) {
         match atomic::remove(&path) {

@@ -18,6 +18,7 @@ use sriov_node::daemon::preflight::ensure_writable;
 use sriov_node::discover::background_scan::BackgroundScans;
 use sriov_node::discover::pipeline::Pipeline;
 use sriov_node::grant::files::DeviceFiles;
+use sriov_node::grant::upkeep::{ClaimLock, OwnFiles};
 use sriov_node::heartbeat::heartbeat;
 use sriov_node::holders::event::Event;
 use sriov_node::holders::pod_resources;
@@ -37,6 +38,7 @@ use crate::kubelet::serve::KubeletSide;
 use crate::prepare::{Paths, Preparer};
 use crate::publish::desired::Desired;
 use crate::settings::Settings;
+use crate::state::SerializeLock;
 
 /// Runs until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the configuration and the devices again.
 ///
@@ -76,6 +78,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         host: settings.host.clone(),
         cni_dir: settings.cni_dir.clone(),
     };
+    let paths = Paths::of(&settings);
     let (recorder, refusals) = Recorder::new();
     let events = EventsTask {
         api: api.clone(),
@@ -84,7 +87,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         events: refusals,
     };
     let preparer = Preparer {
-        paths: Paths::of(&settings),
+        paths: paths.clone(),
         source: api.clone(),
         pools: channels.pools.clone(),
         owners: channels.owners.clone(),
@@ -102,6 +105,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     };
     let mut holders = holders_task(
         &settings,
+        &paths,
         channels.pools,
         channels.events,
         channels.send_owners,
@@ -159,6 +163,7 @@ fn config_file(settings: &Settings, counts: &Shared<Counts>) -> Result<ConfigFil
 
 fn holders_task(
     settings: &Settings,
+    paths: &Paths,
     pools: watch::Receiver<Arc<Pools>>,
     events: mpsc::UnboundedReceiver<Event>,
     owners: watch::Sender<Arc<Owners>>,
@@ -173,7 +178,13 @@ fn holders_task(
             cdi: None,
         },
         pools,
-        is_own: |holder| holder.pod().is_none(),
+        own_files: OwnFiles {
+            is_own: |holder| holder.pod().is_none(),
+            claims: Some(ClaimLock {
+                path: SerializeLock::path(&paths.driver_dir),
+                claims: paths.hand_overs(),
+            }),
+        },
         events,
         state: HoldersState::default(),
         owners,

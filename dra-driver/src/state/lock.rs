@@ -1,12 +1,11 @@
 //! The lock that one instance of the driver holds while it changes anything: two instances run during a rolling update.
+//! The upkeep of device-info files takes it as well.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use sriov_node::file_lock::FileLock;
 
 use super::error::StateError;
 
@@ -17,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The lock; it ends when this is dropped, or the process is killed.
 #[derive(Debug)]
 pub(crate) struct SerializeLock {
-    _lock: Flock<File>,
+    _lock: FileLock,
 }
 
 impl SerializeLock {
@@ -36,24 +35,15 @@ impl SerializeLock {
 
     fn take_within(dir: &Path, patience: Duration) -> Result<Self, StateError> {
         let path = Self::path(dir);
-        let failed = |source| StateError::Lock {
-            path: path.clone(),
-            source,
-        };
-        fs::create_dir_all(dir).map_err(failed)?;
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
         let start = Instant::now();
         loop {
-            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self { _lock: lock }),
-                Err((file, Errno::EWOULDBLOCK)) => file,
-                Err((_, errno)) => return Err(failed(errno.into())),
-            };
+            let lock = FileLock::try_take(&path).map_err(|source| StateError::Lock {
+                path: path.clone(),
+                source,
+            })?;
+            if let Some(lock) = lock {
+                return Ok(Self { _lock: lock });
+            }
             if start.elapsed() >= patience {
                 return Err(StateError::Busy {
                     path,

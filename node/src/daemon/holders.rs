@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::grant::files::DeviceFiles;
-use crate::grant::upkeep::FileUpkeep;
+use crate::grant::upkeep::{FileUpkeep, OwnFiles};
 use crate::holders::event::Event;
 use crate::holders::unattached::{UnattachedVfs, unattached_vfs};
 use crate::holders::{claims, journal, pod_resources};
@@ -16,7 +16,7 @@ use sriov_device_info::claims::ClaimStore;
 use sriov_host::{HostRoot, PciAddress, chain, heap};
 use sriov_inventory::grants::Grants;
 use sriov_inventory::id::DeviceId;
-use sriov_inventory::owners::{Attachment, Holder, Holders, Owners};
+use sriov_inventory::owners::{Attachment, Holders, Owners};
 use sriov_inventory::pool::Pools;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -43,8 +43,8 @@ pub struct HoldersTask {
     pub files: DeviceFiles,
     /// The pools of the front end.
     pub pools: watch::Receiver<Arc<Pools>>,
-    /// Whether a holder got its device from this front end.
-    pub is_own: fn(&Holder) -> bool,
+    /// Which of the files are the front end's.
+    pub own_files: OwnFiles,
     /// Events of the front end.
     pub events: mpsc::UnboundedReceiver<Event>,
     /// The result.
@@ -82,7 +82,7 @@ impl HoldersTask {
         let claims = ClaimStore::below(&self.cni_dir);
         let (mut journal, mut hand_overs) = (None, None);
         let new = Follower {
-            upkeep: FileUpkeep::new(self.is_own),
+            upkeep: FileUpkeep::new(self.own_files.clone()),
             unattached: UnattachedVfs::default(),
         };
         let mut follower = new.clone();
@@ -271,7 +271,10 @@ mod tests {
                 cdi: None,
             },
             pools: channels.pools,
-            is_own: |_| true,
+            own_files: OwnFiles {
+                is_own: |_| true,
+                claims: None,
+            },
             events: channels.events,
             owners: channels.send_owners,
             state: HoldersState::default(),

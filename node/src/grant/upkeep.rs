@@ -3,12 +3,15 @@
 //! A front end touches only files of the resources that it serves, and rebuilds only what its own kind of holder needs.
 //! [`FileUpkeep::plan`] decides; [`FileUpkeep::reconcile`] reads the directories and executes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sriov_config::resource_list::ResourceName;
+use sriov_device_info::claims::{ClaimStore, ClaimsError};
 use sriov_device_info::{Store, atomic};
 use sriov_host::HostRoot;
 use sriov_host::chain;
@@ -20,6 +23,8 @@ use super::cdi::CdiDir;
 use super::files::{DeviceFiles, FilesError};
 use super::recheck::{RecheckError, recheck};
 use super::share::{self, NotUsable};
+use crate::file_lock::FileLock;
+use crate::holders::claims;
 
 /// A grant that no source lists after this time never became an allocation.
 const NEVER_SEEN: Duration = Duration::from_mins(5);
@@ -35,14 +40,44 @@ pub type Files = BTreeMap<Key, PathBuf>;
 /// The upkeep of one front end's files, with its state from one round to the next.
 #[derive(Clone, Debug)]
 pub struct FileUpkeep {
-    /// Whether a holder got its device from this front end.
-    is_own: fn(&Holder) -> bool,
+    front_end: OwnFiles,
     /// All resources that this process has served; files of others are never touched.
     served: BTreeSet<ResourceName>,
     /// Granted devices that no source lists as held yet.
     fresh: BTreeMap<Key, Instant>,
     /// Files of devices that nobody holds, since when.
     unheld: BTreeMap<PathBuf, Instant>,
+}
+
+/// The front end whose files are kept up.
+#[derive(Clone, Debug)]
+pub struct OwnFiles {
+    /// Whether a holder got its device from this front end.
+    pub is_own: fn(&Holder) -> bool,
+    /// How the front end changes files of claims; absent for one that reports each grant before it writes files.
+    pub claims: Option<ClaimLock>,
+}
+
+/// The lock under which a front end changes the files of claims.
+///
+/// The owners are older than the round that acts on them: without the lock, a round rebuilds the file that an Unprepare has just removed.
+#[derive(Clone, Debug)]
+pub struct ClaimLock {
+    /// The file of the lock.
+    pub path: PathBuf,
+    /// The claims that hold devices; the front end changes them under the lock.
+    pub claims: ClaimStore,
+}
+
+/// Another round will keep the files up.
+#[derive(Debug, thiserror::Error)]
+enum NoTurn {
+    #[error("the front end has the lock `{}`", .0.display())]
+    Busy(PathBuf),
+    #[error("cannot take the lock `{}`", path.display())]
+    Lock { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
 }
 
 /// The files to rebuild and to remove.
@@ -66,10 +101,10 @@ enum RebuildError {
 }
 
 impl FileUpkeep {
-    /// The upkeep of a front end, whose holders `is_own` recognizes.
-    pub fn new(is_own: fn(&Holder) -> bool) -> Self {
+    /// The upkeep of a front end's files.
+    pub fn new(front_end: OwnFiles) -> Self {
         Self {
-            is_own,
+            front_end,
             served: BTreeSet::new(),
             fresh: BTreeMap::new(),
             unheld: BTreeMap::new(),
@@ -97,7 +132,7 @@ impl FileUpkeep {
             let resource = key.0.to_string();
             let own = owners
                 .holders(&key.1)
-                .filter(|holder| (self.is_own)(holder));
+                .filter(|holder| (self.front_end.is_own)(holder));
             let mut resources = own.map(Holder::resource);
             if resources.any(|held_as| held_as == resource) && !files.contains_key(&key) {
                 plan.rebuild.insert(key.clone());
@@ -120,7 +155,7 @@ impl FileUpkeep {
         plan
     }
 
-    /// Rebuilds and removes files until they match who holds the devices of the served pools.
+    /// Rebuilds and removes files until they match who holds the devices of the served pools; nothing while the front end changes files of claims.
     pub fn reconcile(
         &mut self,
         host: &HostRoot,
@@ -131,6 +166,15 @@ impl FileUpkeep {
     ) {
         let names = served.pools.iter().map(|pool| pool.name.clone());
         self.served.extend(names);
+        let (_lock, owners) = match self.turn(owners) {
+            Ok(turn) => turn,
+            Err(error) => {
+                let error = chain(&error);
+                tracing::debug!(%error, "the files of devices are kept up later");
+                return;
+            }
+        };
+        let owners = owners.as_ref();
         let infos = self.files(files.store.path(), Store::id_in);
         let infos = self.plan(served, owners, &infos, now);
         let specifications = files.cdi.as_ref().map(|cdi| {
@@ -154,6 +198,21 @@ impl FileUpkeep {
                 }
             }
         }
+    }
+
+    /// The lock of the front end, if it has one, and the owners with the claims as they are under it.
+    fn turn<'a>(&self, owners: &'a Owners) -> Result<(Option<FileLock>, Cow<'a, Owners>), NoTurn> {
+        let Some(ClaimLock { path, claims }) = &self.front_end.claims else {
+            return Ok((None, Cow::Borrowed(owners)));
+        };
+        let lock = FileLock::try_take(path).map_err(|source| NoTurn::Lock {
+            path: path.clone(),
+            source,
+        })?;
+        let lock = lock.ok_or_else(|| NoTurn::Busy(path.clone()))?;
+        let mut now = owners.clone();
+        now.claims = claims::claims(claims)?;
+        Ok((Some(lock), Cow::Owned(now)))
     }
 
     /// The files of served resources in a directory, which may be missing.

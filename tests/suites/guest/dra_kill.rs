@@ -186,12 +186,8 @@ impl Node {
                 .chain(self.vfs.iter().map(String::as_str));
             parts.into_iter().any(|part| name.contains(part))
         };
-        let mut released = Files::new();
-        wait_for("no file is left", || {
-            released = self.files();
-            !released.keys().any(is_of_claim)
-        })
-        .unwrap();
+        let released = self.files();
+        assert!(!released.keys().any(is_of_claim), "{released:?}");
         let mut cdi_ids = Vec::new();
         let prepare = self.traced(|| cdi_ids = self.prepare());
         let prepared = self.files();
@@ -247,14 +243,9 @@ impl Node {
     }
 
     /// Checks that nothing of the claim is left.
-    ///
-    /// The upkeep of files of held devices may write a device-info file again while the claim is released, and removes it later.
     fn check_released(&self, undisturbed: &Undisturbed, at: &str) {
         self.wait_for_vfs(&undisturbed.vfs, at);
-        let released = wait_for("no file is left", || self.files() == undisturbed.released);
-        if released.is_err() {
-            assert_eq!(self.files(), undisturbed.released, "{at}");
-        }
+        assert_eq!(self.files(), undisturbed.released, "{at}");
         assert_nothing_left();
     }
 

@@ -1,10 +1,13 @@
 //! What happens to the file of a device, by holders and time.
 
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use sriov_config::resource_list::{PfHealth, Publish};
 use sriov_device_info::DeviceInfo;
+use sriov_device_info::claims::{ClaimDevice, ClaimRef, PodClaims, PodRef};
 use sriov_device_info::info::Pci;
+use sriov_host::sysfs;
 use sriov_inventory::owners::{ClaimHolder, PodDevices, PodHolder};
 
 use super::*;
@@ -49,7 +52,10 @@ fn key() -> Key {
 }
 
 fn upkeep() -> FileUpkeep {
-    FileUpkeep::new(|holder| holder.pod().is_some())
+    FileUpkeep::new(OwnFiles {
+        is_own: |holder| holder.pod().is_some(),
+        claims: None,
+    })
 }
 
 fn file() -> Files {
@@ -130,18 +136,23 @@ fn a_fresh_grant_keeps_its_file_until_it_was_listed() {
     assert!(removes(&mut seen, &nobody, UNHELD * 3));
 }
 
-#[test]
-fn a_claims_files_are_left_to_its_front_end() {
+/// The owners while a claim has the device.
+fn claimed() -> Owners {
     let claim = Holder::from(ClaimHolder {
         resource: "x.y/vf".into(),
         namespace: "n".into(),
         name: "c".into(),
         uid: "1".into(),
     });
-    let owners = Owners {
+    Owners {
         claims: BTreeMap::from([(key().1, vec![claim])]),
         ..owners(Some(&[]))
-    };
+    }
+}
+
+#[test]
+fn a_claims_files_are_left_to_its_front_end() {
+    let owners = claimed();
     let (mut upkeep, start) = (upkeep(), Instant::now());
     for after in [Duration::ZERO, UNHELD, UNHELD * 2] {
         for files in [file(), Files::new()] {
@@ -171,4 +182,108 @@ fn files_of_other_resources_are_ignored() {
             .files(&dir.path().join("missing"), CdiDir::id_in)
             .is_empty()
     );
+}
+
+const POD: &str = "5b1f4a52-7c0e-4a3f-9a60-0d3c1b7d2f11";
+
+/// The hand-over of a pod whose claim has the device.
+fn hand_over() -> PodClaims {
+    let device = ClaimDevice {
+        claim: ClaimRef {
+            namespace: "n".into(),
+            name: "c".into(),
+            uid: "1".into(),
+        },
+        request: "vf".into(),
+        pool: "node-1".into(),
+        device: "0000-01-10-0".into(),
+        pci_address: ID.parse().unwrap(),
+        resource: "x.y/vf".into(),
+        network: None,
+        ifname: None,
+        rebound: None,
+        metadata: None,
+    };
+    PodClaims {
+        driver: "d.x".into(),
+        pod: PodRef {
+            namespace: "n".into(),
+            name: "p".into(),
+            uid: POD.parse().unwrap(),
+        },
+        devices: vec![device],
+    }
+}
+
+/// An Unprepare removes the file under the lock, and the claim before it lets go of the lock. The owners of the round are from before.
+#[test]
+fn a_file_is_not_rebuilt_during_or_after_unprepare() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = HostRoot::new(dir.path().join("host"));
+    let device = sysfs::device_path(&host, ID.parse().unwrap());
+    let driver = &pools().pools[0].devices[0].driver.clone();
+    fs::create_dir_all(&device).unwrap();
+    symlink(format!("../../drivers/{driver}"), device.join("driver")).unwrap();
+    let lock = ClaimLock {
+        path: dir.path().join("serialize.lock"),
+        claims: ClaimStore::below(&dir.path().join("cni")),
+    };
+    let files = DeviceFiles {
+        store: Store::new(dir.path().join("dp")),
+        cdi: None,
+    };
+    let mut upkeep = FileUpkeep::new(OwnFiles {
+        is_own: |holder| holder.pod().is_none(),
+        claims: Some(lock.clone()),
+    });
+    let file = files.store.path_of_device("x.y/vf", ID);
+    let mut is_rebuilt = || {
+        upkeep.reconcile(&host, &files, &pools(), &claimed(), Instant::now());
+        let is_there = file.exists();
+        atomic::remove(&file).unwrap();
+        is_there
+    };
+    lock.claims.write(&hand_over()).unwrap();
+    assert!(is_rebuilt(), "while the claim is prepared");
+    let call = FileLock::try_take(&lock.path).unwrap();
+    assert!(!is_rebuilt(), "during the call");
+    lock.claims.remove(&POD.parse().unwrap()).unwrap();
+    drop(call);
+    assert!(!is_rebuilt(), "after the call");
+    // Without the claims, nobody can say who holds the device.
+    fs::write(lock.claims.path_of(&POD.parse().unwrap()), "{").unwrap();
+    assert!(!is_rebuilt(), "while the claims cannot be read");
+}
+
+/// A Prepare writes the claim before the file. The owners of the round are from before.
+#[test]
+fn a_file_of_a_new_claim_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = ClaimLock {
+        path: dir.path().join("serialize.lock"),
+        claims: ClaimStore::below(&dir.path().join("cni")),
+    };
+    let files = DeviceFiles {
+        store: Store::new(dir.path().join("dp")),
+        cdi: None,
+    };
+    let mut upkeep = FileUpkeep::new(OwnFiles {
+        is_own: |holder| holder.pod().is_none(),
+        claims: Some(lock.clone()),
+    });
+    let file = files.store.path_of_device("x.y/vf", ID);
+    let info = DeviceInfo::pci(Pci::default());
+    Store::write(&file, &info).unwrap();
+    let host = HostRoot::new(dir.path().join("host"));
+    let start = Instant::now();
+    let mut stays = |after: Duration| {
+        upkeep.reconcile(&host, &files, &pools(), &owners(Some(&[])), start + after);
+        file.exists()
+    };
+    assert!(stays(Duration::ZERO));
+    lock.claims.write(&hand_over()).unwrap();
+    assert!(stays(UNHELD));
+    lock.claims.remove(&POD.parse().unwrap()).unwrap();
+    assert!(stays(UNHELD * 2), "at first sight");
+    assert!(!stays(UNHELD * 3));
 }
