@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sriov_config::resource_list::Publish;
 use sriov_host::PciAddress;
 use sriov_host::snapshot::{HostSnapshot, SriovRole};
 
@@ -90,6 +91,7 @@ pub(crate) fn pf_of(snapshot: &HostSnapshot, id: &DeviceId) -> Option<PciAddress
 /// Keeps each held device in the pools through which it is held, and offers it in no other.
 ///
 /// The kubelet counts allocations by resource, and would take a device that is no longer listed for a healthy one.
+/// It does not count claims: a pool that the DRA driver published before, and the device plugin publishes now, offers no device of a claim.
 pub(crate) fn keep_held(
     pools: &mut Pools,
     owners: &Owners,
@@ -98,16 +100,19 @@ pub(crate) fn keep_held(
     let mut homes: BTreeMap<DeviceId, usize> = BTreeMap::new();
     let mut names = Vec::new();
     for (index, pool) in pools.pools.iter().enumerate() {
-        names.push(pool.name.to_string());
+        names.push((pool.name.to_string(), pool.publish));
         homes.extend(pool.devices.iter().map(|device| (device.id.clone(), index)));
     }
     for id in owners.held() {
         let home = homes.get(id).copied();
-        let is_held_as = |name: &str| owners.holders(id).any(|holder| holder.resource() == name);
+        let is_held_as = |(name, publish): &(String, Publish)| {
+            let mut holders = owners.holders(id);
+            holders.any(|holder| holder.resource() == name && is_counted(holder, *publish))
+        };
         let loss = loss(id);
         let mut is_kept = false;
-        for (index, (pool, name)) in pools.pools.iter_mut().zip(&names).enumerate() {
-            if is_held_as(name) {
+        for (index, (pool, held_as)) in pools.pools.iter_mut().zip(&names).enumerate() {
+            if is_held_as(held_as) {
                 is_kept = true;
                 let left = (home != Some(index)).then_some(Unhealthy::LeftPool);
                 let why = loss.clone().or(left);
@@ -117,15 +122,29 @@ pub(crate) fn keep_held(
         let Some(pool) = home.and_then(|home| pools.pools.get_mut(home)) else {
             continue;
         };
-        if is_held_as(&pool.name.to_string()) {
+        let name = pool.name.to_string();
+        if is_held_as(&(name.clone(), pool.publish)) {
             continue;
         }
         if is_kept {
             Arc::make_mut(&mut pool.devices).retain(|device| device.id != *id);
             pool.unhealthy.remove(id);
-        } else if let Some(resource) = owners.holders(id).next().map(Holder::resource) {
-            let why = Unhealthy::HeldElsewhere(resource.to_owned());
-            pool.unhealthy.insert(id.clone(), why);
+        } else if let Some(holder) = owners.holders(id).next() {
+            let through = if holder.resource() == name {
+                holder.to_string()
+            } else {
+                holder.resource().to_owned()
+            };
+            pool.unhealthy
+                .insert(id.clone(), Unhealthy::HeldElsewhere(through));
         }
+    }
+}
+
+/// Whether the front end of a pool counts the device of this holder as allocated.
+fn is_counted(holder: &Holder, publish: Publish) -> bool {
+    match (holder, publish) {
+        (Holder::Claim(_), Publish::DevicePlugin) => false,
+        (Holder::Claim(_), Publish::Dra) | (Holder::Pod(_) | Holder::Granted(_), _) => true,
     }
 }

@@ -8,7 +8,7 @@ use sriov_host::snapshot::{LinkType, SriovRole, Subfunction};
 
 use super::*;
 use crate::assign::plan_pools;
-use crate::owners::{Holder, PodDevices, PodHolder};
+use crate::owners::{ClaimHolder, Holder, PodDevices, PodHolder};
 
 mod link;
 
@@ -364,6 +364,39 @@ fn a_device_held_through_another_resource_is_not_offered() {
             x/b:
               0000:01:10.0 left_pool: no selector of its resource matches it now
             x/sf: mlx5_core.sf.1
+        "]],
+    );
+}
+
+/// The resource was published by the DRA driver before: the kubelet must not choose the device for a pod.
+#[test]
+fn the_device_plugin_does_not_offer_a_device_of_a_claim() {
+    let claimed = |case: &mut Case| {
+        let claim = Holder::from(ClaimHolder {
+            resource: "x/a".to_owned(),
+            namespace: "n".to_owned(),
+            name: "c".to_owned(),
+            uid: "u".to_owned(),
+        });
+        let id = VF[0].parse().unwrap();
+        case.owners.claims.insert(id, vec![claim]);
+    };
+    check(
+        claimed,
+        &expect![[r"
+            x/a: 0000:01:10.1 0000:01:10.2
+              0000:01:10.0 held_elsewhere: a pod holds it through `claim n/c`
+            x/b:
+            x/sf: mlx5_core.sf.1
+        "]],
+    );
+    check(
+        |case| {
+            claimed(case);
+            case.config = r#"{"resourceList": [{"resourceName": "a", "resourcePrefix": "x", "publish": "dra", "selectors": {"drivers": ["igbvf"]}}]}"#;
+        },
+        &expect![[r"
+            x/a: 0000:01:10.0 0000:01:10.1 0000:01:10.2
         "]],
     );
 }
