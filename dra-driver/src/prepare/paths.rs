@@ -29,7 +29,7 @@ pub(crate) struct Paths {
     pub(crate) cni_plugin: PathBuf,
     pub(crate) device_infos: Store,
     pub(crate) cdi: CdiDir,
-    /// Whether parameters and variables of `dra-driver-sriov` are understood and given.
+    /// Whether parameters and variables of `dra-driver-sriov` are accepted and given.
     pub(crate) has_sriovnetwork_names: bool,
 }
 

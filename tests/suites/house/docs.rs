@@ -1,5 +1,6 @@
 //! The documentation for operators: links lead somewhere, files and commands that it names are there, its examples are well-formed.
 
+mod claims;
 mod quotes;
 
 use std::fs;

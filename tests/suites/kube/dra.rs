@@ -1,18 +1,23 @@
 //! Claims of pods: the DRA driver with a real scheduler, controller manager, API server, kubelet, containerd and Multus.
 
+mod compatible;
+pub(crate) mod examples;
 pub(crate) mod held;
 
 use std::fs;
 
 use serde_json::{Value, json};
 use sriov_testkit::cluster::claims::{claiming, parameters, request, template};
-use sriov_testkit::cluster::workload::{network, pod};
+use sriov_testkit::cluster::workload::network;
 use sriov_testkit::cluster::{Pod, Service, last_lines, wait_for, wait_restored};
 use sriov_testkit::node::{Far, Pf, Tap, ip_json, ping};
 
 use self::held::{allocated, assert_nothing_left, claims, claims_of, variable};
 use crate::devices::container_with;
 use crate::dra_publish::setup::{ACCOUNT, CLASS, Driver, RESOURCE, SECOND};
+
+/// The claim of an example that has no template.
+const SHARED: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims/shared";
 
 /// The settings of VF `index` as its PF reports them.
 fn at_pf(pf: &Pf, index: usize) -> Value {
@@ -25,9 +30,9 @@ fn vlan_of(pf: &Pf, device: &str) -> Value {
     at_pf(pf, index.unwrap())["vlan_list"][0]["vlan"].clone()
 }
 
-fn addressed(name: &str, vlan: u16, address: &str) -> String {
-    let ipam = json!({ "type": "static", "addresses": [{ "address": format!("{address}/24") }] });
-    network(name, "", &json!({ "vlan": vlan, "ipam": ipam }))
+/// The PCI address of a device by its name in a slice.
+fn at_vf(device: &str) -> String {
+    device.replacen('-', ":", 2).replacen('-', ".", 1)
 }
 
 #[test]
@@ -38,18 +43,7 @@ fn pod_of_a_claim_template_is_in_its_vlan() {
     let far = Far::new(other, 6).unwrap();
     far.join(100, "192.0.2.1").unwrap();
     let cluster = &driver.cluster;
-    cluster
-        .apply_network(&addressed("claimed", 100, "192.0.2.10"))
-        .unwrap();
-    let devices = json!({
-        "requests": [request("vf", CLASS, 1)],
-        "config": [parameters(&["vf"], &json!({ "network": "default/claimed" }))],
-    });
-    cluster.api.replace(&template("one", &devices)).unwrap();
-    let networks = json!([{ "name": "claimed" }]);
-    let pod = cluster
-        .pod(&claiming("claimer", &networks, &["one"]))
-        .unwrap();
+    let pod = examples::pod(cluster, "One VF by a template");
     let log = || last_lines(&Service::DraDriver.log());
     let status = pod.wait_running();
     status.unwrap_or_else(|error| panic!("{error:#}\n{}", log()));
@@ -61,11 +55,11 @@ fn pod_of_a_claim_template_is_in_its_vlan() {
     let is_answered = ping(&pod.netns().unwrap(), "192.0.2.1", 20, 1).unwrap();
     assert!(is_answered, "{}", tap.frames());
     assert!(tap.has(&["vlan 100", "echo request"]), "{}", tap.frames());
-    let address = device.replacen('-', ":", 2).replacen('-', ".", 1);
-    assert_eq!(variable("PCIDEVICE_EXAMPLE_COM_CLAIMED"), address);
-    let shown = pod.network_status("default/claimed").unwrap();
+    assert_eq!(variable("PCIDEVICE_EXAMPLE_COM_FAST"), at_vf(&device));
+    let shown = pod.network_status("default/market-data").unwrap();
     assert_eq!(shown["interface"], "net1");
-    assert_status_names_the_interface(&driver, &pod);
+    let address = shown["ips"][0].as_str().unwrap();
+    assert_status_names_the_interface(&driver, &pod, address);
 
     pod.delete().unwrap();
     wait_restored(pf, &before).unwrap();
@@ -75,12 +69,12 @@ fn pod_of_a_claim_template_is_in_its_vlan() {
 }
 
 /// The driver copies what the CNI plugin attached into the claim.
-fn assert_status_names_the_interface(driver: &Driver, pod: &Pod<'_>) {
+fn assert_status_names_the_interface(driver: &Driver, pod: &Pod<'_>, address: &str) {
     let mut last = Value::Null;
     let shown = wait_for("the claim's status has the interface", || {
         last = claims_of(&driver.cluster, pod).remove(0)["status"]["devices"][0].clone();
         last["networkData"]["interfaceName"] == "net1"
-            && last["networkData"]["ips"] == json!(["192.0.2.10/24"])
+            && last["networkData"]["ips"] == json!([format!("{address}/24")])
     });
     shown.unwrap_or_else(|error| panic!("{error:#}: {last}"));
     let conditions = last["conditions"].as_array().unwrap();
@@ -97,29 +91,11 @@ fn two_vfs_of_one_class_are_each_in_their_network() {
     let (pf, _) = driver.pfs();
     let before = pf.baseline().unwrap();
     let cluster = &driver.cluster;
-    for (name, vlan) in [("left", 101), ("right", 102)] {
-        let settings = json!({ "vlan": vlan });
-        cluster
-            .apply_network(&network(name, "", &settings))
-            .unwrap();
-    }
-    let devices = json!({
-        "requests": [request("a", CLASS, 1), request("b", CLASS, 1)],
-        "config": [
-            parameters(&["a"], &json!({ "network": "default/right" })),
-            parameters(&["b"], &json!({ "network": "default/left" })),
-        ],
-    });
-    cluster.api.replace(&template("both", &devices)).unwrap();
-    // The order of the networks is not that of the requests.
-    let networks = json!([{ "name": "left" }, { "name": "right" }]);
-    let pod = cluster
-        .pod(&claiming("two-networks", &networks, &["both"]))
-        .unwrap();
+    let pod = examples::pod(cluster, "Two VFs in two networks");
     pod.wait_running().unwrap();
     let claim = claims_of(cluster, &pod).remove(0);
-    assert_eq!(vlan_of(pf, &allocated(&claim, "a")), 102);
-    assert_eq!(vlan_of(pf, &allocated(&claim, "b")), 101);
+    assert_eq!(vlan_of(pf, &allocated(&claim, "feed")), 100);
+    assert_eq!(vlan_of(pf, &allocated(&claim, "orders")), 101);
     pod.delete().unwrap();
     wait_restored(pf, &before).unwrap();
     assert_nothing_left();
@@ -134,80 +110,27 @@ fn constraints_select_the_pfs_of_the_vfs() {
         return;
     }
     let cluster = &driver.cluster;
-    let any = json!({
-        "apiVersion": "resource.k8s.io/v1",
-        "kind": "DeviceClass",
-        "metadata": { "name": "any-vf" },
-        "spec": { "selectors": [{ "cel": { "expression": "device.driver == 'sriov.virtfn.dev'" } }] },
-    });
-    cluster.api.replace(&any).unwrap();
-    for (name, constraint) in [
-        (
-            "distinct",
-            json!({ "distinctAttribute": "sriov.virtfn.dev/pfPciAddress" }),
-        ),
-        (
-            "together",
-            json!({ "matchAttribute": "resource.kubernetes.io/numaNode" }),
-        ),
-    ] {
-        let devices =
-            json!({ "requests": [request("vf", "any-vf", 2)], "constraints": [constraint] });
-        cluster.api.replace(&template(name, &devices)).unwrap();
-    }
-    let networks = json!([]);
-    let pod = cluster
-        .pod(&claiming(
-            "constrained",
-            &networks,
-            &["distinct", "together"],
-        ))
-        .unwrap();
-    pod.wait_running().unwrap();
+    let pods = ["VFs of distinct PFs", "VFs of one NUMA node"]
+        .map(|heading| examples::pod(cluster, heading));
     let (first, second) = driver.pfs();
     let pf_of = |device: &str| {
         let is_of =
             |pf: &Pf| (0..7).any(|at| pf.vf(at).unwrap().replace([':', '.'], "-") == device);
         (is_of(first), is_of(second))
     };
-    for claim in claims_of(cluster, &pod) {
+    for (pod, are_distinct) in pods.iter().zip([true, false]) {
+        pod.wait_running().unwrap();
+        let claim = claims_of(cluster, pod).remove(0);
         let results = claim["status"]["allocation"]["devices"]["results"].clone();
+        let results = results.as_array().unwrap().iter();
         let pfs: Vec<_> = results
-            .as_array()
-            .unwrap()
-            .iter()
             .map(|result| pf_of(result["device"].as_str().unwrap()))
             .collect();
-        let name =
-            claim["metadata"]["annotations"]["resource.kubernetes.io/pod-claim-name"].clone();
-        assert_eq!(pfs[0] != pfs[1], name == "distinct", "{results}");
+        assert_eq!(pfs.len(), 2);
+        assert_eq!(pfs[0] != pfs[1], are_distinct, "{claim}");
     }
-    pod.delete().unwrap();
+    cluster.delete(pods).unwrap();
     assert_nothing_left();
-}
-
-fn deployment(replicas: u8) -> Value {
-    let networks = json!([{ "name": "claimed" }]).to_string();
-    let mut spec = pod("none", &json!([]), &json!({ RESOURCE: "1" }))["spec"].clone();
-    spec.as_object_mut().unwrap().remove("nodeName");
-    // No controller removes the taints of a new node here.
-    spec["tolerations"] = json!([{ "operator": "Exists" }]);
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": { "name": "unchanged" },
-        "spec": {
-            "replicas": replicas,
-            "selector": { "matchLabels": { "app": "unchanged" } },
-            "template": {
-                "metadata": {
-                    "labels": { "app": "unchanged" },
-                    "annotations": { "k8s.v1.cni.cncf.io/networks": networks },
-                },
-                "spec": spec,
-            },
-        },
-    })
 }
 
 /// A deployment of the device plugin's time, with the resource of a class: the same environment, and its network.
@@ -221,11 +144,7 @@ fn unchanged_deployment_gets_its_vf_by_the_resource() {
     let (pf, _) = driver.pfs();
     let before = pf.baseline().unwrap();
     let cluster = &driver.cluster;
-    let settings = json!({ "vlan": 103 });
-    cluster
-        .apply_network(&network("claimed", RESOURCE, &settings))
-        .unwrap();
-    cluster.api.replace(&deployment(1)).unwrap();
+    examples::apply(cluster, "An unchanged Deployment");
     let mut name = None;
     wait_for("the deployment has a pod", || {
         let list = cluster
@@ -241,7 +160,7 @@ fn unchanged_deployment_gets_its_vf_by_the_resource() {
     let now = pod.wait_running().unwrap();
     let claim = &now["status"]["extendedResourceClaimStatus"];
     assert!(claim["resourceClaimName"].is_string(), "{now}");
-    let device = variable("PCIDEVICE_EXAMPLE_COM_CLAIMED").replace([':', '.'], "-");
+    let device = variable("PCIDEVICE_EXAMPLE_COM_FAST").replace([':', '.'], "-");
     assert_eq!(vlan_of(pf, &device), 103);
     cluster
         .api
@@ -305,21 +224,23 @@ fn pulled_cable_is_in_the_pod_and_taints_the_device() {
     let driver = Driver::start();
     let (pf, _) = driver.pfs();
     let cluster = &driver.cluster;
-    let devices = json!({ "requests": [request("vf", CLASS, 1)] });
-    cluster.api.replace(&template("bare", &devices)).unwrap();
-    let pod = cluster
-        .pod(&claiming("cable", &json!([]), &["bare"]))
-        .unwrap();
+    let pod = examples::pod(cluster, "One claim for two containers");
     pod.wait_running().unwrap();
-    let claim = claims_of(cluster, &pod).remove(0);
+    let claim = cluster.api.get(SHARED).unwrap();
     let device = allocated(&claim, "vf");
     for (carrier, health) in [(true, "Healthy"), (false, "Unhealthy"), (true, "Healthy")] {
         pf.set_carrier(carrier).unwrap();
         let mut last = Value::Null;
         let shown = wait_for(&format!("the pod's device is {health}"), || {
             let pod = pod.read().unwrap_or_default();
-            last = pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"][0].clone();
-            last["resources"][0]["health"] == health || !shows_health(&driver)
+            let containers = pod["status"]["containerStatuses"].clone();
+            last = containers[0]["allocatedResourcesStatus"][0].clone();
+            let mut all = containers.as_array().into_iter().flatten();
+            let is_so = all.all(|container| {
+                let resources = &container["allocatedResourcesStatus"][0]["resources"];
+                resources[0]["health"] == health
+            });
+            is_so || !shows_health(&driver)
         });
         shown.unwrap_or_else(|error| panic!("{error:#}: {last}"));
         if !carrier && driver.has_release(36) {
@@ -336,6 +257,7 @@ fn pulled_cable_is_in_the_pod_and_taints_the_device() {
         .unwrap();
     }
     pod.delete().unwrap();
+    cluster.api.delete(SHARED).unwrap();
     assert_nothing_left();
 }
 
@@ -370,18 +292,13 @@ fn vfs_made_and_removed_are_published_under_a_pod() {
 fn claim_binds_a_userspace_driver_and_the_own_one_comes_back() {
     let driver = Driver::start();
     let cluster = &driver.cluster;
-    let parameters = parameters(&["vf"], &json!({ "driver": "vfio-pci" }));
-    let devices = json!({ "requests": [request("vf", CLASS, 1)], "config": [parameters] });
-    cluster.api.replace(&template("vfio", &devices)).unwrap();
-    let pod = cluster
-        .pod(&claiming("userspace", &json!([]), &["vfio"]))
-        .unwrap();
+    let pod = examples::pod(cluster, "A VF for DPDK");
     let log = || last_lines(&Service::DraDriver.log());
     let running = pod.wait_running();
     running.unwrap_or_else(|error| panic!("{error:#}\n{}", log()));
     let claim = claims_of(cluster, &pod).remove(0);
     let device = allocated(&claim, "vf");
-    let address = device.replacen('-', ":", 2).replacen('-', ".", 1);
+    let address = at_vf(&device);
     let bound = || {
         let path = format!("/sys/bus/pci/devices/{address}/driver");
         fs::read_link(path)
@@ -391,7 +308,7 @@ fn claim_binds_a_userspace_driver_and_the_own_one_comes_back() {
             .map(str::to_owned)
     };
     assert_eq!(bound().as_deref(), Some("vfio-pci"));
-    let (root, value) = container_with("PCIDEVICE_EXAMPLE_COM_CLAIMED");
+    let (root, value) = container_with("PCIDEVICE_EXAMPLE_COM_FAST");
     assert_eq!(value, address);
     let nodes = fs::read_dir(root.join("dev/vfio")).unwrap();
     assert_eq!(nodes.count(), 2, "the group and the control device");

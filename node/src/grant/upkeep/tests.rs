@@ -215,7 +215,7 @@ fn hand_over() -> PodClaims {
     }
 }
 
-/// An Unprepare removes the file under the lock, and the claim before it lets go of the lock. The owners of the round are from before.
+/// An Unprepare removes the file under the lock, and the claim before it releases the lock. The owners of the round are from before.
 #[test]
 fn a_file_is_not_rebuilt_during_or_after_unprepare() {
     let dir = tempfile::tempdir().unwrap();

@@ -22,7 +22,9 @@ pub(crate) fn assert_nothing_left() {
         assert_eq!(files(dir), Vec::<String>::new(), "{dir}");
     }
     let info = files("/var/run/k8s.cni.cncf.io/devinfo/dp").into_iter();
-    let own: Vec<String> = info.filter(|name| name.contains("claimed")).collect();
+    let own: Vec<String> = info
+        .filter(|name| name.contains("-fast-") || name.contains("-second-"))
+        .collect();
     assert_eq!(own, Vec::<String>::new());
 }
 

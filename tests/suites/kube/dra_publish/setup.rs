@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use sriov_lab::manifests::documents;
 use sriov_testkit::cluster::Cluster;
-use sriov_testkit::cluster::claims::class;
 use sriov_testkit::node::Pf;
+
+use crate::dra::examples;
 
 /// The driver's manifests, as kubectl renders them.
 pub(crate) const MANIFESTS: &str = include_str!("../../../golden/kustomize-dra.yaml");
@@ -12,11 +13,11 @@ pub(crate) const MANIFESTS: &str = include_str!("../../../golden/kustomize-dra.y
 pub(crate) const ACCOUNT: &str = "sriov-dra-driver";
 
 /// The VFs of the first PF, by claims.
-pub(crate) const RESOURCE: &str = "example.com/claimed";
+pub(crate) const RESOURCE: &str = "example.com/fast";
 /// Three VFs of the second PF, by claims.
 pub(crate) const SECOND: &str = "example.com/second";
 /// The class of [`RESOURCE`].
-pub(crate) const CLASS: &str = "claimed";
+pub(crate) const CLASS: &str = "fast";
 
 /// The running driver, and the cluster that it serves.
 pub(crate) struct Driver {
@@ -35,9 +36,7 @@ impl Driver {
             cluster
                 .permit_driver(&documents(MANIFESTS).unwrap())
                 .unwrap();
-            let has_extended = release(&cluster) >= 36;
-            let class = class(CLASS, RESOURCE, has_extended);
-            cluster.api.replace(&class).unwrap();
+            examples::apply(&cluster, "Class and networks");
         }
         cluster.start_driver(ACCOUNT).unwrap();
         cluster.wait_devices(RESOURCE, 7).unwrap();
@@ -64,7 +63,7 @@ pub(crate) fn resource_list() -> Value {
             "selectors": [{ "pfNames": [vfs] }] })
     };
     json!({ "resourceList": [
-        resource("claimed", "dra", "pf0"),
+        resource("fast", "dra", "pf0"),
         resource("second", "dra", "pf1#0-2"),
         resource("storage", "devicePlugin", "pf1#3-6"),
     ] })

@@ -11,23 +11,6 @@ const GROUP: &str = "resource.k8s.io/v1";
 const SLICES: &str =
     "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.driver%3Dsriov.virtfn.dev";
 
-/// A class of the devices of one resource; `extended` lets pods request it under the resource's name.
-pub fn class(name: &str, resource: &str, extended: bool) -> Value {
-    let expression = format!(
-        "device.driver == \"{DRIVER}\" && device.attributes[\"k8s.cni.cncf.io\"].resourceName == \"{resource}\""
-    );
-    let mut class = json!({
-        "apiVersion": GROUP,
-        "kind": "DeviceClass",
-        "metadata": { "name": name },
-        "spec": { "selectors": [{ "cel": { "expression": expression } }] },
-    });
-    if extended && let Some(spec) = class.get_mut("spec") {
-        spec["extendedResourceName"] = json!(resource);
-    }
-    class
-}
-
 /// A request for devices of a class.
 pub fn request(name: &str, class: &str, count: u8) -> Value {
     json!({ "name": name, "exactly": { "deviceClassName": class, "allocationMode": "ExactCount", "count": count } })

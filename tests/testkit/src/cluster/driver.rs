@@ -59,13 +59,22 @@ impl Cluster {
     /// # Errors
     /// If it does not start.
     pub fn start_driver(&self, account: &str) -> Result<()> {
-        if !Path::new(KUBECONFIG).exists() {
-            let mut config: Value = serde_json::from_str(&std::fs::read_to_string(KUBELETS)?)?;
-            let token = config.pointer_mut("/users/0/user/token");
-            *token.context("no token to replace")? = json!(self.token(account, "node")?);
-            std::fs::write(KUBECONFIG, config.to_string())?;
+        let path = Path::new(KUBECONFIG);
+        if !path.exists() {
+            self.write_kubeconfig(path, account)?;
         }
         Service::DraDriver.ensure_started()
+    }
+
+    /// Writes a file with the address of the API server and a token of a service account.
+    ///
+    /// # Errors
+    /// If the account does not exist, or the kubelet has no such file.
+    pub fn write_kubeconfig(&self, path: &Path, account: &str) -> Result<()> {
+        let mut config: Value = serde_json::from_str(&std::fs::read_to_string(KUBELETS)?)?;
+        let token = config.pointer_mut("/users/0/user/token");
+        *token.context("no token to replace")? = json!(self.token(account, "node")?);
+        Ok(std::fs::write(path, config.to_string())?)
     }
 
     /// Waits until the driver offers this number of devices of a resource.

@@ -1,0 +1,91 @@
+//! Our driver instead of `dra-driver-sriov`: under its name, with its classes and claims.
+
+use std::path::Path;
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use sriov_lab::manifests::documents;
+use sriov_testkit::cluster::claims::DRIVER;
+use sriov_testkit::cluster::{Service, last_lines, wait_for, wait_restored};
+
+use super::examples;
+use super::held::{allocated, assert_nothing_left, claims_of};
+use super::{at_vf, vlan_of};
+use crate::devices::container_with;
+use crate::dra_publish::setup::{ACCOUNT, Driver, MANIFESTS};
+
+const THEIRS: &str = "sriovnetwork.k8snetworkplumbingwg.io";
+const KUBECONFIG: &str = "/run/virtfn/sriovnetwork.kubeconfig";
+
+/// Device nodes that the modules of vhost and tun make, with their minor numbers (`Documentation/admin-guide/devices.txt`).
+const NODES: [(&str, u64); 2] = [("/dev/vhost-net", 238), ("/dev/net/tun", 200)];
+
+/// The driver under the other name and with an account for it; it ends with this.
+struct Renamed;
+
+impl Renamed {
+    fn start(driver: &Driver) -> Self {
+        // As the chart renders them with another name; the other account keeps its rights.
+        let account = format!("{ACCOUNT}-renamed");
+        let manifests = MANIFESTS.replace(DRIVER, THEIRS).replace(ACCOUNT, &account);
+        let cluster = &driver.cluster;
+        cluster
+            .permit_driver(&documents(&manifests).unwrap())
+            .unwrap();
+        cluster
+            .write_kubeconfig(Path::new(KUBECONFIG), &account)
+            .unwrap();
+        Service::DraDriver.stop().unwrap();
+        let started = Service::DraDriver.start_with(&[
+            &format!("--kubeconfig={KUBECONFIG}"),
+            &format!("--driver-name={THEIRS}"),
+            "--sriovnetwork-names=true",
+        ]);
+        started.unwrap();
+        Self
+    }
+}
+
+impl Drop for Renamed {
+    fn drop(&mut self) {
+        let _ = Service::DraDriver.stop();
+    }
+}
+
+#[test]
+fn claim_of_the_go_driver_is_served_unchanged() {
+    let driver = Driver::start();
+    let (pf, _) = driver.pfs();
+    let before = pf.baseline().unwrap();
+    let cluster = &driver.cluster;
+    for (path, minor) in NODES {
+        if !Path::new(path).exists() {
+            std::fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+            mknod(path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(10, minor)).unwrap();
+        }
+    }
+    let renamed = Renamed::start(&driver);
+    let pod = examples::pod(cluster, "Claims of that driver, unchanged");
+    let status = pod.wait_running();
+    status.unwrap_or_else(|error| panic!("{error:#}\n{}", last_lines(&Service::DraDriver.log())));
+
+    let claim = claims_of(cluster, &pod).remove(0);
+    let device = allocated(&claim, "vf");
+    assert_eq!(vlan_of(pf, &device), 105);
+    let shown = pod.network_status("default/vf-test").unwrap();
+    assert_eq!(shown["interface"], "md0");
+    let (root, addresses) = container_with("SRIOVNETWORK_PCI_ADDRESSES");
+    assert_eq!(addresses, at_vf(&device));
+    for (path, _) in NODES {
+        assert!(root.join(path.trim_start_matches('/')).exists(), "{path}");
+    }
+    let mut last = serde_json::Value::Null;
+    let attached = wait_for("the claim's status has the interface", || {
+        last = claims_of(cluster, &pod).remove(0)["status"]["devices"][0].clone();
+        last["networkData"]["interfaceName"] == "md0"
+    });
+    attached.unwrap_or_else(|error| panic!("{error:#}: {last}"));
+    pod.delete().unwrap();
+    wait_restored(pf, &before).unwrap();
+    assert_nothing_left();
+    drop(renamed);
+}
