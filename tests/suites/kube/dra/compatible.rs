@@ -35,7 +35,7 @@ impl Renamed {
             .write_kubeconfig(Path::new(KUBECONFIG), &account)
             .unwrap();
         Service::DraDriver.stop().unwrap();
-        let started = Service::DraDriver.start_with(&[
+        let started = cluster.start_registered(&[
             &format!("--kubeconfig={KUBECONFIG}"),
             &format!("--driver-name={THEIRS}"),
             "--sriovnetwork-names=true",

@@ -38,7 +38,8 @@ impl Driver {
                 .unwrap();
             examples::apply(&cluster, "Class and networks");
         }
-        cluster.start_driver(ACCOUNT).unwrap();
+        cluster.identify_driver(ACCOUNT).unwrap();
+        cluster.start_registered(&[]).unwrap();
         cluster.wait_devices(RESOURCE, 7).unwrap();
         cluster.wait_devices(SECOND, 3).unwrap();
         Self { cluster, pfs }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::{Cluster, Service, last_lines, wait_for};
 
 const KUBECONFIG: &str = "/run/virtfn/dra.kubeconfig";
+/// The log line of a registration.
+const REGISTERED: &str = "registered with the kubelet";
 /// The kubelet's, which names the API server and its certificate.
 const KUBELETS: &str = "/etc/kubernetes/kubelet.kubeconfig";
 
@@ -59,11 +61,37 @@ impl Cluster {
     /// # Errors
     /// If it does not start.
     pub fn start_driver(&self, account: &str) -> Result<()> {
-        let path = Path::new(KUBECONFIG);
-        if !path.exists() {
-            self.write_kubeconfig(path, account)?;
-        }
+        self.identify_driver(account)?;
         Service::DraDriver.ensure_started()
+    }
+
+    /// Gives the driver a token of its account, unless it has one.
+    ///
+    /// # Errors
+    /// The same as for [`Cluster::write_kubeconfig`].
+    pub fn identify_driver(&self, account: &str) -> Result<()> {
+        let path = Path::new(KUBECONFIG);
+        if path.exists() {
+            return Ok(());
+        }
+        self.write_kubeconfig(path, account)
+    }
+
+    /// Starts the driver with more words on its command line unless it runs, and waits until the kubelet has registered it.
+    ///
+    /// The kubelet tries a claim again only after a minute.
+    ///
+    /// # Errors
+    /// If it does not start, or is not registered; with the end of its log.
+    pub fn start_registered(&self, more: &[&str]) -> Result<()> {
+        if Service::DraDriver.is_running() {
+            return Ok(());
+        }
+        let registrations = || Service::DraDriver.log().matches(REGISTERED).count();
+        let before = registrations();
+        Service::DraDriver.start_with(more)?;
+        wait_for("the driver is registered", || registrations() > before)
+            .with_context(|| last_lines(&Service::DraDriver.log()))
     }
 
     /// Writes a file with the address of the API server and a token of a service account.
