@@ -31,6 +31,16 @@ pub(super) enum InstallError {
         /// Error of the system call.
         source: io::Error,
     },
+    /// The directory belongs to another user, and this process may not write to it.
+    #[error("`{}` belongs to user {owner}: the installer needs the capability DAC_OVERRIDE to write there, in the chart `cni.capabilities: [DAC_OVERRIDE]`", path.display())]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Id of its owner.
+        owner: u32,
+        /// Error of the system call.
+        source: io::Error,
+    },
     /// The program cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -52,6 +62,7 @@ impl InstallError {
             Self::Read { .. }
             | Self::NoName { .. }
             | Self::Directory { .. }
+            | Self::Owner { .. }
             | Self::Write { .. }
             | Self::Signal(_) => 1,
         }

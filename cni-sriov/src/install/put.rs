@@ -3,8 +3,10 @@
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
 
 use super::arguments::{Install, VERSION};
 use super::error::InstallError;
@@ -65,10 +67,7 @@ pub(super) fn put(install: &Install) -> Result<Outcome, InstallError> {
     }
     replace(&temporary, &text, &path, &dir).map_err(|source| {
         let _ = fs::remove_file(&temporary);
-        InstallError::Write {
-            path: path.clone(),
-            source,
-        }
+        not_written(&install.dir, path.clone(), source)
     })?;
     Ok(match installed {
         None => Outcome::Installed(path),
@@ -98,13 +97,26 @@ fn lock(dir: &Path) -> Result<File, InstallError> {
     })
 }
 
+/// Names the owner of the directory if that is the reason: a container has root without its right to write everywhere.
+fn not_written(dir: &Path, path: PathBuf, source: io::Error) -> InstallError {
+    let owner = fs::metadata(dir).map(|dir| dir.uid()).ok();
+    match owner.filter(|owner| *owner != geteuid().as_raw()) {
+        Some(owner) if source.kind() == ErrorKind::PermissionDenied => InstallError::Owner {
+            path: dir.to_owned(),
+            owner,
+            source,
+        },
+        _ => InstallError::Write { path, source },
+    }
+}
+
 /// Removes what a killed installation of `path` left.
 fn remove(temporary: &Path, path: &Path) -> Result<(), InstallError> {
     match fs::remove_file(temporary) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(InstallError::Write {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            let dir = temporary.parent().unwrap_or(Path::new("/"));
+            Err(not_written(dir, path.to_owned(), source))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -181,7 +193,52 @@ fn version_of(program: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+    use std::thread;
+
+    use nix::unistd::{Uid, setfsuid};
+
     use super::*;
+
+    #[test]
+    fn owner_of_a_directory_is_named_where_root_may_not_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("sriov");
+        let bin = dir.path().join("bin");
+        fs::write(&program, "program").unwrap();
+        fs::create_dir(&bin).unwrap();
+        let install = Install {
+            dir: bin.clone(),
+            program: Some(program.clone()),
+            is_staying: false,
+        };
+        if !geteuid().is_root() {
+            put(&install).unwrap();
+            return;
+        }
+        for path in [dir.path(), &program] {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        chown(&bin, Some(4242), None).unwrap();
+        // Without its rights to files, as in a container that drops all capabilities (capabilities(7)).
+        let refused = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setfsuid(Uid::from_raw(4243));
+                put(&install)
+            });
+            thread.join().unwrap()
+        });
+        let error = refused.unwrap_err();
+        assert!(
+            error.to_string().contains("belongs to user 4242"),
+            "{error}"
+        );
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(
+            put(&install).unwrap(),
+            Outcome::Installed(bin.join("sriov"))
+        );
+    }
 
     #[test]
     fn version_is_found_only_in_our_programs() {

@@ -125,8 +125,15 @@ pub const MONITORING: Golden = chart(
     "ci/monitoring-values.yaml",
 );
 
+/// The chart for nodes on which the plugins' directory does not belong to root.
+pub const KUBESPRAY: Golden = chart(
+    "helm-kubespray.yaml",
+    "kube-system",
+    "platforms/kubespray.yaml",
+);
+
 /// All rendered forms.
-pub const GOLDEN: [Golden; 9] = [
+pub const GOLDEN: [Golden; 10] = [
     KUSTOMIZE,
     DEFAULT,
     EVERYTHING,
@@ -134,6 +141,7 @@ pub const GOLDEN: [Golden; 9] = [
     chart("helm-by-node.yaml", "network", "ci/by-node-values.yaml"),
     chart("helm-k0s.yaml", "kube-system", "platforms/k0s.yaml"),
     chart("helm-k3s.yaml", "kube-system", "platforms/k3s.yaml"),
+    KUBESPRAY,
     chart(
         "helm-microk8s.yaml",
         "kube-system",

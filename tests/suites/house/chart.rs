@@ -139,7 +139,7 @@ fn readme_of_the_chart_has_all_values() {
 fn table_of_platforms_has_the_directories_of_the_values() {
     let page = std::fs::read_to_string(workspace().join("docs/platforms.md")).unwrap();
     let all = files(&format!("{CHART}/platforms")).unwrap();
-    assert_eq!(all.len(), 9);
+    assert_eq!(all.len(), 10);
     for file in all {
         let values: Value =
             serde_yaml_ng::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();

@@ -81,6 +81,9 @@ spec:
           args: [--no-sleep]
           securityContext:
             {{- include "virtfn.security" . | nindent 12 }}
+              {{- with .Values.cni.capabilities }}
+              add: {{ toJson . }}
+              {{- end }}
             {{- with .Values.cni.seLinuxOptions }}
             seLinuxOptions:
               {{- toYaml . | nindent 14 }}
