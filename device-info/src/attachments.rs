@@ -69,7 +69,7 @@ pub enum Phase {
 /// A torn file that no other replaces is skipped: the next call of the CNI plugin handles it.
 ///
 /// # Errors
-/// When the directory exists and cannot be read.
+/// When the directory exists and it, or a file, cannot be read.
 pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -85,8 +85,13 @@ pub fn read(dir: &Path) -> io::Result<BTreeMap<PciAddress, Attachment>> {
             .to_str()
             .and_then(|name| name.strip_suffix(".json")?.parse::<PciAddress>().ok());
         let Some(device) = device else { continue };
-        if let Ok(Some(attachment)) = of(dir, device) {
-            found.insert(device, attachment);
+        match of(dir, device) {
+            Ok(Some(attachment)) => {
+                found.insert(device, attachment);
+            }
+            Ok(None) => {}
+            Err(error) if is_torn(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(found)
@@ -108,6 +113,14 @@ pub fn of(dir: &Path, device: PciAddress) -> io::Result<Option<Attachment>> {
         serde_json::from_slice(&durable).map_err(|_also_torn| torn)
     });
     Ok(Some(found?))
+}
+
+/// Whether a file could be read, and is not an attachment.
+fn is_torn(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }
 
 #[cfg(test)]

@@ -14,23 +14,35 @@ const OWNERS: u32 = 0o700;
 /// The owner's right to enter a directory.
 const ENTER: u32 = 0o100;
 
-/// Creates a directory and those above it, for root only, and opens it and them for their owner.
+/// `include/uapi/asm-generic/errno-base.h`; `EPERM` has the same kind, and no mode is its reason.
+const EACCES: i32 = 13;
+
+/// Creates a directory and those above it, for root only; opens it, the one above, and those that are shut, for their owner.
 ///
 /// # Errors
 /// When it cannot be created or opened.
 pub fn make(dir: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(OWNERS);
-    let made = builder.create(dir).or_else(|error| {
-        if error.kind() != io::ErrorKind::PermissionDenied {
+    builder.create(dir).or_else(|error| {
+        if error.raw_os_error() != Some(EACCES) {
             return Err(error);
         }
         let mut above: Vec<&Path> = dir.ancestors().skip(1).collect();
         above.reverse();
-        above.into_iter().try_for_each(open)?;
-        builder.create(dir)
-    });
-    made.and_then(|()| open(dir))
+        above.into_iter().for_each(open_shut);
+        builder.create(dir).map_err(|_again| error)
+    })?;
+    // A process with `CAP_DAC_OVERRIDE` passes a shut directory, and those that read the file cannot.
+    dir.parent().into_iter().for_each(open_shut);
+    open(dir)
+}
+
+/// Opens a directory that its owner may not enter, if that is allowed; others are left as they are.
+fn open_shut(dir: &Path) {
+    if is_shut(dir) {
+        let _ = open(dir);
+    }
 }
 
 /// Gives the owner of a directory all rights, and changes nothing else; a missing directory is left alone.
@@ -124,6 +136,34 @@ mod tests {
             open(&state.join("absent")).unwrap();
             assert!(!state.join("absent").exists());
         }
+    }
+
+    #[test]
+    fn directories_that_are_not_shut_are_left_alone() {
+        let (dir, state) = state(0o555, 0o555);
+        let inner = state.join("pci");
+        let made = as_owner(&[dir.path(), &inner, &state], || {
+            make(&inner.join("vf_lock"))
+        });
+        assert_eq!(made.unwrap_err().raw_os_error(), Some(EACCES));
+        assert_eq!((mode(&state), mode(&inner)), (0o555, 0o555));
+    }
+
+    #[test]
+    fn directory_above_is_opened_by_a_process_that_may_enter_it() {
+        let (dir, state) = state(0o600, 0o755);
+        make(&state.join("claims")).unwrap();
+        assert_eq!(mode(&state), 0o700);
+        drop(dir);
+    }
+
+    #[test]
+    fn file_that_cannot_be_read_is_not_left_out() {
+        let (dir, state) = state(0o700, 0o755);
+        fs::write(state.join("0000:01:10.0.json"), "{").unwrap();
+        fs::set_permissions(&state, Permissions::from_mode(0o600)).unwrap();
+        let read = as_owner(&[dir.path(), &state], || attachments::read(&state));
+        assert_eq!(read.unwrap_err().raw_os_error(), Some(EACCES));
     }
 
     #[test]

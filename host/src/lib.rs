@@ -29,6 +29,8 @@ pub mod ethtool;
 #[cfg(any(feature = "notice", feature = "netlink"))]
 pub mod heap;
 #[cfg(feature = "netlink")]
+pub mod modules;
+#[cfg(feature = "netlink")]
 pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;

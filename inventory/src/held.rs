@@ -130,13 +130,14 @@ pub(crate) fn keep_held(
             Arc::make_mut(&mut pool.devices).retain(|device| device.id != *id);
             pool.unhealthy.remove(id);
         } else if let Some(holder) = owners.holders(id).next() {
-            let through = if holder.resource() == name {
-                holder.to_string()
-            } else {
-                holder.resource().to_owned()
+            let who = match holder {
+                Holder::Claim(_) => format!("{holder} holds it"),
+                Holder::Pod(_) | Holder::Granted(_) => {
+                    format!("a pod holds it through `{}`", holder.resource())
+                }
             };
             pool.unhealthy
-                .insert(id.clone(), Unhealthy::HeldElsewhere(through));
+                .insert(id.clone(), Unhealthy::HeldElsewhere(who));
         }
     }
 }

@@ -35,8 +35,8 @@ pub enum Unhealthy {
     /// The CNI plugin could not restore it after its last pod: a reset or a setting failed.
     #[error("the CNI plugin holds it back: its former state could not be restored")]
     Dirty,
-    /// It is held through another resource.
-    #[error("a pod holds it through `{0}`")]
+    /// It is held through another resource, or by a claim; who holds it, as a sentence.
+    #[error("{0}")]
     HeldElsewhere(String),
     /// It is held through a resource whose selectors no longer match it.
     #[error("no selector of its resource matches it now")]

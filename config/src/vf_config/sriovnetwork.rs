@@ -57,7 +57,7 @@ fn driver(fields: &Fields<'_>, findings: &mut Findings) -> Option<WishedDriver> 
     fields.parsed("driver", findings).map(WishedDriver::User)
 }
 
-/// The namespace is that of the claim unless the key names one.
+/// The namespace is that of the claim unless the key names one; without a name it has no effect, as in that driver.
 fn network(fields: &Fields<'_>, findings: &mut Findings) -> Option<NetworkName> {
     let mut object_name = |key: &str| {
         let name = text(fields, key, findings)?;
@@ -68,15 +68,6 @@ fn network(fields: &Fields<'_>, findings: &mut Findings) -> Option<NetworkName> 
     };
     let name = object_name("netAttachDefName");
     let namespace = object_name("netAttachDefNamespace");
-    let is_absent = fields
-        .value("netAttachDefName")
-        .is_none_or(|name| name == "");
-    if is_absent && namespace.is_some() {
-        findings.mistake(
-            &fields.path("netAttachDefNamespace"),
-            "it has no effect without `netAttachDefName`",
-        );
-    }
     Some(NetworkName {
         namespace,
         name: name?,

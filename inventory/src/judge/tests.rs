@@ -385,7 +385,7 @@ fn the_device_plugin_does_not_offer_a_device_of_a_claim() {
         claimed,
         &expect![[r"
             x/a: 0000:01:10.1 0000:01:10.2
-              0000:01:10.0 held_elsewhere: a pod holds it through `claim n/c`
+              0000:01:10.0 held_elsewhere: claim n/c holds it
             x/b:
             x/sf: mlx5_core.sf.1
         "]],

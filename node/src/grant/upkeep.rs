@@ -47,6 +47,8 @@ pub struct FileUpkeep {
     fresh: BTreeMap<Key, Instant>,
     /// Files of devices that nobody holds, since when.
     unheld: BTreeMap<PathBuf, Instant>,
+    /// Why the last round did nothing; the log has each reason once.
+    trouble: Option<String>,
 }
 
 /// The front end whose files are kept up.
@@ -108,6 +110,7 @@ impl FileUpkeep {
             served: BTreeSet::new(),
             fresh: BTreeMap::new(),
             unheld: BTreeMap::new(),
+            trouble: None,
         }
     }
 
@@ -168,12 +171,20 @@ impl FileUpkeep {
         self.served.extend(names);
         let (_lock, owners) = match self.turn(owners) {
             Ok(turn) => turn,
-            Err(error) => {
-                let error = chain(&error);
+            Err(error @ NoTurn::Busy(_)) => {
                 tracing::debug!(%error, "the files of devices are kept up later");
                 return;
             }
+            Err(error) => {
+                let error = Some(chain(&error));
+                if self.trouble != error {
+                    tracing::warn!(error, "the files of devices are not kept up");
+                    self.trouble = error;
+                }
+                return;
+            }
         };
+        self.trouble = None;
         let owners = owners.as_ref();
         let infos = self.files(files.store.path(), Store::id_in);
         let infos = self.plan(served, owners, &infos, now);

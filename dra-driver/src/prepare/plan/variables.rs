@@ -1,5 +1,7 @@
 //! The variables of `dra-driver-sriov` (`pkg/devicestate`, `pkg/cdi` at commit cd9404f) that are known before drivers are bound.
 
+use sriov_host::PciAddress;
+
 use crate::state::DeviceState;
 
 /// The PCI address of the device whose name follows.
@@ -11,9 +13,15 @@ const NETWORK: &str = "SRIOVNETWORK_NET_ATTACH_DEF_NAME";
 
 /// Adds them to the devices of a claim, unless the parameters have a variable of the same name.
 pub(super) fn add(devices: &mut [DeviceState]) {
-    let ids: Vec<&str> = devices.iter().map(|device| device.id.as_str()).collect();
+    let is_function = |device: &&DeviceState| device.id.parse::<PciAddress>().is_ok();
+    let functions = devices.iter().filter(is_function);
+    let ids: Vec<&str> = functions.map(|device| device.id.as_str()).collect();
     let ids = ids.join(",");
-    for device in devices {
+    // A subfunction has no PCI address, and that driver has none.
+    for device in devices
+        .iter_mut()
+        .filter(|device| device.id.parse::<PciAddress>().is_ok())
+    {
         let network = device.network.as_ref().map(|network| network.name.clone());
         let of_device = format!("{DEVICE}{}", device.name.replace('-', "_"));
         for (name, value) in [
