@@ -48,7 +48,7 @@ impl Drop for Loader {
 #[test]
 fn names_that_a_pod_chooses_load_no_module() {
     let _loader = Loader::new();
-    let seen = Loader::calls(|| drop(if_nametoindex("tipc")));
+    let seen = Loader::calls(|| if_nametoindex("tipc").map(|_| ()).unwrap_or_default());
     assert!(
         seen.contains("tipc"),
         "the kernel loads no module: {seen:?}"
@@ -61,7 +61,7 @@ fn names_that_a_pod_chooses_load_no_module() {
         "ipam": { "type": "static", "addresses": [{ "address": "192.0.2.10/24" }, { "address": "2001:db8::7/64" }] } });
     for (ifname, renamed) in [("sctp", "sctp"), ("tipc", "rds")] {
         attachment.ifname = ifname.to_owned();
-        let mut of_call = |verb: &str| {
+        let of_call = |verb: &str| {
             let calls = Loader::calls(|| drop(succeed(verb, &fields, &attachment)));
             assert_eq!(calls, "", "{verb} of `{ifname}`");
         };

@@ -16,6 +16,9 @@ const SOME: u8 = 2;
 /// The loopback device, which has none.
 const LO: u32 = 1;
 
+/// Who may write to a directory, a change that lets them, and the way back.
+type Shared = (&'static str, fn(), fn());
+
 fn files() -> Vec<PathBuf> {
     let entries = fs::read_dir(DIR).into_iter().flatten();
     entries.map(|entry| entry.unwrap().path()).collect()
@@ -33,17 +36,16 @@ fn forget() {
 fn program_is_kept_in_a_file_that_only_root_can_replace() {
     forget();
     assert!(!uppers::exist(LO).unwrap());
-    let made = files();
-    let [file] = made.as_slice() else {
-        panic!("{made:?}")
+    let kept = files();
+    let [file] = kept.as_slice() else {
+        panic!("{kept:?}")
     };
-    let mode = fs::metadata(DIR).unwrap().permissions().mode();
-    assert_eq!(mode & 0o7777, 0o700);
+    let dir = fs::metadata(DIR).unwrap().permissions();
+    assert_eq!(dir.mode() & 0o7777, 0o700);
     assert!(!uppers::exist(LO).unwrap());
 
     calls::forge(file, SOME);
     assert!(uppers::exist(LO).unwrap(), "the file is not used");
-    type Shared = (&'static str, fn(), fn());
     let shared: [Shared; 5] = [
         ("group", || set_mode(DIR, 0o720), || set_mode(DIR, 0o700)),
         ("all", || set_mode(DIR, 0o1777), || set_mode(DIR, 0o700)),
@@ -58,7 +60,7 @@ fn program_is_kept_in_a_file_that_only_root_can_replace() {
     for (what, share, unshare) in shared {
         share();
         assert!(!uppers::exist(LO).unwrap(), "{what}");
-        assert_eq!(files(), [file.clone()], "{what}");
+        assert_eq!(&files(), std::slice::from_ref(file), "{what}");
         unshare();
         assert!(uppers::exist(LO).unwrap(), "{what}");
     }
