@@ -31,10 +31,10 @@ const OURS: &str = "PCIDEVICE_";
 /// Which parameters are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Accepted {
-    /// Ours.
+    /// Our parameters only.
     #[default]
     Own,
-    /// Ours, and those of `dra-driver-sriov`.
+    /// Our parameters and the parameters of `dra-driver-sriov`.
     WithSriovnetwork,
 }
 

@@ -17,6 +17,7 @@ pub mod pci;
 pub mod raw_name;
 pub mod root;
 pub mod snapshot;
+pub mod stable_hash;
 pub mod vf;
 pub mod vlan;
 

@@ -31,7 +31,7 @@ pub fn load_none() -> io::Result<()> {
 
 fn call(number: libc::c_long, header: &mut [u32; 2], data: &mut [u32; 6]) -> io::Result<()> {
     #[expect(unsafe_code, reason = "nix has no such call")]
-    // SAFETY: the kernel reads and writes both structures, whose sizes are those of version 3.
+    // SAFETY: both structures have the sizes of version 3, and the kernel reads and writes nothing else.
     let done = unsafe { libc::syscall(number, header.as_mut_ptr(), data.as_mut_ptr()) };
     Ok(Errno::result(done).map(drop)?)
 }

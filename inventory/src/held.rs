@@ -119,11 +119,12 @@ pub(crate) fn keep_held(
                 pool.unhealthy.extend(why.map(|why| (id.clone(), why)));
             }
         }
-        let Some(pool) = home.and_then(|home| pools.pools.get_mut(home)) else {
+        let Some((pool, held_as)) =
+            home.and_then(|home| Some((pools.pools.get_mut(home)?, names.get(home)?)))
+        else {
             continue;
         };
-        let name = pool.name.to_string();
-        if is_held_as(&(name.clone(), pool.publish)) {
+        if is_held_as(held_as) {
             continue;
         }
         if is_kept {

@@ -1,16 +1,13 @@
 //! A lock on a file, for parts that change the same files of the node.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
-
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
 /// The lock; it ends when this is dropped, or the process is killed.
 #[derive(Debug)]
 pub struct FileLock {
-    _lock: Flock<File>,
+    _file: File,
 }
 
 impl FileLock {
@@ -25,10 +22,10 @@ impl FileLock {
             .truncate(false)
             .write(true)
             .open(path)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self { _lock: lock })),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno.into()),
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }

@@ -18,6 +18,5 @@ pub mod kubelet;
 pub mod machine;
 pub mod metrics;
 pub mod proto;
-pub mod stable_hash;
 pub mod unix_channel;
 pub mod watch_dir;

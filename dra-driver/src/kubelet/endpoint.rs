@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sriov_host::stable_hash::stable_hash;
 use sriov_node::kubelet::socket::LONGEST_PATH;
-use sriov_node::stable_hash::stable_hash;
 
 use crate::settings::DriverName;
 

@@ -10,7 +10,7 @@ use super::paths::Paths;
 use crate::state::ClaimState;
 
 /// Removes the temporary files that killed calls of [`atomic::replace`] left for these files.
-/// If one cannot be removed, the call goes on and logs it: no program reads it.
+/// The call logs a file that it cannot remove, and continues: no program reads such a file.
 ///
 /// The caller has the lock, so neither a call nor the upkeep of device-info files writes one of the files.
 pub(super) fn remove_leftovers(files: &[PathBuf]) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sriov_config::resource_list::{AllocationPolicy, ResourceName};
 use sriov_host::PciAddress;
+use sriov_host::stable_hash::stable_hash;
 use sriov_inventory::pool::PoolDevice;
-use sriov_node::stable_hash::stable_hash;
 
 use super::device::{Content, Device, Group, MOST_DEVICES, SliceKey};
 

@@ -1,6 +1,6 @@
 //! The program as a file of the kernel's file system for BPF: it stays loaded until the machine stops, so that the next process need not load it.
 //!
-//! Only root can replace the file: the directory belongs to root, and nobody else may write to it; otherwise it is not used.
+//! A process uses the file only if the directory belongs to root and no other user may write to it.
 //! Where the file system is not mounted (systemd mounts it), each process loads the program itself.
 
 use std::fs::{self, DirBuilder};
@@ -12,6 +12,7 @@ use std::path::Path;
 use nix::sys::statfs::{self, BPF_FS_MAGIC};
 
 use crate::bpf::{self, Program};
+use crate::stable_hash::stable_hash;
 
 /// Where systemd mounts the file system.
 const MOUNT: &str = "/sys/fs/bpf";
@@ -34,7 +35,7 @@ pub(super) fn program(program: &Program) -> io::Result<OwnedFd> {
     Ok(loaded)
 }
 
-/// Makes the file, in place of those of other versions.
+/// Creates the file, and removes the files of other versions.
 fn pin(program: &OwnedFd, file: &Path) -> io::Result<()> {
     if statfs::statfs(MOUNT)?.filesystem_type() != BPF_FS_MAGIC {
         return Ok(());
@@ -52,7 +53,7 @@ fn pin(program: &OwnedFd, file: &Path) -> io::Result<()> {
     bpf::pin(program, file)
 }
 
-/// Whether nobody but root can change the entries of our directory, or put another one in its place.
+/// Whether only root can change the entries of our directory, or replace the directory.
 fn is_kept() -> bool {
     // In a sticky directory that everybody may write to, entries of root are root's.
     is_roots(MOUNT, |mode| mode & 0o022 == 0 || mode & 0o1000 != 0)
@@ -66,18 +67,12 @@ fn is_roots(dir: &str, is_closed: impl Fn(u32) -> bool) -> bool {
 
 /// A name that changes with the program.
 fn name(program: &Program) -> String {
-    let parts = [
-        &program.instructions,
-        &program.types,
-        &program.functions,
-        &program.relocations,
-    ];
-    // FNV-1a, 64 bits.
-    let hash = parts
-        .into_iter()
-        .flatten()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("uppers-{hash:016x}")
+    let Program {
+        instructions,
+        types,
+        functions,
+        relocations,
+    } = program;
+    let parts = [instructions, types, functions, relocations].map(Vec::as_slice);
+    format!("uppers-{:016x}", stable_hash(&parts.concat()))
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sriov_config::ResourceList;
 use sriov_device_info::atomic;
 
-use crate::stable_hash::stable_hash;
+use sriov_host::stable_hash::stable_hash;
 
 /// The values of `additionalInfo` may be secrets.
 const MODE: u32 = 0o600;

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 
 use super::authority::LocalAuthority;
-use crate::stable_hash::stable_hash;
+use sriov_host::stable_hash::stable_hash;
 
 /// Longest path of a unix socket: `sun_path` holds 108 bytes with the terminating zero (unix(7)).
 pub const LONGEST_PATH: usize = 107;

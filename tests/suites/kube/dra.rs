@@ -9,7 +9,7 @@ use std::fs;
 use serde_json::{Value, json};
 use sriov_testkit::cluster::claims::{claiming, parameters, request, template};
 use sriov_testkit::cluster::workload::network;
-use sriov_testkit::cluster::{Pod, Service, last_lines, wait_for, wait_restored};
+use sriov_testkit::cluster::{Cluster, Pod, Service, last_lines, wait_for, wait_restored};
 use sriov_testkit::node::{Far, Pf, Tap, ip_json, ping};
 
 use self::held::{allocated, assert_nothing_left, claims, claims_of, variable};
@@ -68,15 +68,26 @@ fn pod_of_a_claim_template_is_in_its_vlan() {
     drop((tap, far));
 }
 
-/// The driver copies what the CNI plugin attached into the claim.
-fn assert_status_names_the_interface(driver: &Driver, pod: &Pod<'_>, address: &str) {
+/// Waits until the status of the pod's only claim has such network data, and returns the status of its first device.
+fn status_with_interface(
+    cluster: &Cluster,
+    pod: &Pod<'_>,
+    is_shown: impl Fn(&Value) -> bool,
+) -> Value {
     let mut last = Value::Null;
     let shown = wait_for("the claim's status has the interface", || {
-        last = claims_of(&driver.cluster, pod).remove(0)["status"]["devices"][0].clone();
-        last["networkData"]["interfaceName"] == "net1"
-            && last["networkData"]["ips"] == json!([format!("{address}/24")])
+        last = claims_of(cluster, pod).remove(0)["status"]["devices"][0].clone();
+        is_shown(&last["networkData"])
     });
     shown.unwrap_or_else(|error| panic!("{error:#}: {last}"));
+    last
+}
+
+/// The driver copies what the CNI plugin attached into the claim.
+fn assert_status_names_the_interface(driver: &Driver, pod: &Pod<'_>, address: &str) {
+    let last = status_with_interface(&driver.cluster, pod, |network| {
+        network["interfaceName"] == "net1" && network["ips"] == json!([format!("{address}/24")])
+    });
     let conditions = last["conditions"].as_array().unwrap();
     let is_true = |name: &str| {
         let condition = conditions.iter().find(|one| one["type"] == name);

@@ -174,12 +174,18 @@ fn removed_vf_does_not_move_the_others() {
     assert_eq!(changed.count(), 1);
 }
 
+fn assert_attributes(device: &Device, expected: &[(&str, Value)]) {
+    for (name, value) in expected {
+        assert_eq!(device.attributes.get(*name), Some(value), "{name}");
+    }
+}
+
 #[test]
 fn attributes_hold_what_claims_select_by() {
     let mut node = Node::new(vec![vf(1, 9)]);
     let device = node.device("0000-01-11-1").unwrap();
     let text = |value: &str| Value::Text(value.to_owned());
-    for (name, value) in [
+    let expected = [
         ("resource.kubernetes.io/pciBusID", text("0000:01:11.1")),
         ("resource.kubernetes.io/pcieRoot", text("pci0000:00")),
         ("resource.kubernetes.io/numaNode", Value::Int(0)),
@@ -196,9 +202,8 @@ fn attributes_hold_what_claims_select_by() {
         ("driver", text("iavf")),
         ("linkType", text("ether")),
         ("rdma", Value::Bool(false)),
-    ] {
-        assert_eq!(device.attributes.get(name), Some(&value), "{name}");
-    }
+    ];
+    assert_attributes(&device, &expected);
     let mut without_node = vf(1, 0);
     without_node.numa_node = None;
     let device = Node::new(vec![without_node]).device(NAME).unwrap();
@@ -218,7 +223,7 @@ fn names_of_the_go_driver_are_added_on_request() {
     );
     let device = node.device("0000-01-10-3").unwrap();
     let text = |value: &str| Value::Text(value.to_owned());
-    for (name, value) in [
+    let expected = [
         ("pciAddress", text("0000:01:10.3")),
         ("PFName", text("ens1f0")),
         ("pfPciAddress", text("0000:01:00.0")),
@@ -232,9 +237,8 @@ fn names_of_the_go_driver_are_added_on_request() {
         ("resourceName", text("vf")),
         ("dra.net/numaNode", Value::Int(0)),
         ("k8s.cni.cncf.io/resourceName", text("x.y/vf")),
-    ] {
-        assert_eq!(device.attributes.get(name), Some(&value), "{name}");
-    }
+    ];
+    assert_attributes(&device, &expected);
     assert!(device.attributes.len() <= 32, "{}", device.attributes.len());
 }
 

@@ -215,6 +215,23 @@ fn hand_over() -> PodClaims {
     }
 }
 
+/// The lock, the files and the upkeep of a front end for claims, below a directory.
+fn of_claims(dir: &Path) -> (ClaimLock, DeviceFiles, FileUpkeep) {
+    let lock = ClaimLock {
+        path: dir.join("serialize.lock"),
+        claims: ClaimStore::below(&dir.join("cni")),
+    };
+    let files = DeviceFiles {
+        store: Store::new(dir.join("dp")),
+        cdi: None,
+    };
+    let upkeep = FileUpkeep::new(OwnFiles {
+        is_own: |holder| holder.pod().is_none(),
+        claims: Some(lock.clone()),
+    });
+    (lock, files, upkeep)
+}
+
 /// An Unprepare removes the file under the lock, and the claim before it releases the lock. The owners of the round are from before.
 #[test]
 fn a_file_is_not_rebuilt_during_or_after_unprepare() {
@@ -224,18 +241,7 @@ fn a_file_is_not_rebuilt_during_or_after_unprepare() {
     let driver = &pools().pools[0].devices[0].driver.clone();
     fs::create_dir_all(&device).unwrap();
     symlink(format!("../../drivers/{driver}"), device.join("driver")).unwrap();
-    let lock = ClaimLock {
-        path: dir.path().join("serialize.lock"),
-        claims: ClaimStore::below(&dir.path().join("cni")),
-    };
-    let files = DeviceFiles {
-        store: Store::new(dir.path().join("dp")),
-        cdi: None,
-    };
-    let mut upkeep = FileUpkeep::new(OwnFiles {
-        is_own: |holder| holder.pod().is_none(),
-        claims: Some(lock.clone()),
-    });
+    let (lock, files, mut upkeep) = of_claims(dir.path());
     let file = files.store.path_of_device("x.y/vf", ID);
     let mut is_rebuilt = || {
         upkeep.reconcile(&host, &files, &pools(), &claimed(), Instant::now());
@@ -250,7 +256,7 @@ fn a_file_is_not_rebuilt_during_or_after_unprepare() {
     lock.claims.remove(&POD.parse().unwrap()).unwrap();
     drop(call);
     assert!(!is_rebuilt(), "after the call");
-    // Without the claims, nobody can say who holds the device.
+    // The holder of the device is unknown then.
     fs::write(lock.claims.path_of(&POD.parse().unwrap()), "{").unwrap();
     assert!(!is_rebuilt(), "while the claims cannot be read");
 }
@@ -259,18 +265,7 @@ fn a_file_is_not_rebuilt_during_or_after_unprepare() {
 #[test]
 fn a_file_of_a_new_claim_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let lock = ClaimLock {
-        path: dir.path().join("serialize.lock"),
-        claims: ClaimStore::below(&dir.path().join("cni")),
-    };
-    let files = DeviceFiles {
-        store: Store::new(dir.path().join("dp")),
-        cdi: None,
-    };
-    let mut upkeep = FileUpkeep::new(OwnFiles {
-        is_own: |holder| holder.pod().is_none(),
-        claims: Some(lock.clone()),
-    });
+    let (lock, files, mut upkeep) = of_claims(dir.path());
     let file = files.store.path_of_device("x.y/vf", ID);
     let info = DeviceInfo::pci(Pci::default());
     Store::write(&file, &info).unwrap();

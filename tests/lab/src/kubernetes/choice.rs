@@ -54,8 +54,11 @@ impl<'words> Choice<'words> {
         let mut choice = Self::default();
         loop {
             let (option, value, rest) = match words {
-                [option, value, rest @ ..] if OPTIONS.contains(option) => (*option, *value, rest),
-                [rest @ .., option, value] if OPTIONS.contains(option) => (*option, *value, rest),
+                [option, value, rest @ ..] | [rest @ .., option, value]
+                    if OPTIONS.contains(option) =>
+                {
+                    (*option, *value, rest)
+                }
                 suites => return Self { suites, ..choice },
             };
             match option {

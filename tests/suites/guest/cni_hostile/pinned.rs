@@ -1,4 +1,4 @@
-//! The file of the program that looks for upper devices is used only while nobody but root can replace it.
+//! The CNI plugin uses the file of its BPF program only if no other user than root can replace the file.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};

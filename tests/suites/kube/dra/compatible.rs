@@ -5,11 +5,11 @@ use std::path::Path;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use sriov_lab::manifests::documents;
 use sriov_testkit::cluster::claims::DRIVER;
-use sriov_testkit::cluster::{Service, last_lines, wait_for, wait_restored};
+use sriov_testkit::cluster::{Service, last_lines, wait_restored};
 
 use super::examples;
 use super::held::{allocated, assert_nothing_left, claims_of};
-use super::{at_vf, vlan_of};
+use super::{at_vf, status_with_interface, vlan_of};
 use crate::devices::container_with;
 use crate::dra_publish::setup::{ACCOUNT, Driver, MANIFESTS};
 
@@ -78,12 +78,7 @@ fn claim_of_the_go_driver_is_served_unchanged() {
     for (path, _) in NODES {
         assert!(root.join(path.trim_start_matches('/')).exists(), "{path}");
     }
-    let mut last = serde_json::Value::Null;
-    let attached = wait_for("the claim's status has the interface", || {
-        last = claims_of(cluster, &pod).remove(0)["status"]["devices"][0].clone();
-        last["networkData"]["interfaceName"] == "md0"
-    });
-    attached.unwrap_or_else(|error| panic!("{error:#}: {last}"));
+    status_with_interface(cluster, &pod, |network| network["interfaceName"] == "md0");
     pod.delete().unwrap();
     wait_restored(pf, &before).unwrap();
     assert_nothing_left();
