@@ -74,7 +74,7 @@ impl Call {
             })
     }
 
-    /// Starts the plugin with a verb.
+    /// Starts the plugin with a verb, without its input.
     ///
     /// # Errors
     /// When the plugin cannot be run.
@@ -86,7 +86,7 @@ impl Call {
             verb,
             program,
             limit,
-            deadline: Instant::now() + limit,
+            deadline: None,
             running: None,
         };
         match started.execute() {
@@ -186,7 +186,8 @@ pub(super) struct Started<'a> {
     verb: &'static str,
     program: PathBuf,
     limit: Duration,
-    deadline: Instant,
+    /// Absent until the plugin gets its input.
+    deadline: Option<Instant>,
     running: Option<Running<'a>>,
 }
 
@@ -198,7 +199,16 @@ impl Started<'_> {
         Ok(())
     }
 
-    /// Waits until the plugin ends.
+    /// Gives the plugin its input and returns at once.
+    pub(super) fn give_input(mut self) -> Self {
+        self.deadline = Some(Instant::now() + self.limit);
+        if let Some(running) = &mut self.running {
+            running.give_input();
+        }
+        self
+    }
+
+    /// Gives the plugin its input, if it has none yet, and waits until it ends.
     ///
     /// # Errors
     /// When the plugin cannot be run, or reports an error.
@@ -207,6 +217,7 @@ impl Started<'_> {
             call, verb, limit, ..
         } = self;
         let failed = |error: RunError| call.failed(error, verb, limit);
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + limit);
         let mut tries = 1;
         let running = loop {
             if let Some(running) = self.running.take() {
@@ -219,7 +230,7 @@ impl Started<'_> {
                 done => done.map_err(|error| failed(error.into()))?,
             }
         };
-        let output = running.finish(self.deadline).map_err(failed)?;
+        let output = running.finish(deadline).map_err(failed)?;
         if output.status.success() {
             Ok(output)
         } else {

@@ -83,7 +83,7 @@ impl Ipam {
     /// Starts the request for addresses and returns at once; `None` without IPAM.
     pub(crate) fn start_add(&self) -> Result<Option<Adding<'_>>, IpamError> {
         let started = self.call.as_ref().map(|call| {
-            let started = call.start("ADD")?;
+            let started = call.start("ADD")?.give_input();
             Ok(Adding { call, started })
         });
         started.transpose()
@@ -95,16 +95,15 @@ impl Ipam {
         plugin == Some("dhcp")
     }
 
+    /// Starts the plugin for the release of the addresses, which begins with [`Deleting::finish`].
+    pub(crate) fn start_del(&self) -> Deleting<'_> {
+        let started = self.call.as_ref().map(|call| call.start("DEL"));
+        Deleting(started.transpose())
+    }
+
     /// Releases the addresses.
     pub(crate) fn del(&self) -> Result<(), IpamError> {
-        match self.run("DEL") {
-            // ADD refuses such a configuration, so that there are no addresses.
-            Err(error @ IpamError::IsSelf { .. }) => {
-                tracing::warn!(%error, "there are no addresses to release");
-                Ok(())
-            }
-            done => done,
-        }
+        self.start_del().finish()
     }
 
     /// Checks that the addresses still belong to the attachment.
@@ -142,5 +141,24 @@ impl Adding<'_> {
         let output = self.started.finish()?;
         let result = serde_json::from_slice(&output.stdout);
         result.map_err(|error| self.call.unusable(format!("no JSON: {error}")))
+    }
+}
+
+/// A plugin that is to release addresses, and waits for its input: most of its time is the start of its program.
+#[derive(Debug)]
+pub(crate) struct Deleting<'a>(Result<Option<Started<'a>>, IpamError>);
+
+impl Deleting<'_> {
+    /// Gives the plugin its input, and waits until the addresses are released.
+    pub(crate) fn finish(self) -> Result<(), IpamError> {
+        let finish = |started: Option<Started<'_>>| started.map(Started::finish).transpose();
+        match self.0.and_then(finish) {
+            // ADD refuses such a configuration, so that there are no addresses.
+            Err(error @ IpamError::IsSelf { .. }) => {
+                tracing::warn!(%error, "there are no addresses to release");
+                Ok(())
+            }
+            done => done.map(|_| ()),
+        }
     }
 }

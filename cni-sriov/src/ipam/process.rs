@@ -64,7 +64,7 @@ impl fmt::Debug for Running<'_> {
     }
 }
 
-/// Starts a program with this input, which it may read at once.
+/// Starts a program, which gets this input later: a program that reads all of its input first has done nothing until then.
 ///
 /// # Errors
 /// The program and its process group are killed then.
@@ -77,10 +77,7 @@ pub(super) fn start<'a>(command: &mut Command, input: &'a [u8]) -> io::Result<Ru
         .process_group(0)
         .spawn()?;
     match Pipes::of(&mut child, input) {
-        Ok(mut pipes) => {
-            pipes.write_input();
-            Ok(Running { child, pipes })
-        }
+        Ok(pipes) => Ok(Running { child, pipes }),
         Err(error) => {
             end(&mut child);
             Err(error)
@@ -89,7 +86,12 @@ pub(super) fn start<'a>(command: &mut Command, input: &'a [u8]) -> io::Result<Ru
 }
 
 impl Running<'_> {
-    /// Waits until the program ends.
+    /// Gives the program its input, as much as it takes without a wait.
+    pub(super) fn give_input(&mut self) {
+        self.pipes.write_input();
+    }
+
+    /// Gives the program the rest of its input, and waits until it ends.
     ///
     /// Descendants may live on; what they write later is lost.
     ///

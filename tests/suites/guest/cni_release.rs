@@ -377,7 +377,7 @@ fn queued_add_survives_late_dels_of_the_earlier_pod() {
         run_with(verb, &fields(vlan), attachment, &[("CNI_PATH", &path)])
     };
     assert_eq!(call("ADD", 7, &old).code, Some(0));
-    recorder.slow("DEL").unwrap();
+    recorder.at("DEL", "sleep 1").unwrap();
     std::thread::scope(|scope| {
         let del = scope.spawn(|| call("DEL", 7, &old));
         wait_for("the DEL waits for IPAM", || recorder.verbs().len() == 2).unwrap();
@@ -393,6 +393,35 @@ fn queued_add_survives_late_dels_of_the_earlier_pod() {
     assert_eq!(in_pod(&second)["parentdev"], json!(vf));
     assert_eq!(call("DEL", 1234, &new).code, Some(0));
     assert_eq!(pf.baseline().unwrap(), before);
+    assert_nothing_left();
+}
+
+/// The IPAM plugin starts earlier, and then waits for its input.
+#[test]
+fn addresses_are_released_after_the_vf_left_the_pod() {
+    let pf = Pf::with_vfs(0, 1).unwrap();
+    let vf = pf.vf(0).unwrap();
+    let netdev = netdev_of(&vf).unwrap();
+    let recorder =
+        Recorder::new(&json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }] }))
+            .unwrap();
+    let seen = tempfile::NamedTempFile::new().unwrap();
+    let look = format!(
+        "ls /sys/bus/pci/devices/{vf}/net >> {}",
+        seen.path().display()
+    );
+    for verb in ["ADD", "DEL"] {
+        recorder.at(verb, &look).unwrap();
+    }
+    let pod = Netns::new("answering").unwrap();
+    let attachment = attachment(&pod, &vf);
+    let fields = json!({ "cniVersion": "1.1.0", "vlan": 7, "ipam": { "type": "recorder" } });
+    let path = format!("{RECORDER_BIN}:{BIN}");
+    for (verb, expected) in [("ADD", String::new()), ("DEL", format!("{netdev}\n"))] {
+        let answer = run_with(verb, &fields, &attachment, &[("CNI_PATH", &path)]);
+        assert_eq!(answer.code, Some(0), "{}", answer.document);
+        assert_eq!(fs::read_to_string(seen.path()).unwrap(), expected, "{verb}");
+    }
     assert_nothing_left();
 }
 

@@ -162,7 +162,7 @@ impl Recorder {
         let at = dir.path().display();
         std::fs::write(dir.path().join("result"), result.to_string())?;
         let script = format!(
-            "#!/bin/busybox sh\ncat > {at}/stdin\necho \"$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $CNI_NETNS $CNI_ARGS\" >> {at}/calls\nif [ -e {at}/fail-$CNI_COMMAND ]; then cat {at}/fail-$CNI_COMMAND; exit 1; fi\n[ -e {at}/slow-$CNI_COMMAND ] && sleep 1\n[ \"$CNI_COMMAND\" = ADD ] && cat {at}/result\nexit 0\n"
+            "#!/bin/busybox sh\ncat > {at}/stdin\necho \"$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $CNI_NETNS $CNI_ARGS\" >> {at}/calls\nif [ -e {at}/fail-$CNI_COMMAND ]; then cat {at}/fail-$CNI_COMMAND; exit 1; fi\n[ -e {at}/at-$CNI_COMMAND ] && . {at}/at-$CNI_COMMAND\n[ \"$CNI_COMMAND\" = ADD ] && cat {at}/result\nexit 0\n"
         );
         std::fs::create_dir_all(RECORDER_BIN)?;
         let program = Path::new(RECORDER_BIN).join("recorder");
@@ -203,9 +203,9 @@ impl Recorder {
         std::fs::remove_file(self.dir.path().join(format!("fail-{verb}")))
     }
 
-    /// Makes a verb take a second.
-    pub fn slow(&self, verb: &str) -> std::io::Result<()> {
-        std::fs::write(self.dir.path().join(format!("slow-{verb}")), "")
+    /// Executes a line of shell at each call of a verb, when the input was read.
+    pub fn at(&self, verb: &str, line: &str) -> std::io::Result<()> {
+        std::fs::write(self.dir.path().join(format!("at-{verb}")), line)
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) async fn undo(
         postponed: Vec::new(),
         ..saved.clone()
     };
+    // The plugin starts while the VF leaves the pod. It has its input, and releases addresses, only when they answer no more.
+    let deleting = ipam.start_del();
     match restore(setup, saved).await {
         Ok(postponed) => now.postponed = postponed,
         Err(errors) => {
@@ -40,7 +42,7 @@ pub(crate) async fn undo(
             now.phase = Phase::Dirty;
         }
     }
-    failures.extend(ipam.del().err().map(Failure::from));
+    failures.extend(deleting.finish().err().map(Failure::from));
     if failures.is_empty() {
         if now.postponed.is_empty() {
             return Ok(journal.remove(saved)?);
