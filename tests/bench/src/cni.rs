@@ -1,4 +1,4 @@
-//! Measures wall and CPU time of each verb of the CNI plugin on the node, alone and seven at once, with and without IPAM; the floor and a peer alternate with ours.
+//! Measures wall and CPU time of each verb of the CNI plugin on the node, alone and seven at once, with and without IPAM; the floor and a peer take turns with ours.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use crate::figure::{FLOOR, Figure, tell};
 use crate::floor::{self, Floor};
 use crate::program::{Program, version};
 use sriov_testkit::cni::attachment;
+use sriov_testkit::multus::Attachment;
 use sriov_testkit::node::{Netns, Pf};
 
 /// Rounds of each case.
@@ -124,8 +125,14 @@ fn rounds(
     ) {
         floor.ensure_equal(pf, pod, attachment)?;
     }
-    for _ in 0..ROUNDS / if pods > 1 { 2 } else { 1 } {
-        for (position, program) in programs {
+    // The floor is the one that is no program.
+    let mut turns: Vec<_> = programs.iter().map(Some).chain([None]).collect();
+    for round in 1..=ROUNDS / if pods > 1 { 2 } else { 1 } {
+        for turn in &turns {
+            let Some((position, program)) = turn else {
+                floor_round(&floors, &attachments, &mut timings)?;
+                continue;
+            };
             // CHECK and DEL get the result of ADD, as from a runtime.
             let mut inputs: Vec<Value> = (0..pods).map(|index| of_pod(fields, index)).collect();
             let verbs = VERBS.iter().zip(&mut timings);
@@ -142,14 +149,24 @@ fn rounds(
                 }
             }
         }
-        let verbs = VERBS.iter().zip(&mut timings);
-        for (verb, timing) in verbs.filter(|(verb, _)| floor::VERBS.contains(verb)) {
-            let calls = floors.iter().zip(&attachments);
-            let calls = calls.map(|(floor, attachment)| move || floor.call(verb, attachment));
-            timing.take(FLOOR, || at_once(calls))?;
+        // A call takes longer after those of a large program: each program follows each other one equally often.
+        turns.rotate_left(1);
+        if round % turns.len() == 0 {
+            turns.reverse();
         }
     }
     timings.into_iter().try_for_each(Timing::tell)
+}
+
+/// ADD and DEL of the floor.
+fn floor_round(floors: &[Floor], attachments: &[Attachment], timings: &mut [Timing]) -> Result<()> {
+    let verbs = VERBS.iter().zip(timings);
+    for (verb, timing) in verbs.filter(|(verb, _)| floor::VERBS.contains(verb)) {
+        let calls = floors.iter().zip(attachments);
+        let calls = calls.map(|(floor, attachment)| move || floor.call(verb, attachment));
+        timing.take(FLOOR, || at_once(calls))?;
+    }
+    Ok(())
 }
 
 /// Each pod has an address of its own.
