@@ -111,21 +111,6 @@ pub fn scan(root: &HostRoot) -> Result<HostSnapshot, ScanError> {
     Ok(snapshot)
 }
 
-/// Reads one function, with its index if it is a VF, and without its vDPA devices; `None` if it does not exist.
-///
-/// # Errors
-/// When an attribute that every function has is unreadable or torn.
-pub fn function(root: &HostRoot, address: PciAddress) -> Result<Option<PciFunction>, ScanError> {
-    let device = Device::new(device_path(root, address));
-    let Some(mut function) = read(&device, address)? else {
-        return Ok(None);
-    };
-    if let SriovRole::Vf { pf, index } = &mut function.role {
-        *index = vf_index(root, *pf, address);
-    }
-    Ok(Some(function))
-}
-
 /// The facts about a function that an attachment needs; reading them costs the same for any number of VFs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sriov_host::HostRoot;
+use sriov_host::snapshot::HostSnapshot;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
@@ -51,6 +52,7 @@ const ALLOCATE_TIME: Family = Family::histogram(
 pub(super) struct Endpoints {
     /// The machine, for the counters of VFs.
     pub(super) host: HostRoot,
+    pub(super) snapshot: watch::Receiver<Arc<HostSnapshot>>,
     pub(super) pools: watch::Receiver<Arc<Pools>>,
     pub(super) owners: watch::Receiver<Arc<Owners>>,
     pub(super) counts: Arc<Shared<Counts>>,
@@ -71,6 +73,7 @@ impl Report for Endpoints {
 
     /// Reads the counters of all VFs and makes the page.
     fn metrics(&self) -> String {
+        let snapshot = self.snapshot.borrow().clone();
         let pools = self.pools.borrow().clone();
         let owners = self.owners.borrow().clone();
         page(&State {
@@ -87,7 +90,7 @@ impl Report for Endpoints {
             vfs: VfState {
                 pools: &pools,
                 owners: &owners,
-                traffic: &vf_traffic::read(&self.host, &pools),
+                traffic: &vf_traffic::read(&self.host, &snapshot, &pools),
                 has_exporter_names: self.has_exporter_names,
             },
         })

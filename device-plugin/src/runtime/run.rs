@@ -85,6 +85,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         counts,
         owners: channels.owners,
         all_pools: channels.send_pools,
+        snapshot: channels.send_snapshot,
         front_end: PoolServers::new(place, events, granter, kubelet),
         timers: Timers::default(),
     };
@@ -115,6 +116,7 @@ fn endpoints(
 ) -> Endpoints {
     Endpoints {
         host: settings.host.clone(),
+        snapshot: channels.snapshot.clone(),
         pools: channels.pools.clone(),
         owners: channels.owners.clone(),
         counts: Arc::clone(counts),

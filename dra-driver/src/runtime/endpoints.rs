@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sriov_host::HostRoot;
+use sriov_host::snapshot::HostSnapshot;
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
 use sriov_node::counts::{Counts, Shared};
@@ -64,6 +65,7 @@ const ANSWERS: Family = Family::counter(
 pub(super) struct Endpoints {
     /// The machine, for the counters of VFs.
     pub(super) host: HostRoot,
+    pub(super) snapshot: watch::Receiver<Arc<HostSnapshot>>,
     pub(super) pools: watch::Receiver<Arc<Pools>>,
     pub(super) owners: watch::Receiver<Arc<Owners>>,
     pub(super) counts: Arc<Shared<Counts>>,
@@ -74,6 +76,7 @@ pub(super) struct Endpoints {
 impl HttpReport for Endpoints {
     /// Reads the counters of all VFs and makes the page.
     fn metrics(&self) -> String {
+        let snapshot = self.snapshot.borrow().clone();
         let pools = self.pools.borrow().clone();
         let owners = self.owners.borrow().clone();
         let inventory = InventoryState {
@@ -92,7 +95,7 @@ impl HttpReport for Endpoints {
         let vfs = VfState {
             pools: &pools,
             owners: &owners,
-            traffic: &vf_traffic::read(&self.host, &pools),
+            traffic: &vf_traffic::read(&self.host, &snapshot, &pools),
             has_exporter_names: false,
         };
         vf::write(&mut text, &vfs);
@@ -156,6 +159,7 @@ mod tests {
     fn endpoints() -> Endpoints {
         Endpoints {
             host: HostRoot::default(),
+            snapshot: watch::channel(Arc::default()).1,
             pools: watch::channel(Arc::default()).1,
             owners: watch::channel(Arc::default()).1,
             counts: Arc::default(),

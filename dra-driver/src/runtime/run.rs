@@ -63,6 +63,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
     if let Some(address) = settings.metrics_address {
         let report = Arc::new(Endpoints {
             host: settings.host.clone(),
+            snapshot: channels.snapshot.clone(),
             pools: channels.pools.clone(),
             owners: channels.owners.clone(),
             counts: Arc::clone(&counts),
@@ -129,6 +130,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), StartError> {
         counts,
         owners: channels.owners,
         all_pools: channels.send_pools,
+        snapshot: channels.send_snapshot,
         front_end,
         timers: Timers::default(),
     };

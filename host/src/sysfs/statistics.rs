@@ -9,6 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::device_path;
+use crate::ifname::IfName;
 use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::vf::VfIndex;
@@ -31,13 +32,10 @@ pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex, names: &[&'static 
     }
 }
 
-/// Those of the named counters that the VF's own network device has, while that is on the host.
-pub fn own(root: &HostRoot, vf: PciAddress, names: &[&'static str]) -> Counters {
-    let net = fs::read_dir(device_path(root, vf).join("net"));
-    let mut own = net.into_iter().flatten().flatten();
-    own.next().map_or_else(Counters::new, |netdev| {
-        directory(&netdev.path().join("statistics"), names)
-    })
+/// Those of the named counters that a network device of the VF has: a file each. For a machine, the kernel lists them all at once (`query::link_counters`).
+pub fn own(root: &HostRoot, vf: PciAddress, netdev: &IfName, names: &[&'static str]) -> Counters {
+    let netdev = device_path(root, vf).join("net").join(netdev.as_str());
+    directory(&netdev.join("statistics"), names)
 }
 
 /// Reads a directory with one file for each counter; the kernel has three times as many as the caller needs.
@@ -90,7 +88,8 @@ mod tests {
         }
         let (pf, vf) = ("0000:01:00.0", "0000:01:10.0");
         let by_pf = by_pf(&root, pf.parse().unwrap(), VfIndex::new(3), NAMES);
-        let own = own(&root, vf.parse().unwrap(), NAMES);
+        let netdev = "eth3".parse().unwrap();
+        let own = own(&root, vf.parse().unwrap(), &netdev, NAMES);
         [by_pf, own].map(|counters| counters.into_iter().collect())
     }
 

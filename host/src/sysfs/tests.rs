@@ -90,22 +90,6 @@ fn pf_and_vfs_refer_to_each_other() {
 }
 
 #[test]
-fn single_function_agrees_with_the_scan() {
-    let tree = igb();
-    let snapshot = scan(&tree.root()).unwrap();
-    for (address, scanned) in &snapshot.functions {
-        assert_eq!(
-            function(&tree.root(), *address).unwrap().as_ref(),
-            Some(scanned)
-        );
-    }
-    assert_eq!(
-        function(&tree.root(), address("0000:09:00.0")).unwrap(),
-        None
-    );
-}
-
-#[test]
 fn index_is_found_without_offset_and_stride() {
     let tree = igb();
     fs::write(
@@ -113,10 +97,9 @@ fn index_is_found_without_offset_and_stride() {
         "1\n",
     )
     .unwrap();
-    let vf = function(&tree.root(), address("0000:01:10.2"))
-        .unwrap()
-        .unwrap();
-    assert!(matches!(vf.role, SriovRole::Vf { index: Some(index), .. } if index.get() == 1));
+    let vf = presence(&tree.root(), address("0000:01:10.2"));
+    let (_, index) = vf.unwrap().unwrap().vf_of.unwrap();
+    assert_eq!(index, Some(VfIndex::new(1)));
 }
 
 #[test]
@@ -144,9 +127,8 @@ fn missing_sysfs_is_an_error_with_a_hint() {
 fn numa_node_and_iommu_group_are_read() {
     let tree = igb();
     fs::write(devices(&tree.root()).join("0000:01:10.0/numa_node"), "-1\n").unwrap();
-    let vf = function(&tree.root(), address("0000:01:10.0"))
-        .unwrap()
-        .unwrap();
+    let snapshot = scan(&tree.root()).unwrap();
+    let vf = snapshot.function(address("0000:01:10.0")).unwrap();
     assert_eq!(vf.numa_node, None);
     assert_eq!(
         vf.iommu_group,
@@ -290,7 +272,7 @@ fn device_that_vanishes_during_the_scan_is_absent() {
     assert_eq!(snapshot.problems, []);
     assert_eq!(snapshot.functions.len(), 2);
     assert_eq!(
-        function(&tree.root(), address("0000:05:00.0")).unwrap(),
+        presence(&tree.root(), address("0000:05:00.0")).unwrap(),
         None
     );
 }

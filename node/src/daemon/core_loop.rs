@@ -14,6 +14,7 @@ use crate::heartbeat::Pulse;
 use sriov_config::ResourceList;
 use sriov_config::resource_list::Publish;
 use sriov_host::chain;
+use sriov_host::snapshot::HostSnapshot;
 use sriov_inventory::health_changes::{HealthChange, health_changes};
 use sriov_inventory::owners::Owners;
 use sriov_inventory::pool::Pools;
@@ -81,6 +82,8 @@ pub struct Core<F> {
     pub owners: watch::Receiver<Arc<Owners>>,
     /// The pools of this front end, for the other tasks.
     pub all_pools: watch::Sender<Arc<Pools>>,
+    /// The newest snapshot of the machine, for the counters of its VFs.
+    pub snapshot: watch::Sender<Arc<HostSnapshot>>,
     /// Whoever publishes the pools.
     pub front_end: F,
     /// The timers.
@@ -151,6 +154,8 @@ impl<F: FrontEnd> Core<F> {
         let config = &self.config.resources;
         let owners = self.owners.borrow().clone();
         self.timers.scan_again = self.pipeline.take(seen, config, &owners);
+        self.snapshot
+            .send_replace(Arc::clone(self.pipeline.snapshot()));
         self.front_end.configure(config);
         self.publish().await;
     }

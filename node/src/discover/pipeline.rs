@@ -177,7 +177,7 @@ impl Pipeline {
     }
 
     /// The newest settled snapshot.
-    pub fn snapshot(&self) -> &HostSnapshot {
+    pub fn snapshot(&self) -> &Arc<HostSnapshot> {
         self.offer.snapshot()
     }
 

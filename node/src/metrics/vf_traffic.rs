@@ -2,12 +2,12 @@
 //!
 //! A VF in a pod whose PF's driver has no counters is left out: zero would be wrong.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use sriov_host::query::{self, VfCounters};
-use sriov_host::snapshot::{Netdev, SriovRole};
-use sriov_host::sysfs::statistics::Counters;
-use sriov_host::sysfs::{self, statistics};
+use sriov_host::query::{self, LinkCounters, VfCounters};
+use sriov_host::snapshot::{HostSnapshot, Netdev, SriovRole};
+use sriov_host::sysfs::statistics::{self, Counters};
 use sriov_host::{HostRoot, PciAddress, VfIndex};
 use sriov_inventory::pool::{PoolDevice, Pools};
 
@@ -28,14 +28,15 @@ pub struct VfTraffic {
     pub counters: Counters,
 }
 
-/// Reads the traffic of all VFs of the PFs that have a device in a pool; a PF that was removed has none.
-pub fn read(host: &HostRoot, pools: &Pools) -> Vec<VfTraffic> {
+/// Reads the traffic of all VFs of the PFs that have a device in a pool, as the newest snapshot shows them.
+pub fn read(host: &HostRoot, snapshot: &HostSnapshot, pools: &Pools) -> Vec<VfTraffic> {
     let devices = pools.pools.iter().flat_map(|pool| pool.devices.iter());
     let pfs: BTreeSet<PciAddress> = devices.filter_map(PoolDevice::pf_address).collect();
     let names: Vec<&'static str> = VF_COUNTERS.iter().map(|(name, ..)| *name).collect();
+    let links = OnceCell::new();
     let mut all = Vec::new();
     for pf in pfs {
-        let Ok(Some(function)) = sysfs::function(host, pf) else {
+        let Some(function) = snapshot.function(pf) else {
             continue;
         };
         let SriovRole::Pf { vfs, .. } = &function.role else {
@@ -48,9 +49,12 @@ pub fn read(host: &HostRoot, pools: &Pools) -> Vec<VfTraffic> {
             pf,
             has_pf_counters: statistics::has_pf_counters(host, pf),
             reported: of_all.unwrap_or_default(),
+            links: &links,
             names: &names,
         };
         for (index, address) in vfs {
+            let vf = snapshot.function(*address);
+            let netdev = vf.and_then(|vf| vf.ports().next());
             all.push(VfTraffic {
                 pf: uplink
                     .map(|netdev| netdev.name.to_string())
@@ -58,7 +62,7 @@ pub fn read(host: &HostRoot, pools: &Pools) -> Vec<VfTraffic> {
                 index: index.get(),
                 address: address.to_string(),
                 numa_node: function.numa_node,
-                counters: sources.counters(*index, *address),
+                counters: sources.counters(*index, *address, netdev),
             });
         }
     }
@@ -79,6 +83,17 @@ fn by_rtnetlink(host: &HostRoot, uplink: &Netdev) -> VfCounters {
     })
 }
 
+/// The counters of all links, in one request; `None` for a captured tree, and if the kernel does not answer.
+fn of_links(host: &HostRoot) -> Option<LinkCounters> {
+    match host.is_machine().then(query::link_counters)? {
+        Ok(links) => Some(links),
+        Err(error) => {
+            tracing::debug!("the kernel does not list the counters of links: {error}");
+            None
+        }
+    }
+}
+
 /// Where the counters of the VFs of a PF are.
 struct Sources<'a> {
     host: &'a HostRoot,
@@ -86,20 +101,30 @@ struct Sources<'a> {
     has_pf_counters: bool,
     /// The counters that the PF's driver reports to rtnetlink.
     reported: VfCounters,
+    /// The counters of all links, if a VF needs them.
+    links: &'a OnceCell<Option<LinkCounters>>,
     names: &'a [&'static str],
 }
 
 impl Sources<'_> {
     /// Reads the first source that has counters. Those of the PF come first, because they are there while the VF is in a pod as well.
-    fn counters(&self, index: VfIndex, vf: PciAddress) -> Counters {
+    fn counters(&self, index: VfIndex, vf: PciAddress, netdev: Option<&Netdev>) -> Counters {
         if self.has_pf_counters {
             let in_sysfs = statistics::by_pf(self.host, self.pf, index, self.names);
             if !in_sysfs.is_empty() {
                 return in_sysfs;
             }
         }
-        let reported = self.reported.get(&index).cloned();
-        reported.unwrap_or_else(|| statistics::own(self.host, vf, self.names))
+        if let Some(reported) = self.reported.get(&index) {
+            return reported.clone();
+        }
+        let Some(netdev) = netdev else {
+            return Counters::new();
+        };
+        match self.links.get_or_init(|| of_links(self.host)) {
+            Some(links) => links.get(&netdev.ifindex).cloned().unwrap_or_default(),
+            None => statistics::own(self.host, vf, &netdev.name, self.names),
+        }
     }
 }
 
@@ -124,23 +149,35 @@ mod tests {
             fs::write(path, "7").unwrap();
         };
         let index = VfIndex::new(2);
-        let read = |reported: &VfCounters| -> Vec<&str> {
+        let netdev = Netdev {
+            ifindex: 9,
+            ..Netdev::example("eth3".parse().unwrap())
+        };
+        let read = |netdev, reported: &VfCounters, links: Option<&LinkCounters>| -> Vec<&str> {
+            let links = OnceCell::from(links.cloned());
             let sources = Sources {
                 host: &host,
                 pf,
                 has_pf_counters: statistics::has_pf_counters(&host, pf),
                 reported: reported.clone(),
+                links: &links,
                 names: &["rx_bytes", "tx_bytes", "tx_errors"],
             };
-            sources.counters(index, vf).into_keys().collect()
+            let counters = sources.counters(index, vf, netdev);
+            counters.into_keys().collect()
         };
-        let nothing = VfCounters::new();
+        let (here, nothing) = (Some(&netdev), VfCounters::new());
         let reported = VfCounters::from([(index, BTreeMap::from([("rx_bytes", 1)]))]);
-        assert_eq!(read(&nothing), Vec::<&str>::new());
+        let links = LinkCounters::from([(9, BTreeMap::from([("rx_packets", 1)]))]);
+        assert_eq!(read(here, &nothing, None), Vec::<&str>::new());
         write(format!("{vf}/net/eth3/statistics/tx_errors"));
-        assert_eq!(read(&nothing), ["tx_errors"]);
-        assert_eq!(read(&reported), ["rx_bytes"]);
+        assert_eq!(read(here, &nothing, None), ["tx_errors"]);
+        // The kernel's answer replaces the files.
+        assert_eq!(read(here, &nothing, Some(&links)), ["rx_packets"]);
+        // In a pod.
+        assert_eq!(read(None, &nothing, Some(&links)), Vec::<&str>::new());
+        assert_eq!(read(None, &reported, Some(&links)), ["rx_bytes"]);
         write(format!("{pf}/sriov/2/stats/tx_bytes"));
-        assert_eq!(read(&reported), ["tx_bytes"]);
+        assert_eq!(read(here, &reported, Some(&links)), ["tx_bytes"]);
     }
 }

@@ -125,7 +125,7 @@ fn rounds(
     ) {
         floor.ensure_equal(pf, pod, attachment)?;
     }
-    // The floor is the one that is no program.
+    // `None` is the turn of the floor.
     let mut turns: Vec<_> = programs.iter().map(Some).chain([None]).collect();
     for round in 1..=ROUNDS / if pods > 1 { 2 } else { 1 } {
         for turn in &turns {

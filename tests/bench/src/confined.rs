@@ -1,10 +1,14 @@
 //! A constructed machine as the root directory of a program: a peer has fixed paths and no flags for them.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, unshare};
 
 use sriov_lab::peers::PCI_IDS;
 use sriov_testkit::kubelet::{Kubelet, Resources};
@@ -91,6 +95,11 @@ impl Confined {
         self.dir.path()
     }
 
+    /// Number of its VFs.
+    pub fn functions(&self) -> usize {
+        self.size.functions()
+    }
+
     /// The end of the program's log; the log of a peer has megabytes.
     fn log(&self) -> String {
         let text = fs::read_to_string(self.log_path()).unwrap_or_default();
@@ -103,8 +112,22 @@ impl Confined {
         self.start_with(&[])
     }
 
-    /// Starts ours with its HTTP endpoint.
+    /// Starts ours with its HTTP endpoint, in a network namespace of this thread in which each VF has its network device.
+    ///
+    /// # Errors
+    /// Without root: a process with several threads cannot enter a user namespace.
     pub fn start_with_metrics(&self) -> Result<(Plugin, Scrape)> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        let mut batch = "link set lo up\n".to_owned();
+        for (name, index) in tree::vf_netdevs(self.size) {
+            writeln!(batch, "link add {name} index {index} type bridge")?;
+        }
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(batch.as_bytes())?;
+        let made = Command::new("ip").arg("-batch").arg(file.path()).status()?;
+        if !made.success() {
+            bail!("`ip -batch` ended with {made}");
+        }
         let plugin = self.start_with(&["--metrics-address=127.0.0.1:0"])?;
         Ok((plugin, Scrape::of_log(&self.log_path())?))
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sriov_device_plugin::proto::v1beta1::ContainerAllocateResponse;
 use sriov_testkit::kubelet::Kubelet;
 use sriov_testkit::multus::{Attachment, call};
-use sriov_testkit::node::{Driver, Netns, Pf, wait_for};
+use sriov_testkit::node::{Driver, Netns, Pf, ip, netdev_of, wait_for};
 use sriov_testkit::plugin::{self, Plugin};
 use sriov_testkit::scrape::Scrape;
 
@@ -171,6 +171,41 @@ fn files_of_running_pods_return_and_others_are_removed() {
     })
     .unwrap();
     assert!(of_held.iter().all(|path| path.exists()));
+    stack.plugin.stop().unwrap();
+}
+
+/// The kernel's names of the counters of a VF's own network device, and ours.
+const OWN_COUNTERS: [(&str, &str); 8] = [
+    ("rx_bytes", "sriov_vf_receive_bytes_total"),
+    ("tx_bytes", "sriov_vf_transmit_bytes_total"),
+    ("rx_packets", "sriov_vf_receive_packets_total"),
+    ("tx_packets", "sriov_vf_transmit_packets_total"),
+    ("rx_dropped", "sriov_vf_receive_dropped_total"),
+    ("tx_dropped", "sriov_vf_transmit_dropped_total"),
+    ("multicast", "sriov_vf_receive_multicast_total"),
+    ("tx_errors", "sriov_vf_transmit_errors_total"),
+];
+
+#[test]
+fn counters_of_a_vf_are_those_of_its_network_device() {
+    let pf = Pf::with_vfs(0, 2).unwrap();
+    let vfs = [pf.vf(0).unwrap(), pf.vf(1).unwrap()];
+    let stack = Stack::start(&[]);
+    stack.wait_for(&[&vfs[0], &vfs[1]]);
+    // The kernel sends multicast of IPv6 when a device is set up.
+    let netdev = netdev_of(&vfs[1]).unwrap();
+    ip(&["link", "set", &netdev, "up"]).unwrap();
+    let statistics = Path::new("/sys/class/net").join(&netdev).join("statistics");
+    let read = |name: &str| fs::read_to_string(statistics.join(name)).unwrap();
+    wait_for("packets are sent", || read("tx_packets") != "0\n").unwrap();
+    ip(&["link", "set", &netdev, "down"]).unwrap();
+    for (file, metric) in OWN_COUNTERS {
+        let labels = format!(r#"{metric}{{pf="pf0",vf="1",pci_address="{}""#, vfs[1]);
+        let value = format!(" {}", read(file).trim());
+        let page = stack.scrape.page().unwrap();
+        let has_value = |line: &str| line.starts_with(&labels) && line.ends_with(&value);
+        assert!(page.lines().any(has_value), "{labels}{value}\n{page}");
+    }
     stack.plugin.stop().unwrap();
 }
 

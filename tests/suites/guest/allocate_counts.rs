@@ -1,4 +1,4 @@
-//! Counts of the system calls of an Allocate call, and of the scans after a change.
+//! Counts of the system calls of an Allocate call and of a scrape, and of the scans after a change.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,17 @@ use nix::unistd::Pid;
 use sriov_testkit::kubelet::{Kubelet, Resources};
 use sriov_testkit::node::{Pf, wait_for};
 use sriov_testkit::plugin::{self, Plugin};
+use sriov_testkit::scrape::Scrape;
 use sriov_testkit::strace::Trace;
 
 /// Limit of calls for the VF and its PF in sysfs, and for its device-info file: existence, temporary file, rename.
 const NAMED: usize = 14;
+/// The requests of a scrape: for the counters of all links (`RTM_GETSTATS`), and of the VFs of one PF (`RTM_GETLINK`).
+/// strace has not seen the creation of the socket, and does not know their names.
+const STATS: &str = "nlmsg_type=0x5e ";
+const LINKS: &str = "nlmsg_type=0x12 ";
+/// Limit of calls of a scrape for one PF with seven VFs in sysfs.
+const SCRAPE: usize = 1;
 /// Limit of reads of the machine's list of devices for one change.
 const SCANS: usize = 1;
 
@@ -62,7 +69,7 @@ fn has_now(kubelet: &Kubelet) -> bool {
 }
 
 #[test]
-fn allocate_reads_its_device_only_and_a_change_is_one_scan() {
+fn allocate_and_scrape_read_little_and_a_change_is_one_scan() {
     let pf = Pf::with_vfs(0, 7).unwrap();
     // An earlier suite may have left VFs of the other PF, which the resource would contain too.
     Pf::with_vfs(1, 0).unwrap();
@@ -71,9 +78,11 @@ fn allocate_reads_its_device_only_and_a_change_is_one_scan() {
     fs::create_dir(&config).unwrap();
     fs::write(config.join("config.json"), CONFIG).unwrap();
     let kubelet = Kubelet::start(&dir.path().join("kubelet"), false).unwrap();
-    let flags = plugin::flags(dir.path(), "config/config.json", &[]);
+    let mut flags = plugin::flags(dir.path(), "config/config.json", &[]);
+    flags.push("--metrics-address=0".to_owned());
     let program = Path::new("/opt/virtfn/sriov-device-plugin");
-    let plugin = Plugin::start(program, &flags, &dir.path().join("log")).unwrap();
+    let log = dir.path().join("log");
+    let plugin = Plugin::start(program, &flags, &log).unwrap();
     let has = |count: usize| {
         let is_right = |known: &Resources| {
             let state = known.get("x.y/vf");
@@ -116,6 +125,18 @@ fn allocate_reads_its_device_only_and_a_change_is_one_scan() {
     assert!(
         (1..=NAMED).contains(&named) && fsyncs == 0,
         "{named} calls name the device, {fsyncs} fsyncs\n{}",
+        trace.text()
+    );
+    let scrape = Scrape::of_log(&log).unwrap();
+    // The plugin may look at the granted device at the same time.
+    let granted = [device.clone()];
+    let trace = undisturbed(&|| drop(scrape.page().unwrap()), 0, &granted);
+    let requests = [STATS, LINKS].map(|request| trace.with(request));
+    let devices = trace.with("/sys/bus/pci/devices");
+    println!("a scrape: {requests:?} requests, {devices} calls name a device");
+    assert!(
+        requests == [1, 1] && devices <= SCRAPE,
+        "{requests:?}, {devices}\n{}",
         trace.text()
     );
     let write = |text: &str| fs::write(config.join("config.json"), text).unwrap();

@@ -101,8 +101,12 @@ fn scan_shows_pfs_and_vfs_with_node_driver_and_links() {
         assert_eq!(groups.len(), count, "each VF has its own IOMMU group");
     }
     for (address, scanned) in &snapshot.functions {
-        let alone = sysfs::function(&root, *address).unwrap();
-        assert_eq!(alone.as_ref(), Some(scanned));
+        let alone = sysfs::presence(&root, *address).unwrap().unwrap();
+        let vf_of = match scanned.role {
+            SriovRole::Vf { pf, index } => Some((pf, index)),
+            SriovRole::Pf { .. } | SriovRole::None => None,
+        };
+        assert_eq!((alone.vf_of, alone.driver), (vf_of, scanned.driver.clone()));
     }
     let first = sysfs::boot_id(&root).unwrap();
     assert_eq!(first.len(), 36, "{first}");
@@ -273,7 +277,7 @@ fn vf_returns_unchanged_from_a_namespace() {
             .await
             .unwrap();
         assert_eq!(host.link_of_device(device).await.unwrap(), None);
-        let function = sysfs::function(&HostRoot::default(), device).unwrap();
+        let function = sysfs::presence(&HostRoot::default(), device).unwrap();
         assert_eq!(function.unwrap().netdevs, []);
         let link = in_pod.link_of_device(device).await.unwrap().unwrap();
         assert_eq!((link.name.to_str(), link.is_up), (Some("net1"), false));

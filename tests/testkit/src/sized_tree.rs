@@ -107,6 +107,12 @@ pub fn give_netdevs_away(root: &Path, size: Size) -> Result<()> {
     Ok(())
 }
 
+/// Names and indices of the network devices of all VFs.
+pub fn vf_netdevs(size: Size) -> impl Iterator<Item = (String, usize)> {
+    let vfs = (0..size.pfs).flat_map(move |pf| (0..size.vfs).map(move |vf| (pf, vf)));
+    vfs.map(move |(pf, vf)| (netdev_name(size, pf, vf), netdev_index(size, pf, vf)))
+}
+
 /// Adds the kernel's 24 counters to the network device of each VF.
 ///
 /// # Errors
