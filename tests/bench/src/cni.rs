@@ -14,8 +14,10 @@ use sriov_testkit::cni::attachment;
 use sriov_testkit::multus::Attachment;
 use sriov_testkit::node::{Netns, Pf};
 
-/// Rounds of each case.
-const ROUNDS: usize = 25;
+/// Rounds of each case, a multiple of the six orders of three programs.
+const ROUNDS: usize = 30;
+/// The same with several pods.
+const PARALLEL_ROUNDS: usize = 12;
 /// Number of attachments at the same time.
 pub(super) const PARALLEL: usize = 7;
 const VERBS: [&str; 3] = ["ADD", "CHECK", "DEL"];
@@ -127,7 +129,8 @@ fn rounds(
     }
     // `None` is the turn of the floor.
     let mut turns: Vec<_> = programs.iter().map(Some).chain([None]).collect();
-    for round in 1..=ROUNDS / if pods > 1 { 2 } else { 1 } {
+    let rounds = if pods > 1 { PARALLEL_ROUNDS } else { ROUNDS };
+    for round in 1..=rounds {
         for turn in &turns {
             let Some((position, program)) = turn else {
                 floor_round(&floors, &attachments, &mut timings)?;
