@@ -186,7 +186,7 @@ pub(super) struct Started<'a> {
     verb: &'static str,
     program: PathBuf,
     limit: Duration,
-    /// Absent until the plugin gets its input.
+    /// Absent until a plugin that runs gets its input.
     deadline: Option<Instant>,
     running: Option<Running<'a>>,
 }
@@ -201,8 +201,8 @@ impl Started<'_> {
 
     /// Gives the plugin its input and returns at once.
     pub(super) fn give_input(mut self) -> Self {
-        self.deadline = Some(Instant::now() + self.limit);
         if let Some(running) = &mut self.running {
+            self.deadline = Some(Instant::now() + self.limit);
             running.give_input();
         }
         self
@@ -217,7 +217,6 @@ impl Started<'_> {
             call, verb, limit, ..
         } = self;
         let failed = |error: RunError| call.failed(error, verb, limit);
-        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + limit);
         let mut tries = 1;
         let running = loop {
             if let Some(running) = self.running.take() {
@@ -230,6 +229,7 @@ impl Started<'_> {
                 done => done.map_err(|error| failed(error.into()))?,
             }
         };
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + limit);
         let output = running.finish(deadline).map_err(failed)?;
         if output.status.success() {
             Ok(output)

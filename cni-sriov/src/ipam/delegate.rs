@@ -9,6 +9,9 @@ use super::error::IpamError;
 use crate::model::{SavedAttachmentV1, SavedIpam};
 use crate::request::{NetworkRequest, Request};
 
+/// Plugins that read all of their input before they do anything, and fail without it: those of `containernetworking/plugins`, `whereabouts` and `nv-ipam`.
+const READING_FIRST: [&str; 5] = ["dhcp", "host-local", "nv-ipam", "static", "whereabouts"];
+
 /// A call that can be made; nothing is called when the configuration has no IPAM.
 #[derive(Clone, Debug)]
 pub(crate) struct Ipam {
@@ -95,15 +98,21 @@ impl Ipam {
         plugin == Some("dhcp")
     }
 
-    /// Starts the plugin for the release of the addresses, which begins with [`Deleting::finish`].
-    pub(crate) fn start_del(&self) -> Deleting<'_> {
-        let started = self.call.as_ref().map(|call| call.start("DEL"));
-        Deleting(started.transpose())
+    /// Prepares the release of the addresses, which begins with [`Deleting::finish`].
+    ///
+    /// A plugin that reads its input first is started now, without its input: most of the time of a release is the start of the program.
+    pub(crate) fn prepare_del(&self) -> Deleting<'_> {
+        let call = self.call.as_ref();
+        let reads_first = |call: &&Call| READING_FIRST.contains(&call.ipam.plugin.as_str());
+        Deleting {
+            call,
+            started: call.filter(reads_first).map(|call| call.start("DEL")),
+        }
     }
 
     /// Releases the addresses.
     pub(crate) fn del(&self) -> Result<(), IpamError> {
-        self.start_del().finish()
+        self.prepare_del().finish()
     }
 
     /// Checks that the addresses still belong to the attachment.
@@ -144,15 +153,22 @@ impl Adding<'_> {
     }
 }
 
-/// A plugin that is to release addresses, and waits for its input: most of its time is the start of its program.
+/// A release of addresses that has not begun.
 #[derive(Debug)]
-pub(crate) struct Deleting<'a>(Result<Option<Started<'a>>, IpamError>);
+pub(crate) struct Deleting<'a> {
+    call: Option<&'a Call>,
+    /// The plugin, if it waits for its input.
+    started: Option<Result<Started<'a>, IpamError>>,
+}
 
 impl Deleting<'_> {
     /// Gives the plugin its input, and waits until the addresses are released.
     pub(crate) fn finish(self) -> Result<(), IpamError> {
-        let finish = |started: Option<Started<'_>>| started.map(Started::finish).transpose();
-        match self.0.and_then(finish) {
+        let Some(call) = self.call else {
+            return Ok(());
+        };
+        let started = self.started.unwrap_or_else(|| call.start("DEL"));
+        match started.and_then(Started::finish) {
             // ADD refuses such a configuration, so that there are no addresses.
             Err(error @ IpamError::IsSelf { .. }) => {
                 tracing::warn!(%error, "there are no addresses to release");

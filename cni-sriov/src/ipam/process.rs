@@ -64,7 +64,7 @@ impl fmt::Debug for Running<'_> {
     }
 }
 
-/// Starts a program, which gets this input later: a program that reads all of its input first has done nothing until then.
+/// Starts a program without its input, which [`Running::give_input`] and [`Running::finish`] write.
 ///
 /// # Errors
 /// The program and its process group are killed then.

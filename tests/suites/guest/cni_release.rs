@@ -396,33 +396,37 @@ fn queued_add_survives_late_dels_of_the_earlier_pod() {
     assert_nothing_left();
 }
 
-/// The IPAM plugin starts earlier, and then waits for its input.
+/// Whether the IPAM plugin reads its input or not, and whether it starts earlier and waits for its input.
 #[test]
 fn addresses_are_released_after_the_vf_left_the_pod() {
     let pf = Pf::with_vfs(0, 1).unwrap();
     let vf = pf.vf(0).unwrap();
     let netdev = netdev_of(&vf).unwrap();
-    let recorder =
-        Recorder::new(&json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }] }))
-            .unwrap();
-    let seen = tempfile::NamedTempFile::new().unwrap();
-    let look = format!(
-        "ls /sys/bus/pci/devices/{vf}/net >> {}",
-        seen.path().display()
-    );
-    for verb in ["ADD", "DEL"] {
-        recorder.at(verb, &look).unwrap();
+    let result = json!({ "cniVersion": "1.1.0", "ips": [{ "address": "192.0.2.10/24" }] });
+    for (plugin, reads) in [("whereabouts", true), ("odd", true), ("odd", false)] {
+        let recorder = Recorder::named(plugin, &result).unwrap();
+        let seen = tempfile::NamedTempFile::new().unwrap();
+        let seen_at = seen.path().display();
+        let look = format!("ls /sys/bus/pci/devices/{vf}/net >> {seen_at}");
+        if reads {
+            recorder.at("ADD", &look).unwrap();
+            recorder.at("DEL", &look).unwrap();
+        } else {
+            let script = format!("#!/bin/busybox sh\n{look}\necho '{result}'\n");
+            fs::write(format!("{RECORDER_BIN}/{plugin}"), script).unwrap();
+        }
+        let pod = Netns::new("answering").unwrap();
+        let attachment = attachment(&pod, &vf);
+        let fields = json!({ "cniVersion": "1.1.0", "vlan": 7, "ipam": { "type": plugin } });
+        let path = format!("{RECORDER_BIN}:{BIN}");
+        for (verb, expected) in [("ADD", String::new()), ("DEL", format!("{netdev}\n"))] {
+            let answer = run_with(verb, &fields, &attachment, &[("CNI_PATH", &path)]);
+            assert_eq!(answer.code, Some(0), "{}", answer.document);
+            let seen = fs::read_to_string(seen.path()).unwrap();
+            assert_eq!(seen, expected, "{verb} with {plugin}");
+        }
+        assert_nothing_left();
     }
-    let pod = Netns::new("answering").unwrap();
-    let attachment = attachment(&pod, &vf);
-    let fields = json!({ "cniVersion": "1.1.0", "vlan": 7, "ipam": { "type": "recorder" } });
-    let path = format!("{RECORDER_BIN}:{BIN}");
-    for (verb, expected) in [("ADD", String::new()), ("DEL", format!("{netdev}\n"))] {
-        let answer = run_with(verb, &fields, &attachment, &[("CNI_PATH", &path)]);
-        assert_eq!(answer.code, Some(0), "{}", answer.document);
-        assert_eq!(fs::read_to_string(seen.path()).unwrap(), expected, "{verb}");
-    }
-    assert_nothing_left();
 }
 
 #[test]

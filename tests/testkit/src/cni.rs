@@ -157,6 +157,11 @@ pub struct Recorder {
 impl Recorder {
     /// Installs it as `recorder`; ADD prints `result`.
     pub fn new(result: &Value) -> std::io::Result<Self> {
+        Self::named("recorder", result)
+    }
+
+    /// Installs it under a name; ADD prints `result`.
+    pub fn named(name: &str, result: &Value) -> std::io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir()?;
         let at = dir.path().display();
@@ -165,7 +170,7 @@ impl Recorder {
             "#!/bin/busybox sh\ncat > {at}/stdin\necho \"$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $CNI_NETNS $CNI_ARGS\" >> {at}/calls\nif [ -e {at}/fail-$CNI_COMMAND ]; then cat {at}/fail-$CNI_COMMAND; exit 1; fi\n[ -e {at}/at-$CNI_COMMAND ] && . {at}/at-$CNI_COMMAND\n[ \"$CNI_COMMAND\" = ADD ] && cat {at}/result\nexit 0\n"
         );
         std::fs::create_dir_all(RECORDER_BIN)?;
-        let program = Path::new(RECORDER_BIN).join("recorder");
+        let program = Path::new(RECORDER_BIN).join(name);
         // A new file each time: a file that is being executed cannot be written.
         let _ = std::fs::remove_file(&program);
         std::fs::write(&program, script)?;

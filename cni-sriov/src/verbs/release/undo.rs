@@ -33,8 +33,8 @@ pub(crate) async fn undo(
         postponed: Vec::new(),
         ..saved.clone()
     };
-    // The plugin starts while the VF leaves the pod. It has its input, and releases addresses, only when they answer no more.
-    let deleting = ipam.start_del();
+    // No other pod may get an address before the VF has left this one.
+    let deleting = ipam.prepare_del();
     match restore(setup, saved).await {
         Ok(postponed) => now.postponed = postponed,
         Err(errors) => {
