@@ -1,5 +1,5 @@
-//! Queries to the kernel for what sysfs does not show: alternative names, default routes and parents of macvlan devices (`links`), addresses (`addresses`),
-//! counters of the VFs of a PF (`counters`) and of all links (`link_counters`), the DDP profile that a device runs (`devlink`).
+//! Queries to the kernel for what sysfs does not show, or shows with a file for each value: alternative names, default routes and parents of macvlan devices (`links`), addresses (`addresses`),
+//! counters of the VFs of a PF (`counters`) and of links (`link_counters`), the DDP profile that a device runs (`devlink`).
 //!
 //! Each query is one request on a socket of its own and changes nothing; changes are made by `netlink`.
 

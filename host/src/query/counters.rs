@@ -42,7 +42,7 @@ pub fn vf_counters(link: u32) -> io::Result<VfCounters> {
         index.copy_from_slice(&link.to_ne_bytes());
     }
     push(&mut body, EXT_MASK, &WITH_VFS.to_ne_bytes());
-    let answers = rtnetlink(GET_LINK, 0, &body)?;
+    let answers = rtnetlink(GET_LINK, &body)?;
     let counters = answers.first().map(|link| of_link(link));
     let counts = |counters: &VfCounters| {
         counters

@@ -57,7 +57,7 @@ fn generic(kind: u16, command: u8, texts: &[(u16, &str)]) -> io::Result<Vec<Vec<
     for (kind, text) in texts {
         push(&mut body, *kind, &[text.as_bytes(), &[0]].concat());
     }
-    request::over(SockProtocol::NetlinkGeneric, kind, 0, &body)
+    Ok(request::over(SockProtocol::NetlinkGeneric, kind, 0, &body)?.bodies)
 }
 
 fn family_id(answer: &[u8]) -> Option<u16> {

@@ -1,9 +1,9 @@
-//! Traffic counters of all links, in one request.
+//! Traffic counters of links, by one request for all links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::request::rtnetlink_list;
+use super::request::rtnetlink_parts;
 use crate::nla::{attribute, number32};
 
 // include/uapi/linux/rtnetlink.h, if_link.h
@@ -26,17 +26,19 @@ const COUNTERS: [(usize, &str); 8] = [
 /// Counters of each link by their names; the key is the link's index.
 pub type LinkCounters = BTreeMap<u32, BTreeMap<&'static str, u64>>;
 
-/// The counters of all links of this network namespace: one request, and no file is read.
+/// The counters of those of the wanted links that are in this network namespace.
 ///
 /// # Errors
-/// When the kernel refuses to answer: it has the request since Linux 4.7.
-pub fn link_counters() -> io::Result<LinkCounters> {
+/// When the kernel refuses to answer. It has had the request since Linux 4.7.
+pub fn link_counters(wanted: &BTreeSet<u32>) -> io::Result<LinkCounters> {
     let mut body = [0; HEADER];
     if let Some(filter) = body.last_chunk_mut() {
         *filter = (1_u32 << (LINK_64 - 1)).to_ne_bytes();
     }
-    let links = rtnetlink_list(GET_STATS, &body)?;
-    Ok(links.iter().filter_map(|link| of_link(link)).collect())
+    let links = rtnetlink_parts(GET_STATS, &body)?;
+    let is_wanted = |link: &&Vec<u8>| number32(link, 4).is_some_and(|link| wanted.contains(&link));
+    let links = links.iter().filter(is_wanted);
+    Ok(links.filter_map(|link| of_link(link)).collect())
 }
 
 /// The index and the counters of a link.
@@ -88,7 +90,10 @@ mod tests {
     #[test]
     fn kernel_counts_the_loopback() {
         const LOOPBACK: u32 = 1;
-        assert_eq!(link_counters().unwrap()[&LOOPBACK].len(), COUNTERS.len());
+        let counters = link_counters(&[LOOPBACK, u32::MAX].into()).unwrap();
+        let links: Vec<u32> = counters.keys().copied().collect();
+        assert_eq!(links, [LOOPBACK]);
+        assert_eq!(counters[&LOOPBACK].len(), COUNTERS.len());
     }
 
     proptest! {

@@ -33,7 +33,7 @@ pub fn link_named(name: &str) -> io::Result<Option<u32>> {
     let mut body = vec![0; 16];
     push(&mut body, EXT_MASK, &SKIP_STATS.to_ne_bytes());
     push(&mut body, ALT_IFNAME, &[name.as_bytes(), &[0]].concat());
-    match rtnetlink(GET_LINK, 0, &body) {
+    match rtnetlink(GET_LINK, &body) {
         Ok(answers) => Ok(answers.first().and_then(|link| number32(link, 4))),
         Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ENODEV) => Ok(None),
         Err(error) => Err(error),

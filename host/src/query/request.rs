@@ -26,20 +26,25 @@ const HEADER: usize = 16;
 const DATAGRAM: usize = 128 * 1024;
 
 /// Sends one request to rtnetlink.
-pub(super) fn rtnetlink(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    over(SockProtocol::NetlinkRoute, kind, flags, body)
+pub(super) fn rtnetlink(kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    Ok(over(SockProtocol::NetlinkRoute, kind, 0, body)?.bodies)
 }
 
 /// Requests a list from rtnetlink, again if it changes while the kernel writes it.
 pub(super) fn rtnetlink_list(kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    const TRIES: usize = 5;
-    let mut tries = 0;
-    loop {
-        match rtnetlink(kind, DUMP, body) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted && tries < TRIES => tries += 1,
-            answer => return answer,
+    const TRIES: usize = 6;
+    for _ in 0..TRIES {
+        let answer = over(SockProtocol::NetlinkRoute, kind, DUMP, body)?;
+        if !answer.is_interrupted {
+            return Ok(answer.bodies);
         }
     }
+    Err(io::ErrorKind::Interrupted.into())
+}
+
+/// Requests a list from rtnetlink of which each part is of use alone: if it changes meanwhile, parts of it may be missing.
+pub(super) fn rtnetlink_parts(kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    Ok(over(SockProtocol::NetlinkRoute, kind, DUMP, body)?.bodies)
 }
 
 /// Names of links by their index, or stand-ins for names that are not text; without links that were removed meanwhile.
@@ -52,13 +57,22 @@ pub(super) fn linked_names(indices: BTreeSet<u32>) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Sends one request and returns the bodies of the messages that answer it.
+/// The messages that answer a request.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// Their bodies.
+    pub(super) bodies: Vec<Vec<u8>>,
+    /// Whether the list changed while the kernel wrote it.
+    is_interrupted: bool,
+}
+
+/// Sends one request and returns its answer.
 pub(super) fn over(
     protocol: SockProtocol,
     kind: u16,
     flags: u16,
     body: &[u8],
-) -> io::Result<Vec<Vec<u8>>> {
+) -> io::Result<Answer> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -76,19 +90,19 @@ pub(super) fn over(
     ]
     .concat();
     send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
-    let mut answers = Vec::new();
+    let mut answer = Answer::default();
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let length = recv(socket.as_raw_fd(), &mut datagram, MsgFlags::empty())?;
-        let is_last = take(datagram.get(..length).unwrap_or(&datagram), &mut answers)?;
+        let is_last = take(datagram.get(..length).unwrap_or(&datagram), &mut answer)?;
         if is_last || flags & DUMP == 0 {
-            return Ok(answers);
+            return Ok(answer);
         }
     }
 }
 
 /// Takes the messages of a datagram; returns whether the list is complete.
-fn take(mut messages: &[u8], answers: &mut Vec<Vec<u8>>) -> io::Result<bool> {
+fn take(mut messages: &[u8], answer: &mut Answer) -> io::Result<bool> {
     while let (Some(length), Some(kind), Some(flags)) = (
         number32(messages, 0),
         number16(messages, 4),
@@ -98,9 +112,7 @@ fn take(mut messages: &[u8], answers: &mut Vec<Vec<u8>>) -> io::Result<bool> {
         let body = messages
             .get(HEADER..length.min(messages.len()))
             .unwrap_or_default();
-        if flags & DUMP_INTERRUPTED != 0 {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
+        answer.is_interrupted |= flags & DUMP_INTERRUPTED != 0;
         match kind {
             // Both begin with an errno, negative; 0 is an acknowledgement.
             ERROR | DONE => {
@@ -111,7 +123,7 @@ fn take(mut messages: &[u8], answers: &mut Vec<Vec<u8>>) -> io::Result<bool> {
                     Ok(true)
                 };
             }
-            _ => answers.push(body.to_vec()),
+            _ => answer.bodies.push(body.to_vec()),
         }
         messages = messages
             .get(length.next_multiple_of(4)..)
@@ -140,23 +152,25 @@ mod tests {
 
     #[test]
     fn list_is_complete_refused_or_interrupted() {
-        let mut answers = Vec::new();
+        let mut answer = Answer::default();
         let both = [message(24, 2, b"abcd"), message(24, 2, b"efgh")].concat();
-        assert!(!take(&both, &mut answers).unwrap());
-        assert!(take(&message(DONE, 2, &[0; 4]), &mut answers).unwrap());
-        assert_eq!(answers, [b"abcd", b"efgh"]);
+        assert!(!take(&both, &mut answer).unwrap());
+        assert!(take(&message(DONE, 2, &[0; 4]), &mut answer).unwrap());
+        assert_eq!(answer.bodies, [b"abcd", b"efgh"]);
         let refused = message(ERROR, 0, &(-19_i32).to_ne_bytes());
-        let error = take(&refused, &mut answers).unwrap_err();
+        let error = take(&refused, &mut answer).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(19));
-        let torn = message(24, 2 | DUMP_INTERRUPTED, b"abcd");
-        let error = take(&torn, &mut answers).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        assert!(!answer.is_interrupted);
+        let torn = message(24, 2 | DUMP_INTERRUPTED, b"ijkl");
+        assert!(!take(&torn, &mut answer).unwrap());
+        assert!(answer.is_interrupted);
+        assert_eq!(answer.bodies.len(), 3);
     }
 
     proptest! {
         #[test]
         fn any_datagram_is_taken_without_panic(bytes: Vec<u8>) {
-            let _ = take(&bytes, &mut Vec::new());
+            let _ = take(&bytes, &mut Answer::default());
         }
     }
 }

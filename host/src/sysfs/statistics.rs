@@ -9,7 +9,6 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::device_path;
-use crate::ifname::IfName;
 use crate::pci::PciAddress;
 use crate::root::HostRoot;
 use crate::vf::VfIndex;
@@ -26,24 +25,39 @@ pub fn has_pf_counters(root: &HostRoot, pf: PciAddress) -> bool {
 pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex, names: &[&'static str]) -> Counters {
     let stats = device_path(root, pf).join(format!("sriov/{}/stats", index.get()));
     if stats.is_dir() {
-        directory(&stats, names)
+        directory(&stats, names, |name| name)
     } else {
         lines(&fs::read_to_string(&stats).unwrap_or_default(), names)
     }
 }
 
-/// Those of the named counters that a network device of the VF has: a file each. For a machine, the kernel lists them all at once (`query::link_counters`).
-pub fn own(root: &HostRoot, vf: PciAddress, netdev: &IfName, names: &[&'static str]) -> Counters {
-    let netdev = device_path(root, vf).join("net").join(netdev.as_str());
-    directory(&netdev.join("statistics"), names)
+/// Those of the named counters that the VF's own network device has, while that is on the host. Each is a file: `query::link_counters` reads those of many devices at once.
+pub fn own(root: &HostRoot, vf: PciAddress, names: &[&'static str]) -> Counters {
+    let net = fs::read_dir(device_path(root, vf).join("net"));
+    let mut own = net.into_iter().flatten().flatten();
+    own.next().map_or_else(Counters::new, |netdev| {
+        directory(&netdev.path().join("statistics"), names, own_file)
+    })
+}
+
+/// The file of a counter of a network device.
+fn own_file(name: &'static str) -> &'static str {
+    match name {
+        "rx_multicast" => "multicast",
+        other => other,
+    }
 }
 
 /// Reads a directory with one file for each counter; the kernel has three times as many as the caller needs.
-fn directory(dir: &Path, names: &[&'static str]) -> Counters {
+fn directory(
+    dir: &Path,
+    names: &[&'static str],
+    file: fn(&'static str) -> &'static str,
+) -> Counters {
     let Ok(dir) = File::open(dir) else {
         return Counters::new();
     };
-    let counter = |name: &&'static str| Some((*name, number(&dir, name)?));
+    let counter = |name: &&'static str| Some((*name, number(&dir, file(name))?));
     names.iter().filter_map(counter).collect()
 }
 
@@ -75,7 +89,7 @@ fn lines(text: &str, names: &[&'static str]) -> Counters {
 mod tests {
     use super::*;
 
-    const NAMES: &[&str] = &["rx_bytes", "tx_packets", "torn"];
+    const NAMES: &[&str] = &["rx_bytes", "tx_packets", "torn", "rx_multicast"];
 
     /// The counters from the PF, and the VF's own.
     fn read(files: &[(&str, &str)]) -> [Vec<(&'static str, u64)>; 2] {
@@ -88,8 +102,7 @@ mod tests {
         }
         let (pf, vf) = ("0000:01:00.0", "0000:01:10.0");
         let by_pf = by_pf(&root, pf.parse().unwrap(), VfIndex::new(3), NAMES);
-        let netdev = "eth3".parse().unwrap();
-        let own = own(&root, vf.parse().unwrap(), &netdev, NAMES);
+        let own = own(&root, vf.parse().unwrap(), NAMES);
         [by_pf, own].map(|counters| counters.into_iter().collect())
     }
 
@@ -110,6 +123,8 @@ mod tests {
         );
         let unknown = ("0000:01:10.0/net/eth3/statistics/collisions", "7\n");
         let seven = vec![("rx_bytes", 7)];
+        let multicast = ("0000:01:10.0/net/eth3/statistics/multicast", "8\n");
+        assert_eq!(read(&[multicast]), [vec![], vec![("rx_multicast", 8)]]);
         assert_eq!(read(&[own, unknown]), [vec![], seven.clone()]);
         assert_eq!(read(&[largest]), [vec![], vec![("rx_bytes", u64::MAX)]]);
         let lines = vec![("rx_bytes", 12), ("tx_packets", 5011)];

@@ -23,34 +23,6 @@ impl Size {
     }
 }
 
-/// The files of `statistics` (`netstat_group`, net/core/net-sysfs.c).
-const STATISTICS: [&str; 24] = [
-    "collisions",
-    "multicast",
-    "rx_bytes",
-    "rx_compressed",
-    "rx_crc_errors",
-    "rx_dropped",
-    "rx_errors",
-    "rx_fifo_errors",
-    "rx_frame_errors",
-    "rx_length_errors",
-    "rx_missed_errors",
-    "rx_nohandler",
-    "rx_over_errors",
-    "rx_packets",
-    "tx_aborted_errors",
-    "tx_bytes",
-    "tx_carrier_errors",
-    "tx_compressed",
-    "tx_dropped",
-    "tx_errors",
-    "tx_fifo_errors",
-    "tx_heartbeat_errors",
-    "tx_packets",
-    "tx_window_errors",
-];
-
 /// Writes a machine below `root`: PF `i` is `pf<i>` at `<i+1>:01:00.0`, its VFs are bound to `igbvf` and have network devices.
 pub fn build(root: &Path, size: Size) -> Result<()> {
     for pf in 0..size.pfs {
@@ -111,27 +83,6 @@ pub fn give_netdevs_away(root: &Path, size: Size) -> Result<()> {
 pub fn vf_netdevs(size: Size) -> impl Iterator<Item = (String, usize)> {
     let vfs = (0..size.pfs).flat_map(move |pf| (0..size.vfs).map(move |vf| (pf, vf)));
     vfs.map(move |(pf, vf)| (netdev_name(size, pf, vf), netdev_index(size, pf, vf)))
-}
-
-/// Adds the kernel's 24 counters to the network device of each VF.
-///
-/// # Errors
-/// When they cannot be written.
-pub fn add_statistics(root: &Path, size: Size) -> Result<()> {
-    for pf in 0..size.pfs {
-        for vf in 0..size.vfs {
-            let net = root
-                .join("sys/bus/pci/devices")
-                .join(vf_address(pf, vf))
-                .join("net");
-            let statistics = net.join(netdev_name(size, pf, vf)).join("statistics");
-            fs::create_dir_all(&statistics)?;
-            for counter in STATISTICS {
-                fs::write(statistics.join(counter), "123456789\n")?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A configuration that assigns each VF to exactly one resource: each resource has a range of the VFs of each PF.
