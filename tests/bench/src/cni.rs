@@ -18,6 +18,8 @@ use sriov_testkit::node::{Netns, Pf};
 const ROUNDS: usize = 30;
 /// The same with several pods.
 const PARALLEL_ROUNDS: usize = 12;
+/// Time before each call, in which the kernel ends its work for the call before: a program pays for its own calls only.
+const REST: Duration = Duration::from_millis(50);
 /// Number of attachments at the same time.
 pub(super) const PARALLEL: usize = 7;
 const VERBS: [&str; 3] = ["ADD", "CHECK", "DEL"];
@@ -152,7 +154,7 @@ fn rounds(
                 }
             }
         }
-        // A call takes longer after those of a large program: each program follows each other one equally often.
+        // The order of the programs must not matter: up to three follow each other equally often.
         turns.rotate_left(1);
         if round % turns.len() == 0 {
             turns.reverse();
@@ -214,6 +216,7 @@ impl Timing {
     }
 
     fn take<T>(&mut self, position: usize, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        std::thread::sleep(REST);
         let before = cpu_time()?;
         let start = Instant::now();
         let done = run()?;

@@ -21,6 +21,8 @@ const PROGRAM: &str = "/program";
 /// Limit for the first lists of a program.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// Group of the VFs' network devices.
+const LINKS: &str = "7";
 /// Number of bytes that are quoted from the end of a log.
 const LOG: usize = 2000;
 
@@ -120,16 +122,24 @@ impl Confined {
         unshare(CloneFlags::CLONE_NEWNET)?;
         let mut batch = "link set lo up\n".to_owned();
         for (name, index) in tree::vf_netdevs(self.size) {
-            writeln!(batch, "link add {name} index {index} type bridge")?;
+            writeln!(
+                batch,
+                "link add {name} index {index} group {LINKS} type bridge"
+            )?;
         }
         let mut file = tempfile::NamedTempFile::new()?;
         file.write_all(batch.as_bytes())?;
-        let made = Command::new("ip").arg("-batch").arg(file.path()).status()?;
-        if !made.success() {
-            bail!("`ip -batch` ended with {made}");
-        }
+        succeeded(Command::new("ip").arg("-batch").arg(file.path()))?;
         let plugin = self.start_with(&["--metrics-address=127.0.0.1:0"])?;
         Ok((plugin, Scrape::of_log(&self.log_path())?))
+    }
+
+    /// Removes the network devices that [`Self::start_with_metrics`] made: left to the kernel, it would take time from the next measurement.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn remove_links(&self) -> Result<()> {
+        succeeded(Command::new("ip").args(["link", "del", "group", LINKS]))
     }
 
     fn start_with(&self, flags: &[&str]) -> Result<Plugin> {
@@ -178,6 +188,16 @@ impl Confined {
 
     fn log_path(&self) -> PathBuf {
         self.dir.path().join("tmp/log")
+    }
+}
+
+/// Runs a command, which must succeed.
+fn succeeded(command: &mut Command) -> Result<()> {
+    let status = command.status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("{command:?} ended with {status}")
     }
 }
 

@@ -185,6 +185,7 @@ fn scrapes_here(machine: &Confined) -> Result<Figure> {
         scrape.page()?;
         scrapes.put(0, milliseconds(start));
     }
+    machine.remove_links()?;
     Ok(scrapes)
 }
 

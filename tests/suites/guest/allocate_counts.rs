@@ -15,7 +15,7 @@ use sriov_testkit::strace::Trace;
 /// Limit of calls for the VF and its PF in sysfs, and for its device-info file: existence, temporary file, rename.
 const NAMED: usize = 14;
 /// The requests of a scrape: for the counters of all links (`RTM_GETSTATS`), and of the VFs of one PF (`RTM_GETLINK`).
-/// strace has not seen the creation of the socket, and does not know their names.
+/// strace prints numbers instead of their names, as it has not seen the creation of the socket.
 const STATS: &str = "nlmsg_type=0x5e ";
 const LINKS: &str = "nlmsg_type=0x12 ";
 /// Limit of calls of a scrape for one PF with seven VFs in sysfs.
