@@ -13,6 +13,7 @@ mod plan;
 mod preparer;
 mod release;
 mod steps;
+mod variables;
 
 pub(crate) use self::paths::Paths;
 pub(crate) use self::preparer::{ClaimSource, PreparedDevice, Preparer};

@@ -11,6 +11,7 @@ use sriov_node::grant::granted::{Granted, environment};
 
 use super::metadata::container_path;
 use super::paths::Paths;
+use super::variables::of_nodes;
 use crate::state::{ClaimState, DeviceState};
 
 /// The lowest version with `hostPath` and names that begin with a digit.
@@ -96,6 +97,7 @@ fn variables(state: &ClaimState, device: &DeviceState) -> BTreeMap<String, Strin
     let ids: Vec<&str> = of_request.map(|other| other.id.as_str()).collect();
     let request = device.request.to_ascii_uppercase().replace(['-', '.'], "_");
     variables.insert(format!("{REQUEST_VARIABLE}{request}"), ids.join(","));
+    variables.extend(of_nodes(device));
     variables.extend(device.env.clone());
     variables
 }

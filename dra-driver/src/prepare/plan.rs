@@ -1,7 +1,5 @@
 //! Decides whether a new claim can be prepared, and what is recorded of it: pure, and all refusals at once.
 
-mod variables;
-
 use std::collections::BTreeMap;
 
 use sriov_config::vf_config::{UserDriver, VfConfig, WishedDriver};
@@ -12,6 +10,7 @@ use sriov_inventory::owners::{Attachment, Holder, Owners};
 use sriov_inventory::pool::{Pool, PoolDevice, Pools};
 
 use super::error::Refusal;
+use super::variables;
 use crate::claim::{AllocatedClaim, AllocatedDevice};
 use crate::publish::device::name_of;
 use crate::settings::NodeName;

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde_json::json;
 use sriov_lab::manifests::documents;
-use sriov_testkit::cluster::claims::DRIVER;
+use sriov_testkit::cluster::claims::{DRIVER, claiming, request, template};
 use sriov_testkit::cluster::{Service, last_lines, wait_restored};
 
 use super::examples;
@@ -82,5 +83,28 @@ fn claim_of_the_go_driver_is_served_unchanged() {
     pod.delete().unwrap();
     wait_restored(pf, &before).unwrap();
     assert_nothing_left();
+    binds_a_driver(&driver);
     drop(renamed);
+}
+
+/// A claim for DPDK: its variable names the group that is in the container.
+fn binds_a_driver(driver: &Driver) {
+    let cluster = &driver.cluster;
+    let parameters = json!({ "apiVersion": format!("{THEIRS}/v1alpha1"), "kind": "VfConfig", "driver": "vfio-pci" });
+    let devices = json!({
+        "requests": [request("vf", THEIRS, 1)],
+        "config": [{ "requests": ["vf"], "opaque": { "driver": THEIRS, "parameters": parameters } }],
+    });
+    let name = "dpdk-of-theirs";
+    cluster.api.replace(&template(name, &devices)).unwrap();
+    let pod = claiming(name, &json!([]), &[name]);
+    let pod = cluster.pod(&pod).unwrap();
+    pod.wait_running().unwrap();
+    let claim = claims_of(cluster, &pod).remove(0);
+    let device = allocated(&claim, "vf").replace('-', "_");
+    let (root, group) = container_with(&format!("SRIOVNETWORK_{device}_VFIO_DEVICE"));
+    assert!(group.starts_with("/dev/vfio/"), "{group}");
+    assert!(root.join(group.trim_start_matches('/')).exists(), "{group}");
+    pod.delete().unwrap();
+    assert_nothing_left();
 }
