@@ -21,11 +21,13 @@ use crate::{device_plugin, dra_driver, machine, plot};
 pub fn run(words: &[String]) -> Result<()> {
     let mut options = Options::parse(words)?;
     if options.has_peers {
-        let built = peers::peers(&Cache::open()?)?;
-        options.peer_cni.get_or_insert(built.cni);
-        options
-            .peer_device_plugin
-            .get_or_insert(built.device_plugin);
+        let cache = Cache::open()?;
+        if options.peer_cni.is_none() {
+            options.peer_cni = Some(peers::cni(&cache)?);
+        }
+        if options.peer_device_plugin.is_none() {
+            options.peer_device_plugin = Some(peers::device_plugin(&cache)?);
+        }
     }
     let machine = machine::machine();
     let mut sections = Vec::new();

@@ -207,10 +207,10 @@ pub(crate) fn prepare(choice: &Choice<'_>) -> Result<(Planned, ControlPlane)> {
 
 /// The Go plugins, in other directories than our plugins.
 fn add_peers(cache: &Cache, choice: &Choice<'_>, node: &mut Node) -> Result<()> {
-    let built = peers::peers(cache)?;
-    let other = |given: Option<&str>, built| given.map_or(built, PathBuf::from);
-    let sriov = other(choice.peer_cni, built.cni);
-    let device_plugin = other(choice.peer_device_plugin, built.device_plugin);
+    let given = |file: &str| Ok(PathBuf::from(file));
+    let sriov = choice.peer_cni.map_or_else(|| peers::cni(cache), given)?;
+    let device_plugin = choice.peer_device_plugin;
+    let device_plugin = device_plugin.map_or_else(|| peers::device_plugin(cache), given)?;
     let cni = Path::new(PEER_BIN).join("sriov");
     for (place, file) in [
         (cni.as_path(), sriov),

@@ -22,25 +22,20 @@ pub const PEER_DEVICE_PLUGIN: &str = "/opt/peer/sriov-device-plugin";
 /// Path of the names of PCI devices; the Go device plugin exits without this file.
 pub const PCI_IDS: &str = "usr/share/misc/pci.ids";
 
-/// The programs.
-#[derive(Clone, Debug)]
-pub struct Peers {
-    /// `sriov-cni`.
-    pub cni: PathBuf,
-    /// `sriov-network-device-plugin`.
-    pub device_plugin: PathBuf,
-}
-
-/// The programs, built if the cache does not have the pinned versions.
+/// The CNI plugin, built if the cache does not have the pinned version.
 ///
 /// # Errors
 /// One sentence if Go is missing; otherwise Go's own messages.
-pub fn peers(cache: &Cache) -> Result<Peers> {
-    let device_plugin = go::module(cache, "peer-device-plugin", "the Go device plugin")?;
-    Ok(Peers {
-        cni: go::module(cache, "peer-cni", "the Go CNI plugin")?.join("sriov"),
-        device_plugin: device_plugin.join("sriovdp"),
-    })
+pub fn cni(cache: &Cache) -> Result<PathBuf> {
+    Ok(go::module(cache, "peer-cni", "the Go CNI plugin")?.join("sriov"))
+}
+
+/// The device plugin, built if the cache does not have the pinned version.
+///
+/// # Errors
+/// As for [`cni`].
+pub fn device_plugin(cache: &Cache) -> Result<PathBuf> {
+    Ok(go::module(cache, "peer-device-plugin", "the Go device plugin")?.join("sriovdp"))
 }
 
 /// The names of PCI devices of the Debian release; the image of the Go device plugin contains the same file.
