@@ -94,7 +94,6 @@ fn allocate_and_scrape_read_little_and_a_change_is_one_scan() {
     };
     has(7);
 
-    let device = pf.vf(3).unwrap();
     // Another event on the node may cause a scan at the same time: one undisturbed try is enough.
     let undisturbed = |act: &dyn Fn(), scans: usize, others: &[String]| {
         let mut last = None;
@@ -113,6 +112,17 @@ fn allocate_and_scrape_read_little_and_a_change_is_one_scan() {
             last.unwrap().text()
         )
     };
+    let scrape = Scrape::of_log(&log).unwrap();
+    let trace = undisturbed(&|| drop(scrape.page().unwrap()), 0, &[]);
+    let requests = [STATS, LINKS].map(|request| trace.with(request));
+    let devices = trace.with("/sys/bus/pci/devices");
+    println!("a scrape: {requests:?} requests, {devices} calls name a device");
+    assert!(
+        requests == [1, 1] && devices <= SCRAPE,
+        "{requests:?}, {devices}\n{}",
+        trace.text()
+    );
+    let device = pf.vf(3).unwrap();
     let allocate = || drop(kubelet.allocate("x.y/vf", &[&device]).unwrap());
     let others: Vec<String> = [0, 1, 2, 4, 5, 6]
         .iter()
@@ -125,18 +135,6 @@ fn allocate_and_scrape_read_little_and_a_change_is_one_scan() {
     assert!(
         (1..=NAMED).contains(&named) && fsyncs == 0,
         "{named} calls name the device, {fsyncs} fsyncs\n{}",
-        trace.text()
-    );
-    let scrape = Scrape::of_log(&log).unwrap();
-    // The plugin may look at the granted device at the same time.
-    let granted = [device.clone()];
-    let trace = undisturbed(&|| drop(scrape.page().unwrap()), 0, &granted);
-    let requests = [STATS, LINKS].map(|request| trace.with(request));
-    let devices = trace.with("/sys/bus/pci/devices");
-    println!("a scrape: {requests:?} requests, {devices} calls name a device");
-    assert!(
-        requests == [1, 1] && devices <= SCRAPE,
-        "{requests:?}, {devices}\n{}",
         trace.text()
     );
     let write = |text: &str| fs::write(config.join("config.json"), text).unwrap();
