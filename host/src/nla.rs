@@ -33,6 +33,11 @@ pub(crate) fn number32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
+/// The number of 64 bits at an offset, in the machine's byte order.
+pub(crate) fn number64(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
 /// Appends an attribute with its padding.
 pub(crate) fn push(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(HEADER + value.len()).unwrap_or(u16::MAX);

@@ -9,7 +9,7 @@ use super::error::IpamError;
 use crate::model::{SavedAttachmentV1, SavedIpam};
 use crate::request::{NetworkRequest, Request};
 
-/// Plugins that read all of their input before they do anything, and fail without it: those of `containernetworking/plugins`, `whereabouts` and `nv-ipam`.
+/// Plugins that read their whole input before they do anything else. They fail if the input is empty.
 const READING_FIRST: [&str; 5] = ["dhcp", "host-local", "nv-ipam", "static", "whereabouts"];
 
 /// A call that can be made; nothing is called when the configuration has no IPAM.
@@ -100,7 +100,7 @@ impl Ipam {
 
     /// Prepares the release of the addresses, which begins with [`Deleting::finish`].
     ///
-    /// A plugin that reads its input first is started now, without its input: most of the time of a release is the start of the program.
+    /// A plugin that reads its input first starts now, without its input. The start of its program takes most of the time of a release.
     pub(crate) fn prepare_del(&self) -> Deleting<'_> {
         let call = self.call.as_ref();
         let reads_first = |call: &&Call| READING_FIRST.contains(&call.ipam.plugin.as_str());

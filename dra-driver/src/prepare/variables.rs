@@ -13,7 +13,7 @@ const ADDRESSES: &str = "SRIOVNETWORK_PCI_ADDRESSES";
 /// The network that the device is for; empty when the parameters name none.
 const NETWORK: &str = "SRIOVNETWORK_NET_ATTACH_DEF_NAME";
 
-/// What a container gets of a device, by provider and key, and the end of its variable, after `SRIOVNETWORK_` and the device's name.
+/// Provider and key of a value that the container also gets in `PCIDEVICE_<RESOURCE>_INFO`, and the end of its variable's name here.
 const OF_NODES: [(&str, &str, &str); 6] = [
     ("vfio", "dev-mount", "VFIO_DEVICE"),
     ("rdma", "rdma_dev", "RDMA_DEVICE"),
@@ -23,17 +23,13 @@ const OF_NODES: [(&str, &str, &str); 6] = [
     ("rdma", "rdma_cm", "RDMA_CM"),
 ];
 
-/// Adds those that are known before drivers are bound to the devices of a claim, unless the parameters have a variable of the same name.
+/// Adds the variables that do not depend on a driver to the devices of a claim. A variable of the parameters with the same name stays.
 pub(super) fn add(devices: &mut [DeviceState]) {
-    let is_function = |device: &&DeviceState| device.id.parse::<PciAddress>().is_ok();
-    let functions = devices.iter().filter(is_function);
+    let functions = devices.iter().filter(|device| is_function(device));
     let ids: Vec<&str> = functions.map(|device| device.id.as_str()).collect();
     let ids = ids.join(",");
     // A subfunction has no PCI address, and that driver has none.
-    for device in devices
-        .iter_mut()
-        .filter(|device| device.id.parse::<PciAddress>().is_ok())
-    {
+    for device in devices.iter_mut().filter(|device| is_function(device)) {
         let network = device.network.as_ref().map(|network| network.name.clone());
         let of_device = format!("{DEVICE}{}", in_variable(device));
         for (name, value) in [
@@ -46,7 +42,7 @@ pub(super) fn add(devices: &mut [DeviceState]) {
     }
 }
 
-/// Those of the device nodes, for a device with the variables of [`add`]: a reboot may change the paths.
+/// The variables with paths of device nodes, for a device that has the variables of [`add`]. They are not stored, as a reboot may change a path.
 pub(super) fn of_nodes(device: &DeviceState) -> BTreeMap<String, String> {
     let name = in_variable(device);
     if !device.env.contains_key(&format!("{DEVICE}{name}")) {
@@ -58,6 +54,10 @@ pub(super) fn of_nodes(device: &DeviceState) -> BTreeMap<String, String> {
         Some((format!("SRIOVNETWORK_{name}_{end}"), value.to_owned()))
     };
     OF_NODES.into_iter().filter_map(variable).collect()
+}
+
+fn is_function(device: &DeviceState) -> bool {
+    device.id.parse::<PciAddress>().is_ok()
 }
 
 /// The name of a device as a part of a variable's name.

@@ -4,7 +4,7 @@ use super::ifinfo::{ADDRESS, VFINFO_LIST, parts};
 use super::overlong::VF_INFO;
 use crate::guid::Guid;
 use crate::mac::MacAddr;
-use crate::nla::{attribute, attributes, number32};
+use crate::nla::{attribute, attributes, number32, number64};
 use crate::vf::{VfChange, VfIndex, VfLinkState, VfRate, VfSettings};
 use crate::vlan::{Vlan, VlanId, VlanProto, VlanQos};
 
@@ -110,8 +110,7 @@ pub(super) fn read(kind: u16, value: &[u8]) -> Option<VfChange> {
 
 /// `struct ifla_vf_guid`: the number of the VF, padding, and the GUID.
 fn read_guid(value: &[u8]) -> Option<Guid> {
-    let number = value.get(8..)?.first_chunk()?;
-    Some(Guid::from_number(u64::from_ne_bytes(*number)))
+    number64(value, 8).map(Guid::from_number)
 }
 
 /// `struct ifla_vf_vlan_info`: VF, identifier, priority, and the protocol in network byte order.

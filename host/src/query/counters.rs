@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::request::rtnetlink;
-use crate::nla::{attribute, attributes, number32, push};
+use crate::nla::{attribute, attributes, number32, number64, push};
 use crate::vf::VfIndex;
 
 // include/uapi/linux/if_link.h, rtnetlink.h
@@ -62,10 +62,7 @@ fn of_link(link: &[u8]) -> VfCounters {
         // `ifla_vf_mac` begins with the index, as all attributes of a VF.
         let index = u16::try_from(number32(attribute(vf, VF_MAC)?, 0)?).ok()?;
         let stats = attribute(vf, VF_STATS)?;
-        let counter = |(kind, name)| {
-            let value = attribute(stats, kind)?.first_chunk()?;
-            Some((name, u64::from_ne_bytes(*value)))
-        };
+        let counter = |(kind, name)| Some((name, number64(attribute(stats, kind)?, 0)?));
         let counters = COUNTERS.into_iter().filter_map(counter).collect();
         Some((VfIndex::new(index), counters))
     })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::request::rtnetlink_parts;
-use crate::nla::{attribute, number32};
+use crate::nla::{attribute, number32, number64};
 
 // include/uapi/linux/rtnetlink.h, if_link.h
 const GET_STATS: u16 = 94;
@@ -26,7 +26,7 @@ const COUNTERS: [(usize, &str); 8] = [
 /// Counters of each link by their names; the key is the link's index.
 pub type LinkCounters = BTreeMap<u32, BTreeMap<&'static str, u64>>;
 
-/// The counters of those of the wanted links that are in this network namespace.
+/// Reads the counters of the wanted links. A link that is not in this network namespace is missing from the result.
 ///
 /// # Errors
 /// When the kernel refuses to answer. It has had the request since Linux 4.7.
@@ -36,19 +36,15 @@ pub fn link_counters(wanted: &BTreeSet<u32>) -> io::Result<LinkCounters> {
         *filter = (1_u32 << (LINK_64 - 1)).to_ne_bytes();
     }
     let links = rtnetlink_parts(GET_STATS, &body)?;
-    let is_wanted = |link: &&Vec<u8>| number32(link, 4).is_some_and(|link| wanted.contains(&link));
-    let links = links.iter().filter(is_wanted);
-    Ok(links.filter_map(|link| of_link(link)).collect())
+    let links = links.iter().filter_map(|link| of_link(link, wanted));
+    Ok(links.collect())
 }
 
-/// The index and the counters of a link.
-fn of_link(link: &[u8]) -> Option<(u32, BTreeMap<&'static str, u64>)> {
-    let index = number32(link, 4)?;
+/// The index and the counters of a link, if it is wanted.
+fn of_link(link: &[u8], wanted: &BTreeSet<u32>) -> Option<(u32, BTreeMap<&'static str, u64>)> {
+    let index = number32(link, 4).filter(|index| wanted.contains(index))?;
     let numbers = attribute(link.get(HEADER..)?, LINK_64)?;
-    let counter = |(position, name)| {
-        let value = numbers.get(8 * position..)?.first_chunk()?;
-        Some((name, u64::from_ne_bytes(*value)))
-    };
+    let counter = |(position, name)| Some((name, number64(numbers, 8 * position)?));
     Some((index, COUNTERS.into_iter().filter_map(counter).collect()))
 }
 
@@ -68,6 +64,8 @@ mod tests {
 
     #[test]
     fn each_counter_has_its_place() {
+        let wanted = BTreeSet::from([0, 9]);
+        let of_link = |link: &[u8]| of_link(link, &wanted);
         let (index, counters) = of_link(&link(9, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9])).unwrap();
         let expected = [
             ("rx_bytes", 2),
@@ -85,6 +83,7 @@ mod tests {
         let (_, counters) = of_link(&link(9, &[7])).unwrap();
         assert_eq!(counters, BTreeMap::from([("rx_packets", 7)]));
         assert_eq!(of_link(&[0; 12]), None);
+        assert_eq!(of_link(&link(8, &[7])), None, "it is not wanted");
     }
 
     #[test]
@@ -99,7 +98,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_link_is_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = of_link(&bytes);
+            let index = number32(&bytes, 4).unwrap_or_default();
+            let _ = of_link(&bytes, &[index].into());
         }
     }
 }

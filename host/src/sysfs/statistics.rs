@@ -31,7 +31,9 @@ pub fn by_pf(root: &HostRoot, pf: PciAddress, index: VfIndex, names: &[&'static 
     }
 }
 
-/// Those of the named counters that the VF's own network device has, while that is on the host. Each is a file: `query::link_counters` reads those of many devices at once.
+/// Reads the named counters of the VF's own network device, one file for each. There are none while the device is in a pod.
+///
+/// `query::link_counters` reads the counters of many devices with one request.
 pub fn own(root: &HostRoot, vf: PciAddress, names: &[&'static str]) -> Counters {
     let net = fs::read_dir(device_path(root, vf).join("net"));
     let mut own = net.into_iter().flatten().flatten();

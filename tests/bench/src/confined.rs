@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 
 use sriov_lab::peers::PCI_IDS;
 use sriov_testkit::kubelet::{Kubelet, Resources};
+use sriov_testkit::node::ip;
 use sriov_testkit::plugin::Plugin;
 use sriov_testkit::scrape::Scrape;
 use sriov_testkit::sized_tree::{self as tree, Size};
@@ -114,11 +114,11 @@ impl Confined {
         self.start_with(&[])
     }
 
-    /// Starts ours with its HTTP endpoint, in a network namespace of this thread in which each VF has its network device.
+    /// Moves this thread to a network namespace of its own, and makes the network device of each VF there.
     ///
     /// # Errors
     /// Without root: a process with several threads cannot enter a user namespace.
-    pub fn start_with_metrics(&self) -> Result<(Plugin, Scrape)> {
+    pub fn add_links(&self) -> Result<()> {
         unshare(CloneFlags::CLONE_NEWNET)?;
         let mut batch = "link set lo up\n".to_owned();
         for (name, index) in tree::vf_netdevs(self.size) {
@@ -129,17 +129,22 @@ impl Confined {
         }
         let mut file = tempfile::NamedTempFile::new()?;
         file.write_all(batch.as_bytes())?;
-        succeeded(Command::new("ip").arg("-batch").arg(file.path()))?;
-        let plugin = self.start_with(&["--metrics-address=127.0.0.1:0"])?;
-        Ok((plugin, Scrape::of_log(&self.log_path())?))
+        let path = file.path().to_str().context("the path is not text")?;
+        ip(&["-batch", path])
     }
 
-    /// Removes the network devices that [`Self::start_with_metrics`] made: left to the kernel, it would take time from the next measurement.
+    /// Removes these network devices. The kernel would remove them with the namespace, during the next measurement.
     ///
     /// # Errors
     /// When they cannot be removed.
     pub fn remove_links(&self) -> Result<()> {
-        succeeded(Command::new("ip").args(["link", "del", "group", LINKS]))
+        ip(&["link", "del", "group", LINKS])
+    }
+
+    /// Starts ours with its HTTP endpoint.
+    pub fn start_with_metrics(&self) -> Result<(Plugin, Scrape)> {
+        let plugin = self.start_with(&["--metrics-address=127.0.0.1:0"])?;
+        Ok((plugin, Scrape::of_log(&self.log_path())?))
     }
 
     fn start_with(&self, flags: &[&str]) -> Result<Plugin> {
@@ -188,16 +193,6 @@ impl Confined {
 
     fn log_path(&self) -> PathBuf {
         self.dir.path().join("tmp/log")
-    }
-}
-
-/// Runs a command, which must succeed.
-fn succeeded(command: &mut Command) -> Result<()> {
-    let status = command.status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("{command:?} ended with {status}")
     }
 }
 

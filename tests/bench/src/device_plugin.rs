@@ -168,6 +168,7 @@ fn scrapes(machine: &Confined) -> Result<Figure> {
 }
 
 fn scrapes_here(machine: &Confined) -> Result<Figure> {
+    machine.add_links()?;
     let (_plugin, scrape) = machine.start_with_metrics()?;
     wait_for("the plugin is ready", || {
         matches!(scrape.ask("GET /readyz"), Ok((200, _)))

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use serde_json::Value;
 use sriov_host::netlink::{LinkChange, Netlink, NetlinkError};
 use sriov_host::netns::Netns;
-use sriov_host::snapshot::SriovRole;
+use sriov_host::snapshot::{Netdev, SriovRole};
 use sriov_host::vf::{VfChange, VfLinkState, VfRate, VfSettings};
 use sriov_host::vlan::{Vlan, VlanProto};
 use sriov_host::{HostRoot, IfName, MacAddr, PciAddress, VfIndex, sysfs};
@@ -107,6 +107,11 @@ fn scan_shows_pfs_and_vfs_with_node_driver_and_links() {
             SriovRole::Pf { .. } | SriovRole::None => None,
         };
         assert_eq!((alone.vf_of, alone.driver), (vf_of, scanned.driver.clone()));
+        let names = |netdevs: &[Netdev]| -> Vec<String> {
+            let names = netdevs.iter().map(|netdev| netdev.name.to_string());
+            names.collect()
+        };
+        assert_eq!(names(&alone.netdevs), names(&scanned.netdevs));
     }
     let first = sysfs::boot_id(&root).unwrap();
     assert_eq!(first.len(), 36, "{first}");
